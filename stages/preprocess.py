@@ -1,0 +1,29 @@
+"""Pack ``data/raw`` into arrays of one size: ``data/packed``."""
+
+import json
+import tempfile
+from pathlib import Path
+
+from unet.config import load_params
+from unet.preprocess import pack, replace_folder
+from unet.process import run_stage
+
+RAW, PACKED = Path("data/raw"), Path("data/packed")
+
+
+def main() -> None:
+    params = load_params()
+    with tempfile.TemporaryDirectory(prefix=".packed-", dir=PACKED.parent) as temporary:
+        new = Path(temporary) / "new"
+        summary = pack(RAW, new, params.data, params.preprocess)
+        (new / "dataset.json").write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
+        replace_folder(new, PACKED)
+    for name, split in summary["splits"].items():
+        shares = ", ".join(f"{label} {share:.1%}" for label, share in split["shares"].items())
+        print(f"{name}: {split['images']} images; {shares}")
+    unlisted, junk = summary["left_out"]["on_no_list"], summary["left_out"]["junk_files"]
+    print(f"left out: {len(unlisted)} images on no list, {junk} junk files")
+
+
+if __name__ == "__main__":
+    run_stage("preprocess", main)

@@ -1,0 +1,1 @@
+"""A from-scratch U-Net for pet-against-background segmentation."""

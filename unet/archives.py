@@ -1,0 +1,100 @@
+"""The Oxford-IIIT Pet release: two archives, their members and lists, read without unpacking.
+
+``images.tar.gz`` holds ``images/NAME.jpg``; ``annotations.tar.gz`` holds
+``annotations/trimaps/NAME.png`` and the lists ``annotations/{list,trainval,test}.txt`` with lines
+``NAME CLASS-ID SPECIES BREED-ID``. Both hold strays: ``._NAME`` files and ``.mat`` files.
+"""
+
+import hashlib
+import re
+import tarfile
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+IMAGES = "images.tar.gz"
+ANNOTATIONS = "annotations.tar.gz"
+
+IMAGE_MEMBERS = re.compile(r"images/([^/]+)\.jpg")
+TRIMAP_MEMBERS = re.compile(r"annotations/trimaps/([^/]+)\.png")
+LIST_MEMBERS = re.compile(r"annotations/(trainval|test)\.txt")
+
+
+@dataclass(frozen=True)
+class Index:
+    """What ``annotations.tar.gz`` says there is.
+
+    Attributes:
+        lists: ``trainval`` and ``test`` -> their names, in the lists' order.
+        trimaps: names of all trimaps.
+        num_junk: ``._`` files passed over.
+    """
+
+    lists: dict[str, list[str]]
+    trimaps: frozenset[str]
+    num_junk: int
+
+
+def md5(path: Path) -> str:
+    """The file's MD5 as 32 hexadecimal digits."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
+
+
+def members(archive: Path, pattern: re.Pattern[str]) -> Iterator[tuple[str, bytes]]:
+    """Stream (first group of ``pattern``, contents) of the files whose whole name matches.
+
+    Nothing is written to disk, so no name in the archive can do harm; ``._`` files match too.
+
+    Raises:
+        ValueError: the archive is damaged, or missing.
+    """
+    try:
+        with tarfile.open(archive, "r|gz") as tar:
+            for member in tar:
+                match = pattern.fullmatch(str(PurePosixPath(member.name)))
+                if match and member.isfile():
+                    yield match[1], tar.extractfile(member).read()
+    except (tarfile.TarError, EOFError, OSError, zlib.error) as error:
+        raise ValueError(
+            f"{archive} cannot be read ({error}): delete it and run `dvc repro -f download`"
+        ) from None
+
+
+def is_junk(name: str) -> bool:
+    """Whether a member is one of macOS's shadow files."""
+    return name.startswith("._")
+
+
+def breed(name: str) -> str:
+    """``Maine_Coon_12`` -> ``Maine_Coon``; a cat's begins with a capital."""
+    return name.rpartition("_")[0]
+
+
+def read_index(archive: Path) -> Index:
+    """Read both lists and the trimaps' names.
+
+    Raises:
+        ValueError: a list is missing, empty, or names an image twice.
+    """
+    lists: dict[str, list[str]] = {}
+    trimaps, num_junk = set(), 0
+    everything = re.compile(f"(?:{LIST_MEMBERS.pattern}|{TRIMAP_MEMBERS.pattern})")
+    for name, content in members(archive, re.compile(f"({everything.pattern})")):
+        if match := LIST_MEMBERS.fullmatch(name):
+            lines = content.decode("utf-8", errors="replace").splitlines()
+            entries = [line.split()[0] for line in lines if line.strip() and line[0] != "#"]
+            lists[match[1]] = entries
+        elif is_junk(stem := PurePosixPath(name).stem):
+            num_junk += 1
+        else:
+            trimaps.add(stem)
+    for name in ("trainval", "test"):
+        if not lists.get(name):
+            raise ValueError(f"{archive}: annotations/{name}.txt is missing or empty")
+    listed = sorted(lists["trainval"] + lists["test"])
+    twice = sorted({a for a, b in zip(listed, listed[1:], strict=False) if a == b})
+    if twice:
+        raise ValueError(f"{archive}: listed twice: {', '.join(twice[:10])}")
+    return Index(lists, frozenset(trimaps), num_junk)

@@ -1,0 +1,219 @@
+"""``params.yaml`` as frozen dataclasses, checked as a whole before anything runs."""
+
+import json
+import re
+from dataclasses import field, fields
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic.dataclasses import dataclass
+
+_STRICT = ConfigDict(strict=True, extra="forbid", allow_inf_nan=False)
+
+Share = Annotated[float, Field(gt=0, lt=1)]
+NonNegative = Annotated[float, Field(ge=0)]
+Positive = Annotated[float, Field(gt=0)]
+Count = Annotated[int, Field(ge=1)]
+Md5 = Annotated[str, Field(pattern="^[0-9a-f]{32}$")]
+# DVC looks a parameter up by its dotted path and makes file names of the key.
+Key = Annotated[str, Field(pattern="^[A-Za-z0-9][A-Za-z0-9_-]*$")]
+
+
+@dataclass(frozen=True, config=_STRICT)
+class DataConfig:
+    """Where the two archives come from."""
+
+    source: Literal["official", "synthetic"]
+    url: str  # of the official release; the environment's OXFORD_PETS_URL names a mirror instead
+    images_md5: Md5
+    annotations_md5: Md5
+    num_synthetic: Annotated[int, Field(ge=40)]  # images that `source: synthetic` draws
+
+
+@dataclass(frozen=True, config=_STRICT)
+class PreprocessConfig:
+    """What the packed arrays hold."""
+
+    image_size: Annotated[int, Field(ge=8, le=1024)]  # pixels a side
+    split: Literal["official", "sorted"]
+    val_fraction: Share  # of trainval, for validation (official split)
+    seed: Annotated[int, Field(ge=0)]
+    limit: Annotated[int, Field(ge=2)] | None  # null, or at most so many images a split
+
+
+@dataclass(frozen=True, config=_STRICT)
+class AugmentConfig:
+    """Ranges of the random transforms of training images; 0 (or [1, 1]) leaves one out."""
+
+    flip: bool  # left to right, half of the images
+    scale: tuple[Positive, Positive]  # side of the sampled window, in image sides
+    shift: Annotated[float, Field(ge=0, le=1)]  # of the window's centre, in image sides
+    rotate: Annotated[float, Field(ge=0, le=180)]  # degrees
+    brightness: Annotated[float, Field(ge=0, lt=1)]  # factor 1 - b to 1 + b
+    color: Annotated[float, Field(ge=0, lt=1)]  # offset of each channel, pixels in [0, 1]
+
+    def __post_init__(self) -> None:
+        if self.scale[0] > self.scale[1]:
+            raise ValueError(f"scale = {list(self.scale)}: the lower bound stands first")
+
+
+@dataclass(frozen=True, config=_STRICT)
+class TrainConfig:
+    """The recipe that all experiments share."""
+
+    epochs: Count
+    batch_size: Count
+    seed: Annotated[int, Field(ge=0, lt=2**31)]
+    max_lr: Positive  # peak of the one-cycle schedule
+    warmup: Share  # of the steps, until the peak
+    weight_decay: NonNegative  # on matrices and kernels only
+    keep: Literal["last", "best"]  # weights of the last epoch or of the best validation accuracy
+    amp: Literal["auto", "bf16", "fp16", "none"]
+    device: Literal["auto", "cuda", "mps", "cpu"]
+    threads: Count | Literal["auto"]  # CPU threads; another number gives other bits
+    augment: AugmentConfig
+
+
+@dataclass(frozen=True, config=_STRICT)
+class EvaluateConfig:
+    """How test images are predicted."""
+
+    batch_size: Count
+    device: Literal["auto", "cuda", "mps", "cpu"]
+
+
+@dataclass(frozen=True, config=_STRICT)
+class ExperimentConfig:
+    """One variant: what the study varies."""
+
+    downsample: Literal["mp", "str_conv"]
+    upsample: Literal["tr", "ups"]
+    loss: Literal["bce", "dice"]
+    width: Annotated[int, Field(ge=1, le=512)]
+    depth: Annotated[int, Field(ge=1, le=7)]
+    pos_weight: Positive | Literal["auto"] | None = None  # of bce
+
+    def __post_init__(self) -> None:
+        if (self.loss == "bce") != (self.pos_weight is not None):
+            raise ValueError(
+                f"pos_weight = {self.pos_weight} with loss = {self.loss}: bce needs one "
+                "(auto or a number above 0), dice takes none"
+            )
+
+
+@dataclass(frozen=True, config=_STRICT)
+class Params:
+    """All of ``params.yaml``."""
+
+    data: DataConfig
+    preprocess: PreprocessConfig
+    train: TrainConfig
+    evaluate: EvaluateConfig
+    experiments: Annotated[dict[Key, ExperimentConfig], Field(min_length=1)] = field(
+        default_factory=dict
+    )
+
+    def __post_init__(self) -> None:
+        size = self.preprocess.image_size
+        for key, experiment in self.experiments.items():
+            step = 2**experiment.depth
+            if size % step or size < 2 * step:
+                nearest = max(2, round(size / step)) * step
+                raise ValueError(
+                    f"preprocess.image_size = {size} with experiments.{key}.depth = "
+                    f"{experiment.depth}: the size must be a multiple of {step} and at least "
+                    f"{2 * step}; the nearest is {nearest}"
+                )
+
+
+class _Yaml12Loader(yaml.SafeLoader):
+    """YAML as DVC reads it (1.2): ``off`` is text, ``4e-3`` a number; a key stands once."""
+
+    yaml_implicit_resolvers = {}  # none of YAML 1.1's
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        keys = [key.value for key, _ in node.value if key.tag != "tag:yaml.org,2002:merge"]
+        for key in keys:
+            if keys.count(key) > 1:
+                raise yaml.constructor.ConstructorError(
+                    None, None, f"the key {key!r} stands twice", node.start_mark
+                )
+        return super().construct_mapping(node, deep)
+
+
+for _tag, _regexp, _first in [
+    ("merge", "<<", "<"),
+    ("null", "|~|null|Null|NULL", ["", "~", "n", "N"]),
+    ("bool", "true|True|TRUE|false|False|FALSE", "tTfF"),
+    ("int", "[-+]?[0-9]+", "-+0123456789"),
+    ("float", r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?", "-+.0123456789"),
+    ("float", r"[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)", "-+."),
+]:
+    _Yaml12Loader.add_implicit_resolver(
+        f"tag:yaml.org,2002:{_tag}", re.compile(f"^(?:{_regexp})$"), list(_first)
+    )
+
+
+def load_params(path: str | Path = "params.yaml") -> Params:
+    """Read and check ``path``.
+
+    Raises:
+        ValueError: one line for each problem, naming the key, its value and what is allowed.
+    """
+    try:
+        text = Path(path).read_text(encoding="utf-8")
+        raw = yaml.load(text, Loader=_Yaml12Loader)
+    except FileNotFoundError:
+        raise ValueError(f"{path} is missing: run from the repository's root") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        problem = " ".join(str(error).split())
+        raise ValueError(f"{path} is not valid YAML: {problem}") from None
+    try:
+        # Through JSON, whose strict reading takes a list for a tuple and a mapping for a dataclass.
+        return TypeAdapter(Params).validate_json(json.dumps(raw))
+    except (ValidationError, TypeError) as error:
+        if isinstance(error, TypeError):
+            raise ValueError(f"{path}: {error}") from None
+        raise ValueError("\n".join(sorted(_problems(error, path)))) from None
+
+
+def _problems(error: ValidationError, path: str | Path) -> set[str]:
+    """Each problem as a line; the branches of one union are put together again."""
+    allowed: dict[tuple[str, str], list[str]] = {}
+    for item in error.errors():
+        # Names of union branches (``literal['auto']``, ``constrained-int``) are no part of the key.
+        parts = [str(p) for p in item["loc"] if re.fullmatch(r"[A-Za-z0-9_]+|\d+", str(p))]
+        parts = [p for p in parts if p not in ("float", "int", "none", "str")]
+        if item["type"] == "value_error":
+            where, what = ".".join(parts), str(item["ctx"]["error"])
+        elif item["type"] == "missing":
+            where, what = ".".join(parts), "is missing"
+        elif item["type"] == "unexpected_keyword_argument":
+            names = ", ".join(f.name for f in fields(_section(parts[:-1])))
+            where, what = ".".join(parts), f"unknown key; allowed: {names}"
+        elif item["loc"][-1:] == ("[key]",):
+            where, what = (
+                ".".join([*parts, str(item["input"])]),
+                ("a name is made of letters, digits, _ and -"),
+            )
+        else:
+            where = f"{'.'.join(parts)} = {json.dumps(item['input'])}"
+            what = item["msg"].replace("Input should be", "must be")
+        allowed.setdefault((where, str(path)), []).append(what)
+    return {
+        ": ".join(part for part in (file, where, " or ".join(dict.fromkeys(what))) if part).replace(
+            " or must be", " or"
+        )
+        for (where, file), what in allowed.items()
+    }
+
+
+def _section(parts: list[str]) -> type:
+    if parts[:1] == ["experiments"]:
+        return ExperimentConfig
+    section: Any = Params
+    for part in parts:
+        section = next(f.type for f in fields(section) if f.name == part)
+    return section

@@ -1,0 +1,77 @@
+"""What the machine offers: the device, its threads, and the precision that pays on it."""
+
+import os
+from contextlib import AbstractContextManager
+
+import torch
+
+
+def resolve_device(name: str) -> torch.device:
+    """The device that ``auto | cuda | mps | cpu`` names here.
+
+    Raises:
+        ValueError: it is not available.
+    """
+    available = {
+        "cuda": torch.cuda.is_available(),
+        "mps": torch.backends.mps.is_available(),
+        "cpu": True,
+    }
+    if name == "auto":
+        name = next(device for device, there in available.items() if there)
+    if not available[name]:
+        there = ", ".join(device for device, there in available.items() if there)
+        raise ValueError(f"device = {name}: not available here; choose auto or one of: {there}")
+    return torch.device(name)
+
+
+def set_threads(threads: int | str) -> int:
+    """Use so many CPU threads (``auto``: torch's choice, a thread a core), and say how many."""
+    if threads != "auto":
+        torch.set_num_threads(threads)
+    return torch.get_num_threads()
+
+
+def resolve_amp(name: str, device: torch.device) -> str:
+    """The precision ``bf16 | fp16 | none`` that ``name`` (also ``auto``) means on ``device``.
+
+    ``auto`` takes what is faster: bf16 on CPUs with AVX512-BF16 or AMX and on GPUs of compute
+    capability 8.0 or more, fp16 on GPUs of 7.0 or more; else none.
+
+    Raises:
+        ValueError: fp16 without a CUDA device.
+    """
+    if name == "fp16" and device.type != "cuda":
+        raise ValueError(f"train.amp = fp16 on {device.type}: needs cuda; use auto, bf16 or none")
+    if name != "auto":
+        return name
+    if device.type == "cuda":
+        major = torch.cuda.get_device_capability(device)[0]
+        return "bf16" if major >= 8 else "fp16" if major >= 7 else "none"
+    if device.type == "cpu" and cpu_gains_from_bf16():
+        return "bf16"
+    return "none"
+
+
+def cpu_gains_from_bf16() -> bool:
+    """Whether this CPU multiplies bf16 in hardware (elsewhere it is emulated, and slower)."""
+    capabilities = torch.cpu.get_capabilities()
+    return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))
+
+
+def autocast(amp: str, device: torch.device) -> AbstractContextManager:
+    """The autocast context of ``amp`` (``bf16 | fp16 | none``) on ``device``."""
+    dtype = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(amp)
+    return torch.autocast(device.type, dtype=dtype, enabled=dtype is not None)
+
+
+def make_repeatable(device: torch.device) -> None:
+    """Ask for the same bits from the same seed. CPUs keep to it at a fixed number of threads.
+
+    On CUDA, kernels that are told to repeat are chosen where there are any; another GPU model,
+    driver or torch may still round differently, and nothing is promised.
+    """
+    if device.type == "cuda":
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+        torch.backends.cudnn.benchmark = False
+        torch.use_deterministic_algorithms(True, warn_only=True)

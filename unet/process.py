@@ -1,0 +1,87 @@
+"""How a stage behaves as a process: one line for an error, one writer a file, no orphans."""
+
+import os
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import filelock
+import psutil
+
+
+def run_stage(name: str, main: Callable[[], None]) -> None:
+    """Run ``main``; end with status 1 and one line on stderr where a user can mend the matter."""
+    stop_with_dvc()
+    try:
+        main()
+    except KeyboardInterrupt:
+        sys.exit(f"{name}: stopped")
+    except (ValueError, OSError) as error:
+        sys.exit(f"{name}: {error}")
+    except (MemoryError, RuntimeError) as error:
+        if not isinstance(error, MemoryError) and "out of memory" not in str(error).lower():
+            raise
+        sys.exit(f"{name}: out of memory: lower batch_size, preprocess.image_size or a width")
+
+
+def stop_with_dvc(interval: float = 1.0) -> None:
+    """End this process soon after the ``dvc`` that started it ended (killed, say).
+
+    DVC does not take its stages along when it is killed; a stage that lives on would write beside
+    the next run. Without DVC nothing is watched.
+    """
+    if "DVC_STAGE" not in os.environ:
+        return
+    chain = []  # up to dvc itself: a shell may stand between
+    with suppress(psutil.Error):
+        for process in psutil.Process().parents():
+            chain.append(process)
+            if any("dvc" in Path(part).name for part in process.cmdline()[:3]):
+                break
+
+    def alive(process: psutil.Process) -> bool:
+        try:
+            return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+        except psutil.NoSuchProcess:
+            return False
+
+    def watch() -> None:
+        while all(alive(process) for process in chain):
+            time.sleep(interval)
+        print("stopped: the dvc that started this stage is gone", file=sys.stderr, flush=True)
+        os._exit(1)
+
+    if chain:
+        threading.Thread(target=watch, daemon=True).start()
+
+
+@contextmanager
+def only_run(lock: Path, what: str) -> Iterator[None]:
+    """Hold ``lock`` for the time of the block; freed by the system if the process dies.
+
+    Raises:
+        ValueError: another process holds it.
+    """
+    lock.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        with filelock.FileLock(lock, timeout=0):
+            yield
+    except filelock.Timeout:
+        raise ValueError(
+            f"another run of {what} is at work here: wait for it, or stop it"
+        ) from None
+
+
+@contextmanager
+def written_whole(path: Path) -> Iterator[Path]:
+    """A temporary name beside ``path`` to write to; renamed when the block ends well."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        yield temporary
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)

@@ -1,0 +1,226 @@
+"""The training loop: mixed precision, one-cycle schedule, learning curve, resuming."""
+
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from unet import metrics
+from unet.augment import augment
+from unet.checkpoint import load_state, save_state
+from unet.config import ExperimentConfig, TrainConfig
+from unet.dataset import Split
+from unet.factory import Loss, build_loss, build_model, build_optimizer
+from unet.hardware import autocast
+from unet.model import UNet
+from unet.trimaps import pet_mask
+
+Row = dict[str, float]
+
+
+@dataclass
+class Training:
+    """What a training has come to; all of it survives an interruption.
+
+    Attributes:
+        curve: a row an epoch: learning rate, losses and scores, the best epoch so far.
+        timing: a row an epoch: seconds and training images a second.
+        weights: the state dict to keep (last or best epoch).
+        kept_epoch: its epoch, counted from 1.
+        snapshots: epoch -> probabilities (K, S, S) of the watched images, uint8, 255 = 1.
+    """
+
+    curve: list[Row] = field(default_factory=list)
+    timing: list[Row] = field(default_factory=list)
+    weights: dict[str, Tensor] = field(default_factory=dict)
+    kept_epoch: int = 0
+    snapshots: dict[int, Tensor] = field(default_factory=dict)
+
+
+def train(
+    experiment: ExperimentConfig,
+    config: TrainConfig,
+    *,
+    train_split: Split,
+    val_split: Split,
+    pet_share: float,
+    watched: list[int],
+    device: torch.device,
+    amp: str,
+    checkpoint: Path,
+    on_epoch: Callable[[Training], None],
+    name: str = "train",
+) -> Training:
+    """Train one variant, or go on where the state in ``checkpoint`` ends.
+
+    Args:
+        pet_share: share of pet among the training split's pixels, in (0, 1).
+        watched: indices of validation images to predict after the first, middle and last epoch.
+        amp: ``bf16 | fp16 | none``.
+        on_epoch: called after each epoch (and once on resuming), before its state is saved.
+
+    Raises:
+        ValueError: the loss is no longer finite.
+    """
+    torch.manual_seed(config.seed)
+    loss_function = build_loss(experiment, pet_share).to(device)
+    model = build_model(experiment, prior=loss_function.prior(pet_share))
+    model = model.to(device, memory_format=torch.channels_last)
+    optimizer = build_optimizer(model, config)
+    scaler = torch.amp.GradScaler(device.type, enabled=amp == "fp16")
+    training = Training()
+
+    if state := load_state(checkpoint):
+        model.load_state_dict(state["model"])
+        optimizer.load_state_dict(state["optimizer"])
+        scaler.load_state_dict(state["scaler"])
+        training = Training(**state["training"])
+        on_epoch(training)
+        tqdm.write(f"{name}: resumes after epoch {len(training.curve)}")
+
+    milestones = {1, (config.epochs + 1) // 2, config.epochs}
+    steps_an_epoch = math.ceil(len(train_split) / config.batch_size)
+    for epoch in range(len(training.curve) + 1, config.epochs + 1):
+        # A generator an epoch: an interrupted training needs no state of it to go on.
+        generator = torch.Generator().manual_seed(config.seed * 1_000_003 + epoch)
+        started = time.perf_counter()
+        model.train()
+        tally = Tally(loss_function, device)
+        order = torch.randperm(len(train_split), generator=generator)
+        with tqdm(
+            total=len(train_split), desc=f"{name} {epoch}/{config.epochs}", unit="image",
+            leave=False, disable=None,
+        ) as bar:  # fmt: skip
+            for step, indices in enumerate(order.split(config.batch_size)):
+                learning_rate = one_cycle(
+                    (epoch - 1) * steps_an_epoch + step,
+                    config.epochs * steps_an_epoch,
+                    max_lr=config.max_lr,
+                    warmup=config.warmup,
+                )
+                for group in optimizer.param_groups:
+                    group["lr"] = learning_rate
+                images, trimaps = train_split.batch(indices, device)
+                images, targets = augment(images, targets_of(trimaps), config.augment, generator)
+                with autocast(amp, device):
+                    logits = model(images)
+                loss = loss_function(logits, targets)
+                optimizer.zero_grad(set_to_none=True)
+                scaler.scale(loss).backward()
+                scaler.step(optimizer)
+                scaler.update()
+                tally.add(loss, logits, targets)
+                bar.update(len(indices))
+        train_scores = tally.scores()  # the epoch's one wait for the device
+        seconds = time.perf_counter() - started
+        if not math.isfinite(train_scores["loss"]):
+            raise ValueError(
+                f"{name}: the training loss is {train_scores['loss']} in epoch {epoch}: lower "
+                f"train.max_lr (= {config.max_lr}) or set train.amp (= {amp}) to none"
+            )
+        val_scores = validate(
+            model, loss_function, val_split, batch_size=4 * config.batch_size,
+            device=device, amp=amp,
+        )  # fmt: skip
+
+        best = max([r["val_accuracy"] for r in training.curve], default=-1.0)
+        is_best = val_scores["accuracy"] > best
+        row = {"epoch": epoch, "learning_rate": learning_rate}
+        row |= {f"train_{score}": value for score, value in train_scores.items()}
+        row |= {f"val_{score}": value for score, value in val_scores.items()}
+        row["best_epoch"] = epoch if is_best else training.curve[-1]["best_epoch"]
+        training.curve.append(row)
+        speed = len(train_split) / seconds
+        training.timing.append({"epoch": epoch, "seconds": seconds, "images_per_second": speed})
+        if config.keep == "last" or is_best:
+            training.weights = {k: v.detach().cpu().clone() for k, v in model.state_dict().items()}
+            training.kept_epoch = epoch
+        if epoch in milestones:
+            training.snapshots[epoch] = snapshot(model, val_split, watched, device)
+        on_epoch(training)
+        save_state(
+            checkpoint,
+            {
+                "model": model.state_dict(),
+                "optimizer": optimizer.state_dict(),
+                "scaler": scaler.state_dict(),
+                "training": vars(training),
+            },
+        )
+        tqdm.write(
+            f"{name} epoch {epoch}/{config.epochs}: train loss {train_scores['loss']:.4f}, "
+            f"val loss {val_scores['loss']:.4f}, val accuracy {val_scores['accuracy']:.2%}, "
+            f"val IoU {val_scores['iou']:.4f}, {speed:.0f} images/s"
+        )
+    return training
+
+
+def one_cycle(step: int, num_steps: int, *, max_lr: float, warmup: float) -> float:
+    """The learning rate at ``step`` of ``num_steps``: two half cosines, up from max_lr / 25 for the
+    share ``warmup`` of the steps, then down to zero (Smith, Topin 2017, arXiv 1708.07120)."""
+    progress = step / num_steps
+    if progress < warmup:
+        low, share = max_lr / 25, progress / warmup
+        return low + (max_lr - low) * (1 - math.cos(math.pi * share)) / 2
+    return max_lr * (1 + math.cos(math.pi * (progress - warmup) / (1 - warmup))) / 2
+
+
+class Tally:
+    """An epoch's loss and scores, gathered on the device without waiting for it."""
+
+    def __init__(self, loss_function: Loss, device: torch.device) -> None:
+        # A sigmoid passes the threshold t where its logit passes log(t / (1 - t)).
+        self.logit_threshold = math.log(loss_function.threshold / (1 - loss_function.threshold))
+        self.num_images = 0
+        self.loss = torch.zeros((), dtype=torch.float32, device=device)
+        self.counts = torch.zeros(4, dtype=torch.int64, device=device)
+
+    def add(self, loss: Tensor, logits: Tensor, targets: Tensor) -> None:
+        """A batch's mean ``loss``, its logits and targets (B, 1, S, S)."""
+        self.num_images += len(logits)
+        self.loss += loss.detach() * len(logits)
+        predicted = logits.detach().float() > self.logit_threshold
+        self.counts += metrics.pixel_counts(predicted, targets.bool()).sum(0)
+
+    def scores(self) -> Row:
+        """The mean loss, and accuracy, IoU and Dice of all pixels pooled."""
+        counts = self.counts.cpu()
+        return {
+            "loss": self.loss.item() / self.num_images,
+            "accuracy": metrics.accuracy(counts).item(),
+            "iou": metrics.iou(counts).item(),
+            "dice": metrics.dice(counts).item(),
+        }
+
+
+@torch.inference_mode()
+def validate(
+    model: UNet, loss_function: Loss, split: Split, *, batch_size: int, device: torch.device,
+    amp: str,
+) -> Row:  # fmt: skip
+    """The scores of all images of ``split``, as they are."""
+    model.eval()
+    tally = Tally(loss_function, device)
+    for indices in torch.arange(len(split)).split(batch_size):
+        images, trimaps = split.batch(indices, device)
+        targets = targets_of(trimaps)
+        with autocast(amp, device):
+            logits = model(images)
+        tally.add(loss_function(logits, targets), logits, targets)
+    return tally.scores()
+
+
+def snapshot(model: UNet, split: Split, indices: list[int], device: torch.device) -> Tensor:
+    """Probabilities (K, S, S) of the images ``indices``, uint8, 255 = 1."""
+    images, _ = split.batch(torch.tensor(indices), device)
+    return (model.predict(images).squeeze(1) * 255).round().to(torch.uint8).cpu()
+
+
+def targets_of(trimaps: Tensor) -> Tensor:
+    """Trimaps (B, S, S) -> targets (B, 1, S, S) float32: 1 = pet, 0 = background and boundary."""
+    return pet_mask(trimaps)[0].unsqueeze(1).float()
