@@ -1,0 +1,52 @@
+"""Score one experiment's model on the test split: ``python -m stages.evaluate KEY``."""
+
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+
+from unet.checkpoint import load_model
+from unet.config import load_params
+from unet.dataset import load_split
+from unet.evaluation import cost, evaluate
+from unet.hardware import make_repeatable, resolve_device
+from unet.process import run_stage, written_whole
+
+DATA = Path("data/packed")
+
+
+def main() -> None:
+    key = sys.argv[1] if len(sys.argv) == 2 else ""
+    params = load_params()
+    if key not in params.experiments:
+        known = ", ".join(params.experiments)
+        raise ValueError(f"usage: python -m stages.evaluate KEY, KEY one of: {known} (got {key!r})")
+    device = resolve_device(params.evaluate.device)
+    make_repeatable(device)
+    model, info = load_model(f"models/{key}.safetensors", device)
+    split = load_split(DATA / "test", device)
+    result = evaluate(
+        model,
+        split,
+        threshold=info["threshold"],
+        batch_size=params.evaluate.batch_size,
+        device=device,
+        name=key,
+    )
+    scores = result.scores | cost(model, info["image_size"])
+    scores |= {"num_images": len(split), "threshold": info["threshold"], "epoch": info["epoch"]}
+
+    with written_whole(Path(f"predictions/{key}/images.csv")) as temporary:
+        result.table.to_csv(temporary, index=False, lineterminator="\n")
+    with (
+        written_whole(Path(f"predictions/{key}/masks.npy")) as temporary,
+        temporary.open("wb") as f,
+    ):
+        np.save(f, np.packbits(result.masks, axis=-1))
+    with written_whole(Path(f"metrics/{key}.json")) as temporary:
+        temporary.write_text(json.dumps(scores, indent=2) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    run_stage("evaluate", main)

@@ -1,0 +1,85 @@
+"""Put the experiments side by side: one summary of scores, and pictures."""
+
+import json
+from pathlib import Path
+
+import matplotlib as mpl
+import numpy as np
+import torch
+from matplotlib.figure import Figure
+
+from unet import figures
+from unet.comparison import (
+    EXAMPLE_QUANTILES,
+    extreme_rows,
+    load_result,
+    nested_summary,
+    rows_at_quantiles,
+)
+from unet.config import load_params
+from unet.dataset import load_split, load_summary
+from unet.process import run_stage, written_whole
+from unet.trimaps import pet_mask
+
+DATA, PLOTS = Path("data/packed"), Path("plots")
+SUMMARY_SCORES = ("accuracy", "iou", "dice", "precision", "recall", "boundary_iou")
+
+
+def main() -> None:
+    params = load_params()
+    results = {
+        key: load_result(Path(), key, experiment.loss)
+        for key, experiment in params.experiments.items()
+    }
+    with written_whole(Path("metrics/summary.json")) as temporary:
+        summary = nested_summary(results, SUMMARY_SCORES)
+        temporary.write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
+
+    save(figures.learning_curves({k: r.curve for k, r in results.items()}), "learning_curves.png")
+    split_name = load_summary(DATA)["split"]
+    test, val = (load_split(DATA / name, torch.device("cpu")) for name in ("test", "val"))
+    images, targets = test.images.numpy(), pet_mask(test.trimaps.numpy())[0]
+
+    rows = rows_at_quantiles(results, EXAMPLE_QUANTILES)
+    grid = figures.comparison(
+        images[rows],
+        targets[rows],
+        {key: result.masks[rows] for key, result in results.items()},
+        [f"{test.names[row]}\n{q:.0%} are harder" for row, q in zip(rows, EXAMPLE_QUANTILES)],
+        {key: [f"IoU {iou:.3f}" for iou in r.table["iou"][rows]] for key, r in results.items()},
+        title=f"Test images ({split_name} split) at fixed quantiles of the variants' mean IoU",
+    )
+    save(grid, "comparison.jpg")
+
+    tiles = [
+        (f"{key}\n{which}: IoU {result.table['iou'][row]:.3f}", images[row], result.masks[row],
+         targets[row])
+        for key, result in results.items()
+        for which, row in extreme_rows(result.table).items()
+    ]  # fmt: skip
+    tables = {key: result.table for key, result in results.items()}
+    title = f"IoU of the {len(test):,} test images ({split_name} split, boundary as background)"
+    save(figures.iou_spread(tables, tiles, title=title), "iou_spread.jpg")
+
+    first = next(iter(results.values()))
+    chosen = slice(0, None, 2)  # every other watched image: three in a row stay legible
+    watched = first.watched[chosen]
+    shown = figures.progress(
+        val.images.numpy()[watched],
+        pet_mask(val.trimaps.numpy())[0][watched],
+        {key: result.progress[:, chosen] for key, result in results.items()},
+        first.epochs,
+        title="Validation images, evenly spaced over the split, predicted as training went on",
+    )
+    save(shown, "progress.jpg")
+
+
+def save(figure: Figure, name: str) -> None:
+    with written_whole(PLOTS / name) as temporary, mpl.rc_context({"savefig.dpi": 120}):
+        kind = name.rpartition(".")[2]
+        options = {"pil_kwargs": {"quality": 85}} if kind == "jpg" else {}
+        figure.savefig(temporary, format=kind, **options)
+
+
+if __name__ == "__main__":
+    run_stage("plot", main)
