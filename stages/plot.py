@@ -4,7 +4,6 @@ import json
 from pathlib import Path
 
 import matplotlib as mpl
-import numpy as np
 import torch
 from matplotlib.figure import Figure
 
@@ -45,7 +44,10 @@ def main() -> None:
         images[rows],
         targets[rows],
         {key: result.masks[rows] for key, result in results.items()},
-        [f"{test.names[row]}\n{q:.0%} are harder" for row, q in zip(rows, EXAMPLE_QUANTILES)],
+        [
+            f"{test.names[row]}\n{q:.0%} are harder"
+            for row, q in zip(rows, EXAMPLE_QUANTILES, strict=True)
+        ],
         {key: [f"IoU {iou:.3f}" for iou in r.table["iou"][rows]] for key, r in results.items()},
         title=f"Test images ({split_name} split) at fixed quantiles of the variants' mean IoU",
     )
