@@ -1,0 +1,1 @@
+"""Commands around the pipeline, run as ``python -m tools.NAME``."""

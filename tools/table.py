@@ -1,0 +1,122 @@
+"""The experiments' scores as a table: printed, or written into the README.
+
+``python -m tools.table [FOLDER]`` prints the table of the repository in FOLDER (default: here);
+``python -m tools.table --readme`` writes what stands between the README's markers anew.
+"""
+
+import json
+import re
+import sys
+from pathlib import Path
+
+import pandas as pd
+
+COLUMNS = {
+    "accuracy": ("accuracy", lambda v: f"{v:.2%}"),
+    "iou": ("IoU", lambda v: f"{v:.4f}"),
+    "dice": ("Dice", lambda v: f"{v:.4f}"),
+    "iou_per_image": ("IoU, mean over images", lambda v: f"{v:.4f}"),
+    "boundary_iou": ("boundary IoU", lambda v: f"{v:.4f}"),
+    "parameters": ("parameters", lambda v: f"{v / 1e6:.2f} M"),
+    "gflops": ("GFLOP an image", lambda v: f"{v:.2f}"),
+}
+
+
+def scores(root: Path) -> pd.DataFrame:
+    """A row an experiment, in the order of the summary, of the flat JSON files in ``metrics/``.
+
+    Raises:
+        ValueError: there are none.
+    """
+    try:
+        keys = json.loads((root / "metrics/summary.json").read_text(encoding="utf-8"))["accuracy"]
+        rows = {k: json.loads((root / f"metrics/{k}.json").read_text("utf-8")) for k in keys}
+    except OSError as error:
+        raise ValueError(f"no scores in {root / 'metrics'} ({error}): run `dvc repro`") from None
+    return pd.DataFrame.from_dict(rows, orient="index")
+
+
+def score_table(frame: pd.DataFrame) -> pd.DataFrame:
+    """The scores worth a column, as text."""
+    columns = {title: frame[name].map(form) for name, (title, form) in COLUMNS.items()}
+    return pd.DataFrame(columns).rename_axis("experiment").reset_index()
+
+
+def markdown(table: pd.DataFrame) -> str:
+    """A Markdown table, numbers to the right."""
+    rule = ["---", *["---:"] * (len(table.columns) - 1)]
+    rows = [list(table.columns), rule, *table.to_numpy().tolist()]
+    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
+
+
+def readme_blocks(root: Path) -> dict[str, str]:
+    """Marker -> the text that belongs between its two lines in the README."""
+    frame = scores(root)
+    info = {name: frame[name].unique().tolist() for name in ("num_images", "epoch")}
+    timing = {key: pd.read_csv(root / f"plots/timing/{key}.csv") for key in frame.index}
+    times = pd.DataFrame(
+        {
+            "experiment": list(timing),
+            "training, all epochs": [f"{t['seconds'].sum() / 60:.1f} min" for t in timing.values()],
+            "median images a second": [
+                f"{t['images_per_second'].median():.0f}" for t in timing.values()
+            ],
+        }
+    )
+    halves = pd.DataFrame(
+        {
+            "experiment": list(frame.index),
+            "threshold": frame["threshold"].map("{:.3f}".format),
+            "accuracy, IoU at it": _pair(frame, ""),
+            "at 0.5": _pair(frame, "_at_half"),
+            "boundary as pet": _pair(frame, "_boundary_pet"),
+            "boundary ignored": _pair(frame, "_boundary_ignored"),
+        }
+    )
+    caption = (
+        f"Official test split, {info['num_images'][0]:,} images, boundary as background, weights "
+        f"after epoch {info['epoch'][0]} (the last), one seed."
+    )
+    assert all(len(values) == 1 for values in info.values())
+    return {
+        "scores": f"{caption}\n\n{markdown(score_table(frame))}",
+        "treatments": markdown(halves),
+        "times": markdown(times),
+    }
+
+
+def _pair(frame: pd.DataFrame, suffix: str) -> pd.Series:
+    accuracy, iou = frame[f"accuracy{suffix}"], frame[f"iou{suffix}"]
+    return accuracy.map("{:.2%}, ".format) + iou.map("{:.4f}".format)
+
+
+def fill(text: str, blocks: dict[str, str]) -> str:
+    """``text`` with each block between ``<!-- NAME -->`` and ``<!-- /NAME -->``.
+
+    Raises:
+        ValueError: a marker is missing.
+    """
+    for name, block in blocks.items():
+        pattern = re.compile(f"(<!-- {name} -->\n).*?(\n<!-- /{name} -->)", re.DOTALL)
+        text, count = pattern.subn(lambda m, b=block: f"{m[1]}{b}{m[2]}", text)
+        if count != 1:
+            raise ValueError(f"README.md: the markers of {name} stand {count} times, not once")
+    return text
+
+
+def main() -> None:
+    """See the module's text."""
+    argument = sys.argv[1] if len(sys.argv) > 1 else "."
+    if argument == "--readme":
+        readme = Path("README.md")
+        text = fill(readme.read_text(encoding="utf-8"), readme_blocks(Path()))
+        readme.write_text(text, encoding="utf-8", newline="\n")
+    else:
+        print(score_table(scores(Path(argument))).to_string(index=False))
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except ValueError as error:
+        sys.exit(f"table: {error}")
