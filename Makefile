@@ -44,7 +44,10 @@ lint: setup
 	ruff format --check .
 
 compare: setup
-	dvc exp show --only-changed
+	@grep -q '"$(METRIC)": {' metrics/summary.json || { \
+	  echo "METRIC=$(METRIC): must be one of:" $$(sed -n 's/^  "\(.*\)": {/\1/p' metrics/summary.json) >&2; exit 1; }
+	@COLUMNS=$${COLUMNS:-160} dvc exp show --no-pager --only-changed --keep '^$(METRIC)\.' \
+	  --drop '^(?!Experiment|$(METRIC)\.|data\.|preprocess\.|train\.|evaluate\.|experiments\.)'
 
 readme: setup
 	python -m tools.table --readme

@@ -13,6 +13,7 @@ RAW, PACKED = Path("data/raw"), Path("data/packed")
 
 def main() -> None:
     params = load_params()
+    PACKED.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".packed-", dir=PACKED.parent) as temporary:
         new = Path(temporary) / "new"
         summary = pack(RAW, new, params.data, params.preprocess)

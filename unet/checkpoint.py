@@ -42,8 +42,9 @@ def load_model(path: str | Path, device: str | torch.device = "cpu") -> tuple[UN
         model.load_state_dict(state)
     except FileNotFoundError:
         raise ValueError(f"{path} is missing: run `dvc repro` or `dvc pull`") from None
-    except (SafetensorError, OSError, KeyError, RuntimeError) as error:
-        raise ValueError(f"{path} is not a model of this project ({error})") from None
+    except (SafetensorError, OSError, KeyError, TypeError, ValueError, RuntimeError) as error:
+        problem = " ".join(str(error).split())
+        raise ValueError(f"{path} is not a model of this project ({problem})") from None
     return model.to(device, memory_format=torch.channels_last).eval(), info
 
 

@@ -4,6 +4,7 @@ import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from zipfile import BadZipFile
 
 import numpy as np
 import pandas as pd
@@ -48,7 +49,7 @@ def load_result(root: Path, key: str, loss_name: str) -> Result:
         with np.load(root / f"models/{key}.progress.npz") as progress:
             epochs, watched = progress["epochs"].tolist(), progress["indices"]
             probabilities = progress["probabilities"]
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, EOFError, ValueError, KeyError, BadZipFile) as error:
         raise ValueError(f"results of {key} cannot be read ({error}): run `dvc repro`") from None
     curve.attrs["loss_name"] = loss_name
     size = packed.shape[1]

@@ -2,7 +2,7 @@
 
 import json
 import re
-from dataclasses import field, fields
+from dataclasses import fields
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -98,7 +98,7 @@ class ExperimentConfig:
     def __post_init__(self) -> None:
         if (self.loss == "bce") != (self.pos_weight is not None):
             raise ValueError(
-                f"pos_weight = {self.pos_weight} with loss = {self.loss}: bce needs one "
+                f"pos_weight = {self.pos_weight or 'null'} with loss = {self.loss}: bce needs one "
                 "(auto or a number above 0), dice takes none"
             )
 
@@ -111,9 +111,7 @@ class Params:
     preprocess: PreprocessConfig
     train: TrainConfig
     evaluate: EvaluateConfig
-    experiments: Annotated[dict[Key, ExperimentConfig], Field(min_length=1)] = field(
-        default_factory=dict
-    )
+    experiments: Annotated[dict[Key, ExperimentConfig], Field(min_length=1)]
 
     def __post_init__(self) -> None:
         size = self.preprocess.image_size
@@ -133,14 +131,18 @@ class _Yaml12Loader(yaml.SafeLoader):
 
     yaml_implicit_resolvers = {}  # none of YAML 1.1's
 
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        keys = [key.value for key, _ in node.value if key.tag != "tag:yaml.org,2002:merge"]
+    def compose_mapping_node(self, anchor: str | None) -> yaml.MappingNode:
+        node = super().compose_mapping_node(anchor)
+        keys = [key.value for key, _ in node.value]
         for key in keys:
             if keys.count(key) > 1:
-                raise yaml.constructor.ConstructorError(
+                raise yaml.composer.ComposerError(
                     None, None, f"the key {key!r} stands twice", node.start_mark
                 )
-        return super().construct_mapping(node, deep)
+        return node
+
+    def construct_yaml_int(self, node: yaml.ScalarNode) -> int:
+        return int(self.construct_scalar(node))  # a leading zero is no octal number
 
 
 for _tag, _regexp, _first in [
@@ -154,6 +156,9 @@ for _tag, _regexp, _first in [
     _Yaml12Loader.add_implicit_resolver(
         f"tag:yaml.org,2002:{_tag}", re.compile(f"^(?:{_regexp})$"), list(_first)
     )
+
+
+_Yaml12Loader.add_constructor("tag:yaml.org,2002:int", _Yaml12Loader.construct_yaml_int)
 
 
 def load_params(path: str | Path = "params.yaml") -> Params:
@@ -170,13 +175,17 @@ def load_params(path: str | Path = "params.yaml") -> Params:
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         problem = " ".join(str(error).split())
         raise ValueError(f"{path} is not valid YAML: {problem}") from None
+    if not isinstance(raw, dict):
+        raise ValueError(
+            f"{path}: must be a mapping of {', '.join(f.name for f in fields(Params))}"
+        )
     try:
         # Through JSON, whose strict reading takes a list for a tuple and a mapping for a dataclass.
         return TypeAdapter(Params).validate_json(json.dumps(raw))
-    except (ValidationError, TypeError) as error:
-        if isinstance(error, TypeError):
-            raise ValueError(f"{path}: {error}") from None
+    except ValidationError as error:
         raise ValueError("\n".join(sorted(_problems(error, path)))) from None
+    except (TypeError, ValueError, RecursionError) as error:
+        raise ValueError(f"{path}: {error}") from None
 
 
 def _problems(error: ValidationError, path: str | Path) -> set[str]:
@@ -196,11 +205,13 @@ def _problems(error: ValidationError, path: str | Path) -> set[str]:
         elif item["loc"][-1:] == ("[key]",):
             where, what = (
                 ".".join([*parts, str(item["input"])]),
-                ("a name is made of letters, digits, _ and -"),
+                ("a name begins with a letter or digit; _ and - may follow"),
             )
         else:
             where = f"{'.'.join(parts)} = {json.dumps(item['input'])}"
             what = item["msg"].replace("Input should be", "must be")
+            if parts[-1:] == ["limit"]:
+                what += " or null"
         allowed.setdefault((where, str(path)), []).append(what)
     return {
         ": ".join(part for part in (file, where, " or ".join(dict.fromkeys(what))) if part).replace(

@@ -67,7 +67,7 @@ def load_split(folder: Path, device: torch.device) -> Split:
             torch.from_numpy(np.load(folder / f"{name}.npy", mmap_mode="c"))
             for name in ("images", "trimaps")
         )
-    except (OSError, ValueError) as error:
+    except (OSError, EOFError, ValueError) as error:
         raise ValueError(f"{folder} cannot be read ({error}): run `dvc repro preprocess`") from None
     if not len(names) == len(images) == len(trimaps):
         raise ValueError(f"{folder} is damaged: its files disagree: run `dvc repro -f preprocess`")

@@ -20,7 +20,7 @@ WAY_OUT = (
     "archives and their MD5SUMS), or run `make demo`, which needs neither"
 )
 TIMEOUT = (10, 60)  # seconds to connect, and between two pieces
-CHUNK = 1 << 20  # bytes
+CHUNK = 1 << 16  # bytes; what a broken transfer loses at most
 
 
 def fetch_archives(config: DataConfig, target: Path, *, backoff: float = 1.0) -> None:
@@ -82,8 +82,9 @@ def _read_md5sums(base: str, is_address: bool, backoff: float) -> dict[str, str]
             raise ValueError(
                 f"{source} cannot be read ({error.strerror}): a mirror needs it"
             ) from None
-    sums = dict(reversed(line.split(maxsplit=1)) for line in text.splitlines() if " " in line)
-    sums = {name.strip().lstrip("*"): value.lower() for name, value in sums.items()}
+    pairs = (line.split(maxsplit=1) for line in text.splitlines())
+    sums = {pair[1]: pair[0] for pair in pairs if len(pair) == 2}
+    sums = {name.strip().lstrip("*./"): value.lower() for name, value in sums.items()}
     for name in (IMAGES, ANNOTATIONS):
         if not re.fullmatch("[0-9a-f]{32}", sums.get(name, "")):
             raise ValueError(f"{source}: no MD5 of {name} in it")

@@ -98,8 +98,8 @@ def evaluate(
 def cost(model: UNet, image_size: int) -> dict[str, Any]:
     """Parameters, and GFLOP of one image's forward pass (a multiplication and an addition are
     two)."""
-    with torch.inference_mode(), FlopCounterMode(display=False) as counter:
-        model(torch.zeros(1, 3, image_size, image_size, device=model.pixel_mean.device))
+    with FlopCounterMode(display=False) as counter:
+        model.predict(torch.zeros(1, 3, image_size, image_size, device=model.pixel_mean.device))
     return {
         "parameters": sum(p.numel() for p in model.parameters()),
         "gflops": counter.get_total_flops() / 1e9,

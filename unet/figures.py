@@ -80,7 +80,7 @@ def comparison(
     """
     columns = ["photograph", "truth", *masks]
     tile = WIDTH / len(columns)
-    figure = Figure(figsize=(WIDTH, len(images) * (tile + 0.2) + 1.0), layout="constrained")
+    figure = Figure(figsize=(WIDTH, len(images) * (tile + 0.02) + 0.8), layout="constrained")
     axes = figure.subplots(len(images), len(columns), squeeze=False)
     for row, (image, target) in enumerate(zip(images, targets, strict=True)):
         tiles = [image, overlay(image, target, target)]
@@ -156,7 +156,7 @@ def progress(
     num_images, num_epochs = len(images), len(epochs)
     columns = num_images * num_epochs
     tile = WIDTH / columns
-    figure = Figure(figsize=(WIDTH, (len(masks) + 1) * (tile + 0.1) + 1.1), layout="constrained")
+    figure = Figure(figsize=(WIDTH, (len(masks) + 1) * tile + 1.1), layout="constrained")
     axes = figure.subplots(len(masks) + 1, columns, squeeze=False)
     for column in range(columns):
         k, e = divmod(column, num_epochs)

@@ -88,6 +88,8 @@ def pack(raw: Path, out: Path, data: DataConfig, config: PreprocessConfig) -> di
             f"{len(problems)} files of the archives in {raw} are unusable: {shown}. "
             "Fetch them anew with `dvc repro -f download`"
         )
+    if pixels["train"][PET] in (0, pixels["train"].sum()):
+        raise ValueError("the training images hold no pet, or nothing else: nothing can be learnt")
     for images_array, trimaps_array in arrays.values():
         images_array.flush()
         trimaps_array.flush()

@@ -12,6 +12,10 @@ import filelock
 import psutil
 
 
+# How torch words it: CUDA, CPU on Linux, CPU on Windows.
+OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "not enough memory")
+
+
 def run_stage(name: str, main: Callable[[], None]) -> None:
     """Run ``main``; end with status 1 and one line on stderr where a user can mend the matter."""
     stop_with_dvc()
@@ -22,7 +26,8 @@ def run_stage(name: str, main: Callable[[], None]) -> None:
     except (ValueError, OSError) as error:
         sys.exit(f"{name}: {error}")
     except (MemoryError, RuntimeError) as error:
-        if not isinstance(error, MemoryError) and "out of memory" not in str(error).lower():
+        text = str(error).lower()
+        if not isinstance(error, MemoryError) and not any(sign in text for sign in OUT_OF_MEMORY):
             raise
         sys.exit(f"{name}: out of memory: lower batch_size, preprocess.image_size or a width")
 
@@ -39,7 +44,7 @@ def stop_with_dvc(interval: float = 1.0) -> None:
     with suppress(psutil.Error):
         for process in psutil.Process().parents():
             chain.append(process)
-            if any("dvc" in Path(part).name for part in process.cmdline()[:3]):
+            if any(Path(part).stem == "dvc" for part in process.cmdline()[:3]):
                 break
 
     def alive(process: psutil.Process) -> bool:

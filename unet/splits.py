@@ -35,8 +35,9 @@ def assign_splits(index: Index, config: PreprocessConfig) -> dict[str, list[str]
     for name, names in splits.items():
         if not names:
             raise ValueError(
-                f"the {name} split is empty: preprocess.val_fraction = {config.val_fraction} of "
-                f"{len(index.lists['trainval'])} images is too little"
+                f"the {name} split is empty: {len(index.trimaps)} trimaps, preprocess.split = "
+                f"{config.split}, preprocess.val_fraction = {config.val_fraction}: take a larger "
+                "fraction or more images"
             )
         if config.limit is not None:
             names = sorted(names, key=lambda n: _shuffled(n, config.seed))[: config.limit]

@@ -118,15 +118,16 @@ def train(
                 bar.update(len(indices))
         train_scores = tally.scores()  # the epoch's one wait for the device
         seconds = time.perf_counter() - started
-        if not math.isfinite(train_scores["loss"]):
-            raise ValueError(
-                f"{name}: the training loss is {train_scores['loss']} in epoch {epoch}: lower "
-                f"train.max_lr (= {config.max_lr}) or set train.amp (= {amp}) to none"
-            )
         val_scores = validate(
             model, loss_function, val_split, batch_size=4 * config.batch_size,
             device=device, amp=amp,
         )  # fmt: skip
+        for kind, scores in (("training", train_scores), ("validation", val_scores)):
+            if not math.isfinite(scores["loss"]):
+                raise ValueError(
+                    f"{name}: the {kind} loss is {scores['loss']} in epoch {epoch}: lower "
+                    f"train.max_lr (= {config.max_lr}) or set train.amp (= {amp}) to none"
+                )
 
         best = max([r["val_accuracy"] for r in training.curve], default=-1.0)
         is_best = val_scores["accuracy"] > best

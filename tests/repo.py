@@ -1,0 +1,69 @@
+"""Copies of this repository to run DVC in, and a study small enough for tests."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import yaml
+
+ROOT = Path(__file__).resolve().parent.parent
+RUNNING = re.compile(r"^Running stage '([^']+)'", re.MULTILINE)
+
+ENVIRONMENT = os.environ | {
+    "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+    "OMP_NUM_THREADS": "1",
+    "GIT_AUTHOR_NAME": "test",
+    "GIT_AUTHOR_EMAIL": "test@example.org",
+    "GIT_COMMITTER_NAME": "test",
+    "GIT_COMMITTER_EMAIL": "test@example.org",
+}
+for name in ("DVC_ROOT", "DVC_STAGE", "OXFORD_PETS_URL"):
+    ENVIRONMENT.pop(name, None)
+
+
+def run(folder: Path, *command: str, check: bool = True) -> subprocess.CompletedProcess[str]:
+    """Run ``command`` in ``folder``; both output streams together are in ``stdout``."""
+    done = subprocess.run(
+        command, cwd=folder, env=ENVIRONMENT, text=True,
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+    )  # fmt: skip
+    if check:
+        assert done.returncode == 0, done.stdout
+    return done
+
+
+def copy_repository(target: Path, *, commit: str | None = None) -> Path:
+    """The tracked files as they are in the working tree (or at ``commit``), as a new repository."""
+    if commit:
+        run(ROOT, "git", "worktree", "prune")
+        shutil.rmtree(target, ignore_errors=True)
+        run(ROOT, "git", "clone", "-q", "--no-checkout", str(ROOT), str(target))
+        run(target, "git", "checkout", "-q", commit)
+        return target
+    for name in run(ROOT, "git", "ls-files", "-co", "--exclude-standard").stdout.splitlines():
+        if (ROOT / name).is_file():
+            (target / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(ROOT / name, target / name)
+    run(target, "git", "init", "-q")
+    commit_all(target)
+    return target
+
+
+def commit_all(folder: Path) -> None:
+    run(folder, "git", "add", "-A")
+    run(folder, "git", "commit", "-qm", "state")
+
+
+def make_tiny(folder: Path) -> None:
+    """Params of a study over drawn data that trains in seconds."""
+    path = folder / "params.yaml"
+    params = yaml.safe_load(path.read_text())
+    params["data"] |= {"source": "synthetic", "num_synthetic": 48}
+    params["preprocess"] |= {"image_size": 32}
+    params["train"] |= {"epochs": 2, "batch_size": 8, "threads": 1}
+    for experiment in params["experiments"].values():
+        experiment |= {"width": 4, "depth": 2}
+    path.write_text(yaml.safe_dump(params, sort_keys=False))

@@ -1,0 +1,225 @@
+import importlib
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import safetensors.torch
+import torch
+
+from tests.tiny import same_weights, tiny_config, tiny_experiment, tiny_model
+from unet.checkpoint import (
+    checkpoint_folder,
+    fingerprint,
+    load_model,
+    load_state,
+    save_model,
+    save_state,
+)
+from unet.model import UNet
+
+INFO = {
+    "downsample_mode": "str_conv", "upsample_mode": "ups", "width": 4, "depth": 2,
+    "threshold": 0.5, "image_size": 16, "experiment": "tiny",
+}  # fmt: skip
+
+
+def saved_model(seed: int = 0) -> UNet:
+    return tiny_model(seed, random_head=True, downsample_mode="str_conv", upsample_mode="ups")
+
+
+def test_a_saved_model_comes_back(tmp_path: Path) -> None:
+    model = saved_model()
+    model.train()(torch.rand(2, 3, 16, 16))
+    path = tmp_path / "deep" / "model.safetensors"
+    save_model(path, model.state_dict(), INFO)
+    loaded, info = load_model(path)
+    assert info == INFO
+    assert not loaded.training
+    assert same_weights(loaded.state_dict(), model.state_dict())
+    images = torch.rand(2, 3, 11, 16)
+    # Another memory layout may sum in another order.
+    torch.testing.assert_close(loaded.predict(images), model.predict(images))
+    assert torch.equal(load_model(str(path))[0].predict(images), loaded.predict(images))
+
+
+def test_the_same_model_gives_the_same_bytes(tmp_path: Path) -> None:
+    paths = [tmp_path / f"{name}.safetensors" for name in ("a", "b", "other")]
+    save_model(paths[0], saved_model().state_dict(), INFO)
+    save_model(paths[1], saved_model().state_dict(), dict(reversed(INFO.items())))
+    save_model(paths[2], saved_model(1).state_dict(), INFO)
+    first, second, other = (path.read_bytes() for path in paths)
+    assert first == second
+    assert first != other
+    assert sorted(tmp_path.iterdir()) == sorted(paths)
+
+
+def test_layout_in_memory_does_not_change_what_is_read(tmp_path: Path) -> None:
+    model = saved_model()
+    save_model(tmp_path / "a", model.state_dict(), INFO)
+    save_model(tmp_path / "b", model.to(memory_format=torch.channels_last).state_dict(), INFO)
+    assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
+
+
+def nothing(path: Path) -> None:
+    assert not path.exists()
+
+
+def garbage(path: Path) -> None:
+    path.write_bytes(b"\x80 no model at all " * 20)
+
+
+def empty(path: Path) -> None:
+    path.write_bytes(b"")
+
+
+def folder(path: Path) -> None:
+    path.mkdir()
+
+
+def cut_short(path: Path) -> None:
+    save_model(path, saved_model().state_dict(), INFO)
+    path.write_bytes(path.read_bytes()[:-100])
+
+
+def without_metadata(path: Path) -> None:
+    path.write_bytes(safetensors.torch.save({"weight": torch.zeros(3)}))
+
+
+def with_other_metadata(path: Path) -> None:
+    path.write_bytes(safetensors.torch.save({"weight": torch.zeros(3)}, {"format": "pt"}))
+
+
+def with_metadata_that_is_no_json(path: Path) -> None:
+    path.write_bytes(safetensors.torch.save({"weight": torch.zeros(3)}, {"unet": "width: 4"}))
+
+
+def with_metadata_of_another_kind(path: Path) -> None:
+    path.write_bytes(safetensors.torch.save({"weight": torch.zeros(3)}, {"unet": "[4, 2]"}))
+
+
+def with_less_metadata(path: Path) -> None:
+    metadata = {"unet": json.dumps({"width": 4, "depth": 2})}
+    path.write_bytes(safetensors.torch.save(saved_model().state_dict(), metadata))
+
+
+def of_another_width(path: Path) -> None:
+    save_model(path, saved_model().state_dict(), INFO | {"width": 8})
+
+
+def of_another_architecture(path: Path) -> None:
+    save_model(path, tiny_model().state_dict(), INFO)
+
+
+def of_an_unknown_mode(path: Path) -> None:
+    save_model(path, saved_model().state_dict(), INFO | {"upsample_mode": "bicubic"})
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        nothing, garbage, empty, folder, cut_short, without_metadata, with_other_metadata,
+        with_metadata_that_is_no_json, with_metadata_of_another_kind, with_less_metadata,
+        of_another_width, of_another_architecture, of_an_unknown_mode,
+    ],
+    ids=lambda make: make.__name__,
+)  # fmt: skip
+def test_what_is_no_model_is_one_line_naming_the_file(
+    tmp_path: Path, make: Callable[[Path], None]
+) -> None:
+    path = tmp_path / "model.safetensors"
+    make(path)
+    with pytest.raises(ValueError) as error:
+        load_model(path)
+    text = str(error.value)
+    assert text.startswith(f"{path} is ")
+    assert "\n" not in text
+
+
+def test_a_missing_model_says_how_to_get_it(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="is missing: run `dvc repro` or `dvc pull`"):
+        load_model(tmp_path / "model.safetensors")
+
+
+def test_a_broken_off_writing_leaves_the_old_model(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "model.safetensors"
+    save_model(path, saved_model().state_dict(), INFO)
+    before = path.read_bytes()
+
+    def half_written(self: Path, content: bytes) -> int:
+        with self.open("wb") as file:
+            file.write(content[:100])
+        raise OSError("No space left on device")
+
+    monkeypatch.setattr(Path, "write_bytes", half_written)
+    with pytest.raises(OSError, match="No space left"):
+        save_model(path, saved_model(1).state_dict(), INFO)
+    assert path.read_bytes() == before
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_state_comes_back(tmp_path: Path) -> None:
+    state = {
+        "model": saved_model().state_dict(),
+        "training": {"curve": [{"epoch": 1, "loss": 0.5}], "snapshots": {1: torch.ones(2, 2)}},
+    }
+    folder = tmp_path / "new" / "folder"
+    assert load_state(folder) is None
+    save_state(folder, {"model": {}})
+    save_state(folder, state)
+    loaded = load_state(folder)
+    assert loaded is not None
+    assert same_weights(loaded["model"], state["model"])
+    assert loaded["training"]["curve"] == [{"epoch": 1, "loss": 0.5}]
+    assert torch.equal(loaded["training"]["snapshots"][1], torch.ones(2, 2))
+    assert [path.name for path in folder.iterdir()] == ["state.pt"]
+
+
+def test_a_state_that_cannot_be_written_leaves_the_last(tmp_path: Path) -> None:
+    save_state(tmp_path, {"epoch": 1})
+    with pytest.raises(Exception, match="pickle"):
+        save_state(tmp_path, {"epoch": lambda: 2})
+    assert load_state(tmp_path) == {"epoch": 1}
+    assert [path.name for path in tmp_path.iterdir()] == ["state.pt"]
+
+
+def test_fingerprint_tells_settings_apart() -> None:
+    names = [
+        fingerprint(tiny_experiment(), tiny_config(), "cpu"),
+        fingerprint(tiny_experiment(width=5), tiny_config(), "cpu"),
+        fingerprint(tiny_experiment(), tiny_config(seed=1), "cpu"),
+        fingerprint(tiny_experiment(), tiny_config(), "cuda"),
+    ]
+    assert len(set(names)) == 4
+    assert fingerprint(tiny_experiment(), tiny_config(), "cpu") == names[0]
+    assert all(name.isalnum() for name in names)
+
+
+def test_fingerprint_tells_sources_apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(tmp_path)
+    package = tmp_path / "painted_pets"
+    package.mkdir()
+    (package / "__init__.py").write_text("")
+    (package / "part.py").write_text("WIDTH = 1\n")
+    importlib.import_module("painted_pets.part")
+    try:
+        before = fingerprint("settings", modules=["painted_pets"])
+        elsewhere = fingerprint("settings", modules=["unet"])
+        (package / "part.py").write_text("WIDTH = 2\n")
+        assert fingerprint("settings", modules=["painted_pets"]) != before
+        assert fingerprint("settings", modules=["unet"]) == elsewhere
+    finally:
+        for name in ("painted_pets.part", "painted_pets"):
+            del sys.modules[name]
+
+
+def test_states_lie_in_the_repository_that_a_copy_was_made_of(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("DVC_ROOT", raising=False)
+    assert checkpoint_folder("name") == Path(".checkpoints/name")
+    monkeypatch.setenv("DVC_ROOT", str(tmp_path))
+    assert checkpoint_folder("name") == tmp_path / ".checkpoints" / "name"

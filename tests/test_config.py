@@ -1,0 +1,391 @@
+"""``params.yaml``: what is accepted, how it is read, and what a mistake is answered with."""
+
+import math
+from collections.abc import Callable
+from dataclasses import FrozenInstanceError, asdict
+from pathlib import Path
+
+import pytest
+import yaml
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from ruamel.yaml import YAML
+
+from unet.config import Params, _Yaml12Loader, load_params
+
+Load = Callable[[str], Params]
+
+TEXT = """
+data:
+  source: official
+  url: https://example.org/pets/
+  images_md5: 5c4f3ee8e5d25df40f4fd59a7f44e54c
+  annotations_md5: 95a8c909bbe2e81eed6a22bccdf3f68f
+  num_synthetic: 400
+preprocess:
+  image_size: 128
+  split: official
+  val_fraction: 0.1
+  seed: 0
+  limit: null
+train:
+  epochs: 15
+  batch_size: 16
+  seed: 0
+  max_lr: 0.004
+  warmup: 0.2
+  weight_decay: 0.05
+  keep: last
+  amp: auto
+  device: auto
+  threads: auto
+  augment:
+    flip: true
+    scale: [0.75, 1.1]
+    shift: 0.1
+    rotate: 12
+    brightness: 0.2
+    color: 0.05
+evaluate:
+  batch_size: 64
+  device: auto
+experiments:
+  mp_tr_bce:
+    downsample: mp
+    upsample: tr
+    loss: bce
+    pos_weight: auto
+    width: 16
+    depth: 4
+  mp_tr_dice:
+    downsample: mp
+    upsample: tr
+    loss: dice
+    width: 16
+    depth: 4
+"""
+
+
+@pytest.fixture
+def load(tmp_path: Path) -> Load:
+    def load_text(text: str) -> Params:
+        path = tmp_path / "params.yaml"
+        path.write_text(text, encoding="utf-8")
+        return load_params(path)
+
+    return load_text
+
+
+def changed(old: str, new: str) -> str:
+    """The valid params above with one place changed."""
+    assert old in TEXT
+    return TEXT.replace(old, new, 1)
+
+
+def test_the_repositorys_params_load_as_they_stand(root: Path, params_text: str) -> None:
+    params = asdict(load_params(root / "params.yaml"))
+    written = YAML(typ="safe").load(params_text)
+    for experiment in written["experiments"].values():
+        experiment.setdefault("pos_weight", None)
+    written["train"]["augment"]["scale"] = tuple(written["train"]["augment"]["scale"])
+    assert params == written
+
+
+def test_the_text_of_these_tests_loads(load: Load) -> None:
+    params = load(TEXT)
+    assert params.data.num_synthetic == 400
+    assert params.preprocess.limit is None
+    assert params.train.augment.scale == (0.75, 1.1)
+    assert list(params.experiments) == ["mp_tr_bce", "mp_tr_dice"]
+    assert params.experiments["mp_tr_bce"].pos_weight == "auto"
+    assert params.experiments["mp_tr_dice"].pos_weight is None
+
+
+MISTAKES = {
+    "unknown key": (
+        "    rotate: 12",
+        "    rotate: 12\n    hue: 1",
+        ["train.augment.hue", "unknown key", "rotate", "brightness", "color"],
+    ),
+    "unknown section": ("evaluate:", "eval:", ["eval:", "unknown key", "evaluate", "experiments"]),
+    "unknown key of an experiment": (
+        "    width: 16",
+        "    widths: 16",
+        ["experiments.mp_tr_bce.widths", "unknown key", "width", "depth"],
+    ),
+    "text for a number": (
+        "  epochs: 15",
+        "  epochs: many",
+        ["train.epochs", '"many"', "valid integer"],
+    ),
+    "quoted number": ("max_lr: 0.004", 'max_lr: "0.004"', ["train.max_lr", '"0.004"', "number"]),
+    "fraction for an integer": (
+        "  epochs: 15",
+        "  epochs: 1.5",
+        ["train.epochs", "1.5", "valid integer"],
+    ),
+    "float for an integer": (
+        "image_size: 128\n",
+        "image_size: 128.0\n",
+        ["preprocess.image_size", "128.0", "valid integer"],
+    ),
+    "bool for an integer": ("seed: 0", "seed: true", ["preprocess.seed", "true", "valid integer"]),
+    "number for a section": ("  augment:\n", "  augment: 3\n  x:\n", ["train.augment = 3"]),
+    "below the range": ("  epochs: 15", "  epochs: 0", ["train.epochs = 0", "equal to 1"]),
+    "above the range": (
+        "image_size: 128\n",
+        "image_size: 2048\n",
+        ["preprocess.image_size = 2048", "less than or equal to 1024"],
+    ),
+    "open range": (
+        "val_fraction: 0.1",
+        "val_fraction: 1.0",
+        ["preprocess.val_fraction = 1.0", "less than 1"],
+    ),
+    "in a list": (
+        "[0.75, 1.1]",
+        "[0, 1.1]",
+        ["train.augment.scale.0 = 0", "greater than 0"],
+    ),
+    "list too short": ("[0.75, 1.1]", "[1.1]", ["train.augment.scale.1", "missing"]),
+    "off is no bool": ("  amp: auto", "  amp: off", ["train.amp", '"off"', "'bf16'", "'none'"]),
+    "yes is no bool": ("flip: true", "flip: yes", ["train.augment.flip", '"yes"', "boolean"]),
+    "choice": (
+        "upsample: tr",
+        "upsample: nearest",
+        ["experiments.mp_tr_bce.upsample", '"nearest"', "'tr' or 'ups'"],
+    ),
+    "either of two kinds": (
+        "threads: auto",
+        "threads: all",
+        ["train.threads", '"all"', "valid integer or 'auto'"],
+    ),
+    "either of two kinds, out of range": (
+        "threads: auto",
+        "threads: 0",
+        ["train.threads = 0", "equal to 1 or 'auto'"],
+    ),
+    "checksum": ("5c4f3ee8e5", "5c4f", ["data.images_md5", "[0-9a-f]{32}"]),
+    "duplicate key": ("  epochs: 15", "  epochs: 15\n  epochs: 16", ["'epochs' stands twice"]),
+    "missing key": ("  epochs: 15\n", "", ["train.epochs", "is missing"]),
+    "missing section": (
+        "evaluate:\n  batch_size: 64\n  device: auto\n",
+        "",
+        ["evaluate", "is missing"],
+    ),
+    "name with a dot": (
+        "  mp_tr_dice:",
+        "  mp.tr_dice:",
+        ["experiments.mp.tr_dice", "letters, digits, _ and -"],
+    ),
+    "size and depth": (
+        "image_size: 128\n",
+        "image_size: 100\n",
+        [
+            "preprocess.image_size = 100",
+            "experiments.mp_tr_bce.depth = 4",
+            "multiple of 16",
+            "nearest is 96",
+        ],
+    ),
+    "size too small for the depth": (
+        "    depth: 4",
+        "    depth: 7",
+        ["preprocess.image_size = 128", "mp_tr_bce.depth = 7", "at least 256", "nearest is 256"],
+    ),
+    "pos_weight with dice": (
+        "    loss: dice",
+        "    loss: dice\n    pos_weight: 2.0",
+        ["experiments.mp_tr_dice", "pos_weight = 2.0", "loss = dice", "dice takes none"],
+    ),
+    "bce without pos_weight": (
+        "    pos_weight: auto",
+        "    # pos_weight: auto",
+        ["experiments.mp_tr_bce", "pos_weight", "loss = bce", "auto or a number above 0"],
+    ),
+    "negative pos_weight": (
+        "    pos_weight: auto",
+        "    pos_weight: -1",
+        ["experiments.mp_tr_bce.pos_weight = -1", "greater than 0 or 'auto'"],
+    ),
+    "reversed range": (
+        "[0.75, 1.1]",
+        "[1.1, 0.75]",
+        ["train.augment", "scale = [1.1, 0.75]", "lower bound stands first"],
+    ),
+    "not a number": ("max_lr: 0.004", "max_lr: .nan", ["train.max_lr = NaN", "finite"]),
+    "infinite": ("max_lr: 0.004", "max_lr: .inf", ["train.max_lr = Infinity", "finite"]),
+    "overflowing": ("max_lr: 0.004", "max_lr: 1e999", ["train.max_lr = Infinity", "finite"]),
+    "invalid YAML": ("  epochs: 15", "  epochs: [15", ["not valid YAML", "line"]),
+    "object tag": ("epochs: 15", "epochs: !!python/object:os.system 15", ["not valid YAML"]),
+}
+
+
+@pytest.mark.parametrize(("old", "new", "fragments"), MISTAKES.values(), ids=MISTAKES.keys())
+def test_a_mistake_is_named_in_one_line(
+    load: Load,
+    tmp_path: Path,
+    old: str,
+    new: str,
+    fragments: list[str],
+) -> None:
+    with pytest.raises(ValueError) as caught:
+        load(changed(old, new))
+    lines = str(caught.value).splitlines()
+    assert all(line.startswith(str(tmp_path / "params.yaml")) for line in lines)
+    assert [line for line in lines if all(fragment in line for fragment in fragments)], lines
+
+
+def test_two_mistakes_are_two_lines(load: Load) -> None:
+    text = changed("  epochs: 15", "  epochs: 0").replace("flip: true", "flip: 1")
+    with pytest.raises(ValueError) as caught:
+        load(text)
+    first, second = str(caught.value).splitlines()
+    assert "train.augment.flip = 1" in first
+    assert "train.epochs = 0" in second
+
+
+def test_missing_experiments_are_a_mistake(load: Load) -> None:
+    with pytest.raises(ValueError, match="experiments: is missing"):
+        load(TEXT.partition("experiments:")[0])
+
+
+def test_no_experiments_are_a_mistake(load: Load) -> None:
+    with pytest.raises(ValueError, match="experiments = {}.*at least 1"):
+        load(TEXT.partition("experiments:")[0] + "experiments: {}\n")
+
+
+@pytest.mark.parametrize("text", ["", "[1, 2]\n", "hello\n", "3\n"])
+def test_the_top_is_a_mapping(load: Load, text: str) -> None:
+    with pytest.raises(ValueError, match=r"params\.yaml.*must be an object"):
+        load(text)
+
+
+def test_bytes_that_are_no_text(tmp_path: Path) -> None:
+    path = tmp_path / "params.yaml"
+    path.write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(ValueError, match=r"params\.yaml is not valid YAML"):
+        load_params(path)
+
+
+def test_a_missing_file_says_where_to_run_from(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"params\.yaml is missing: run from the repository's"):
+        load_params(tmp_path / "params.yaml")
+
+
+@pytest.mark.parametrize(
+    ("written", "value"), [("4e-3", 0.004), ("1", 1.0), ("+.5", 0.5), ("2E0", 2.0)]
+)
+def test_numbers_as_people_write_them(load: Load, written: str, value: float) -> None:
+    max_lr = load(changed("max_lr: 0.004", f"max_lr: {written}")).train.max_lr
+    assert max_lr == value
+    assert isinstance(max_lr, float)
+
+
+@pytest.mark.parametrize("written", ["010", "08", "-08"])
+def test_a_leading_zero_means_nothing(written: str) -> None:
+    assert _ours(written) == int(written)
+
+
+@pytest.mark.parametrize("nothing", ["null", "~", "", "Null"])
+def test_nothing_is_null(load: Load, nothing: str) -> None:
+    assert load(changed("limit: null", f"limit: {nothing}")).preprocess.limit is None
+
+
+def _ours(scalar: str) -> object:
+    return yaml.load(f"key: {scalar}\n", Loader=_Yaml12Loader)["key"]
+
+
+def _dvcs(scalar: str) -> object:
+    return YAML(typ="safe").load(f"key: {scalar}\n")["key"]
+
+
+WORDS = (
+    "off on yes no y n Off ON Yes NO null Null NULL ~ true True TRUE false False FALSE tRUE "
+    "1e3 4e-3 .5 -.5 0.1 5. 1.e3 0 -0 +1 007 00 1:30 190:20:30 .inf -.inf +.inf .Inf .nan .NaN "
+    "inf nan 1e 1.2.3 -- bf16 fp16 none auto"
+)
+
+
+# Without underscores, 0x, 0o, 0b and dates, which DVC's reader takes for more than text: here they
+# stay text and are refused where a number is due.
+@settings(deadline=None, max_examples=150)
+@given(
+    st.from_regex(r"[-+]?(0|[1-9][0-9]{0,8})", fullmatch=True)
+    | st.from_regex(r"[-+]?[0-9]{1,4}\.[0-9]{0,4}([eE][-+]?[0-9]{1,2})?", fullmatch=True)
+    | st.from_regex(r"[-+]?[1-9][0-9]?[eE][-+]?[0-9]{1,2}", fullmatch=True)
+    | st.from_regex(r"[-+]?\.[0-9]{1,4}([eE][-+][0-9]{1,2})?", fullmatch=True)
+    | st.from_regex(r"[A-Za-z][A-Za-z0-9_]{0,8}", fullmatch=True)
+)
+def test_scalars_are_read_as_dvc_reads_them(scalar: str) -> None:
+    assert_read_alike(scalar)
+
+
+@pytest.mark.parametrize("scalar", [*WORDS.split(), "", "'true'", '"1"'])
+def test_words_are_read_as_dvc_reads_them(scalar: str) -> None:
+    assert_read_alike(scalar)
+
+
+def assert_read_alike(scalar: str) -> None:
+    ours, dvcs = _ours(scalar), _dvcs(scalar)
+    assert type(ours) is type(dvcs)
+    both_nan = isinstance(ours, float) and math.isnan(ours) and math.isnan(dvcs)
+    assert ours == dvcs or both_nan
+
+
+def test_the_whole_file_is_read_as_dvc_reads_it(params_text: str) -> None:
+    assert yaml.load(params_text, Loader=_Yaml12Loader) == YAML(typ="safe").load(params_text)
+
+
+def test_dataclasses_are_frozen(root: Path) -> None:
+    params = load_params(root / "params.yaml")
+    for section, name in [
+        (params, "train"),
+        (params.data, "url"),
+        (params.preprocess, "seed"),
+        (params.train, "epochs"),
+        (params.train.augment, "flip"),
+        (params.evaluate, "device"),
+        (params.experiments["mp_tr_bce"], "loss"),
+    ]:
+        with pytest.raises(FrozenInstanceError):
+            setattr(section, name, None)
+
+
+def test_merge_keys(load: Load) -> None:
+    text = TEXT.partition("experiments:")[0] + (
+        "experiments:\n"
+        "  first: &first {downsample: mp, upsample: tr, loss: dice, width: 4, depth: 2}\n"
+        "  second: &second\n    <<: *first\n    width: 8\n"
+        "  third:\n    <<: *second\n    upsample: ups\n"
+    )
+    experiments = load(text).experiments
+    assert [e.width for e in experiments.values()] == [4, 8, 8]
+    assert [e.upsample for e in experiments.values()] == ["tr", "tr", "ups"]
+    assert all(e.depth == 2 for e in experiments.values())
+
+
+def test_merge_of_a_deeper_merge() -> None:
+    text = (
+        "base: &base {key: 1, other: 1}\n"
+        "outer:\n  inner: &inner {<<: *base, key: 2}\n"
+        "user: {<<: *inner}\n"
+    )
+    read = yaml.load(text, Loader=_Yaml12Loader)
+    assert read["user"] == {"key": 2, "other": 1}
+
+
+@settings(deadline=None, max_examples=20)
+@given(name=st.from_regex(r"[A-Za-z0-9][A-Za-z0-9_-]{0,12}", fullmatch=True))
+def test_any_plain_name_is_an_experiments(
+    name: str, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    path = tmp_path_factory.mktemp("params") / "params.yaml"
+    path.write_text(TEXT.replace("mp_tr_dice:", f"'{name}':"), encoding="utf-8")
+    assert name in load_params(path).experiments
+
+
+@pytest.mark.parametrize("name", ["a.b", "a b", "a/b", "_a", "-a", "ä", "''"])
+def test_other_names_are_not(load: Load, name: str) -> None:
+    with pytest.raises(ValueError, match="letters, digits, _ and -"):
+        load(changed("  mp_tr_dice:", f"  {name}:"))

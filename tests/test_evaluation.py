@@ -1,0 +1,216 @@
+import math
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from torch import Tensor, nn
+
+from tests.tiny import CPU, tiny_model, tiny_split
+from unet import metrics
+from unet.dataset import Split
+from unet.evaluation import COUNTS, Evaluation, cost, evaluate
+from unet.trimaps import BACKGROUND, BOUNDARY, PET
+
+SIZE = 20
+# A pet of 6 x 8 pixels within its boundary, one pixel wide, of 8 x 10.
+PET_AREA, RING_AREA, ALL = 48, 80 - 48, SIZE**2
+
+
+class Painted(nn.Module):
+    """A model whose probability is the image's red channel."""
+
+    def predict(self, images: Tensor) -> Tensor:
+        return images[:, :1]
+
+
+def trimap_split(num_images: int = 3) -> Split:
+    trimap = torch.full((SIZE, SIZE), BACKGROUND, dtype=torch.uint8)
+    trimap[4:12, 5:15] = BOUNDARY
+    trimap[5:11, 6:14] = PET
+    images = torch.zeros(num_images, SIZE, SIZE, 3, dtype=torch.uint8)
+    names = tuple(f"cat_{i}" for i in range(num_images))
+    return Split(images, trimap.repeat(num_images, 1, 1), names)
+
+
+def painted_split(probabilities: Tensor, split: Split) -> Split:
+    """``split`` with images that :class:`Painted` reads these probabilities from."""
+    images = (255 * probabilities).round().to(torch.uint8).unsqueeze(-1).expand(-1, -1, -1, 3)
+    return Split(images, split.trimaps, split.names)
+
+
+def run(model: nn.Module, split: Split, threshold: float = 0.5, batch_size: int = 2) -> Evaluation:
+    return evaluate(model, split, threshold=threshold, batch_size=batch_size, device=CPU)
+
+
+def test_scores_of_pet_everywhere() -> None:
+    result = run(tiny_model(prior=0.9), trimap_split(), threshold=0.8)
+    share = PET_AREA / ALL
+    band = ALL - (SIZE - 2) ** 2
+    rim = PET_AREA - 4 * 6  # inner band of the pet, one pixel wide
+    expected = {
+        "accuracy": share,
+        "iou": share,
+        "dice": 2 * share / (1 + share),
+        "precision": share,
+        "recall": 1.0,
+        "boundary_iou": 0.0,
+        "accuracy_per_image": share,
+        "iou_per_image": share,
+        "dice_per_image": 2 * share / (1 + share),
+        "boundary_iou_per_image": 0.0,
+        "accuracy_boundary_pet": (PET_AREA + RING_AREA) / ALL,
+        "iou_boundary_pet": (PET_AREA + RING_AREA) / ALL,
+        "accuracy_boundary_ignored": PET_AREA / (ALL - RING_AREA),
+        "iou_boundary_ignored": PET_AREA / (ALL - RING_AREA),
+        "accuracy_at_half": share,
+        "iou_at_half": share,
+    }
+    assert band > rim > 0
+    assert result.scores == pytest.approx(expected)
+    assert result.masks.all()
+
+
+def test_scores_of_pet_nowhere() -> None:
+    result = run(tiny_model(prior=0.9), trimap_split(), threshold=0.95)
+    scores = result.scores
+    assert scores["accuracy"] == pytest.approx(1 - PET_AREA / ALL)
+    assert scores["iou"] == scores["dice"] == scores["recall"] == scores["boundary_iou"] == 0
+    assert scores["precision"] == 1
+    # At one half the same model says pet everywhere.
+    assert scores["accuracy_at_half"] == pytest.approx(PET_AREA / ALL)
+    assert scores["iou_at_half"] == pytest.approx(PET_AREA / ALL)
+    assert not result.masks.any()
+
+
+def test_scores_of_the_truth() -> None:
+    split = trimap_split()
+    result = run(Painted(), painted_split((split.trimaps == PET).float(), split))
+    rules = {
+        "accuracy_boundary_pet": 1 - RING_AREA / ALL,
+        "iou_boundary_pet": PET_AREA / (PET_AREA + RING_AREA),
+    }
+    assert result.scores == pytest.approx(dict.fromkeys(result.scores, 1.0) | rules)
+    assert (result.masks == (split.trimaps == PET).numpy()).all()
+
+
+def test_the_boundary_counts_by_rule() -> None:
+    split = trimap_split()
+    result = run(Painted(), painted_split((split.trimaps != BACKGROUND).float(), split))
+    assert result.scores["iou"] == pytest.approx(PET_AREA / (PET_AREA + RING_AREA))
+    assert result.scores["iou_boundary_pet"] == 1
+    assert result.scores["iou_boundary_ignored"] == 1
+    # The predicted rim lies on the ring, outside of the pet.
+    assert result.scores["boundary_iou"] == 0
+
+
+def test_pooled_and_per_image_scores_differ() -> None:
+    split = trimap_split(2)
+    probabilities = (split.trimaps == PET).float()
+    probabilities[1] = 0
+    probabilities[1, 5:11, 6:10] = 1
+    result = run(Painted(), painted_split(probabilities, split))
+    assert result.scores["iou"] == pytest.approx(72 / 96)
+    assert result.scores["iou_per_image"] == pytest.approx((1 + 1 / 2) / 2)
+    assert result.scores["dice_per_image"] == pytest.approx((1 + 2 / 3) / 2)
+    assert result.table["iou"].tolist() == pytest.approx([1, 0.5])
+
+    larger = split.trimaps.clone()
+    larger[0] = PET
+    unequal = Split(split.images, larger, split.names)
+    probabilities[0] = 1
+    result = run(Painted(), painted_split(probabilities, unequal))
+    assert result.scores["iou"] == pytest.approx((ALL + 24) / (ALL + 48))
+    assert result.scores["iou_per_image"] == pytest.approx(0.75)
+
+
+def test_a_pixel_at_the_threshold_is_background() -> None:
+    split = trimap_split(1)
+    half = torch.full((1, SIZE, SIZE), 0.5)
+    level = round(0.5 * 255) / 255
+    assert not run(Painted(), painted_split(half, split), threshold=level + 1e-6).masks.any()
+    assert run(Painted(), painted_split(half, split), threshold=level - 1e-6).masks.all()
+
+
+def test_the_table_is_in_the_splits_order_and_sums_to_the_scores() -> None:
+    split = tiny_split(11)
+    model = tiny_model(random_head=True)
+    result = run(model, split, batch_size=4)
+    table = result.table
+    assert list(table) == ["name", *COUNTS, "accuracy", "iou", "dice", "boundary_iou"]
+    assert table["name"].tolist() == list(split.names)
+    assert (table[list(COUNTS)].sum(axis=1) == 16 * 16).all()
+    targets = (split.trimaps == PET).numpy()
+    assert (table["tp"] == (result.masks & targets).sum((1, 2))).all()
+    assert (table["fp"] == (result.masks & ~targets).sum((1, 2))).all()
+    assert (table["fn"] == (~result.masks & targets).sum((1, 2))).all()
+    pooled = torch.tensor(table[list(COUNTS)].sum().to_numpy())
+    for score in ("accuracy", "iou", "dice", "precision", "recall"):
+        assert result.scores[score] == pytest.approx(getattr(metrics, score)(pooled).item())
+    for score in ("accuracy", "iou", "dice", "boundary_iou"):
+        assert result.scores[f"{score}_per_image"] == pytest.approx(table[score].mean())
+    assert 0 < table["iou"].min() < table["iou"].max() < 1
+
+
+@pytest.mark.parametrize("batch_size", [1, 3, 4, 100])
+def test_no_batch_size_changes_a_score(batch_size: int) -> None:
+    split = tiny_split(7)
+    probabilities = split.images[..., 0].float() / 255
+    painted = painted_split(probabilities, split)
+    one, other = (run(Painted(), painted, 0.4, size) for size in (batch_size, 7))
+    assert one.scores == other.scores
+    pd.testing.assert_frame_equal(one.table, other.table)
+    assert np.array_equal(one.masks, other.masks)
+
+
+def test_images_without_a_pet_score_1_where_nothing_is_claimed() -> None:
+    split = trimap_split(2)
+    empty = Split(split.images, torch.full_like(split.trimaps, BACKGROUND), split.names)
+    nowhere, everywhere = (
+        run(tiny_model(prior=0.5), empty, threshold).table for threshold in (0.6, 0.4)
+    )
+    assert nowhere["iou"].tolist() == nowhere["boundary_iou"].tolist() == [1, 1]
+    assert everywhere["iou"].tolist() == everywhere["boundary_iou"].tolist() == [0, 0]
+
+
+def test_scores_are_plain_finite_numbers() -> None:
+    result = run(tiny_model(random_head=True), tiny_split(5))
+    assert all(type(value) is float and 0 <= value <= 1 for value in result.scores.values())
+
+
+@pytest.mark.parametrize("modes", [("mp", "tr"), ("str_conv", "ups")])
+def test_cost_quadruples_with_the_side(modes: tuple[str, str]) -> None:
+    model = tiny_model(downsample_mode=modes[0], upsample_mode=modes[1])
+    small, large = cost(model, 16), cost(model, 32)
+    assert small["parameters"] == large["parameters"]
+    assert small["parameters"] == sum(p.numel() for p in model.parameters())
+    assert small["gflops"] > 0
+    assert large["gflops"] == pytest.approx(4 * small["gflops"])
+
+
+def test_cost_in_closed_form() -> None:
+    # Two per multiplication and addition; convolutions at full size (3 to 2, 2 to 2, 4 to 2,
+    # 2 to 2 channels, head) and at half (2 to 4, 4 to 4), one transposed (4 to 2).
+    side, half = 8 * 8, 4 * 4
+    full = 9 * (3 * 2 + 2 * 2 + 4 * 2 + 2 * 2) * side + 2 * side
+    low = 9 * (2 * 4 + 4 * 4) * half
+    transposed = 4 * 2 * side
+    expected = 2 * (full + low + transposed) / 1e9
+    assert cost(tiny_model(width=2, depth=1), 8)["gflops"] == pytest.approx(expected)
+
+
+def test_cost_leaves_the_model_alone() -> None:
+    model = tiny_model(random_head=True).train()
+    before = {key: value.clone() for key, value in model.state_dict().items()}
+    cost(model, 16)
+    assert model.training
+    assert all(torch.equal(value, before[key]) for key, value in model.state_dict().items())
+
+
+def test_evaluation_uses_no_statistics_of_the_batch() -> None:
+    split = tiny_split(6)
+    model = tiny_model(random_head=True)
+    expected = run(model, split)
+    trained = run(model.train(), split)
+    assert trained.scores == expected.scores
+    assert math.isfinite(trained.scores["iou"])

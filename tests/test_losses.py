@@ -1,0 +1,233 @@
+import itertools
+import math
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from tests.tiny import pet_share, tiny_experiment, tiny_model, tiny_split
+from unet.factory import Loss, build_loss, build_model
+from unet.losses import DiceLoss, WeightedBCELoss, pos_weight_from_share
+from unet.training import targets_of
+
+SURE = 40.0  # a logit whose sigmoid is 1 in float32
+LOSSES = {
+    "bce": WeightedBCELoss(3.0),
+    "dice": DiceLoss(),
+    "batch dice": DiceLoss(per_image=False),
+}
+
+
+def logit(p: float) -> float:
+    return math.log(p / (1 - p))
+
+
+def weighted_entropy(q: float, share: float, weight: float) -> float:
+    """The weighted cross-entropy of predicting ``q`` for every pixel."""
+    return -weight * share * math.log(q) - (1 - share) * math.log(1 - q)
+
+
+def targets_with_share(sixteenths: int) -> Tensor:
+    return (torch.arange(64).view(1, 1, 8, 8) < 4 * sixteenths).float()
+
+
+def square(side: int, size: int = 128) -> Tensor:
+    target = torch.zeros(1, 1, size, size)
+    target[..., 3 : 3 + side, 5 : 5 + side] = 1
+    return target
+
+
+def sure(mask: Tensor) -> Tensor:
+    """Logits that predict ``mask`` with certainty."""
+    return SURE * (2 * mask - 1)
+
+
+@settings(deadline=None, max_examples=40)
+@given(q=st.floats(0.01, 0.99), sixteenths=st.integers(0, 16), weight=st.floats(0.05, 20.0))
+def test_weighted_bce_of_a_constant_prediction(q: float, sixteenths: int, weight: float) -> None:
+    targets = targets_with_share(sixteenths)
+    loss = WeightedBCELoss(weight)(torch.full_like(targets, logit(q)), targets)
+    expected = weighted_entropy(q, sixteenths / 16, weight)
+    assert loss.item() == pytest.approx(expected, rel=1e-4, abs=1e-5)
+
+
+@settings(deadline=None, max_examples=40)
+@given(sixteenths=st.integers(1, 15), weight=st.floats(0.05, 20.0))
+def test_weighted_bce_is_least_at_its_prior(sixteenths: int, weight: float) -> None:
+    p = sixteenths / 16
+    best = weight * p / (weight * p + 1 - p)
+    loss_function = WeightedBCELoss(weight)
+    assert loss_function.prior(p) == pytest.approx(best, rel=1e-6)
+    targets = targets_with_share(sixteenths).double()
+    at = {
+        step: loss_function(torch.full_like(targets, logit(best) + step), targets).item()
+        for step in (-0.3, 0.0, 0.3)
+    }
+    assert at[0.0] < min(at[-0.3], at[0.3])
+    logits = torch.full_like(targets, logit(best)).requires_grad_()
+    loss_function(logits, targets).backward()
+    assert logits.grad.sum().item() == pytest.approx(0, abs=1e-5)
+
+
+@pytest.mark.parametrize("weight", [0.25, 1.0, 2.0, 9.0])
+def test_threshold_is_where_both_classes_are_equally_likely(weight: float) -> None:
+    loss_function = WeightedBCELoss(weight)
+    assert loss_function.threshold == pytest.approx(weight / (1 + weight))
+    assert loss_function.prior(0.5) == pytest.approx(loss_function.threshold)
+
+
+def test_pos_weight_balances_the_classes() -> None:
+    assert pos_weight_from_share(0.25) == pytest.approx(3.0)
+    assert pos_weight_from_share(0.5) == 1.0
+    share = 0.29
+    assert WeightedBCELoss(pos_weight_from_share(share)).prior(share) == pytest.approx(0.5)
+
+
+def test_dice_starts_at_the_share_and_cuts_at_half() -> None:
+    assert DiceLoss().prior(0.29) == 0.29
+    assert DiceLoss().threshold == 0.5
+
+
+@pytest.mark.parametrize("pos_weight", ["auto", 1.0, 5.0])
+def test_a_new_models_bce_is_the_weighted_entropy_of_its_data(pos_weight: float | str) -> None:
+    split = tiny_split()
+    share = pet_share(split)
+    weight = (1 - share) / share if pos_weight == "auto" else pos_weight
+    experiment = tiny_experiment(pos_weight=pos_weight)
+    loss_function = build_loss(experiment, share)
+    model = build_model(experiment, prior=loss_function.prior(share))
+    images, trimaps = split.batch(torch.arange(len(split)), torch.device("cpu"))
+    loss = loss_function(model(images), targets_of(trimaps))
+    best = weight * share / (weight * share + 1 - share)
+    assert loss.item() == pytest.approx(weighted_entropy(best, share, weight), rel=1e-5)
+
+
+def test_a_new_models_batch_dice_is_one_less_its_datas_share() -> None:
+    split = tiny_split()
+    share = pet_share(split)
+    model = tiny_model(prior=share)
+    images, trimaps = split.batch(torch.arange(len(split)), torch.device("cpu"))
+    loss = DiceLoss(per_image=False)(model(images), targets_of(trimaps))
+    # Predicting p everywhere: 2 p p n / (p n + p n) = p.
+    assert loss.item() == pytest.approx(1 - share, rel=1e-4)
+
+
+@pytest.mark.parametrize("per_image", [True, False])
+@pytest.mark.parametrize("side", [1, 3, 40, 120])
+def test_dice_of_a_perfect_and_of_a_disjoint_mask(side: int, per_image: bool) -> None:
+    loss_function = DiceLoss(per_image=per_image)
+    target = square(side)
+    assert loss_function(sure(target), target).item() == pytest.approx(0, abs=1e-4)
+    # Smoothing on the scale of a pixel would forgive a small mask that is missed.
+    nothing = torch.zeros_like(target)
+    assert loss_function(sure(nothing), target).item() == pytest.approx(1, abs=2e-3)
+    assert loss_function(sure(1 - target), target).item() == pytest.approx(1, abs=1e-4)
+
+
+@pytest.mark.parametrize("per_image", [True, False])
+def test_dice_of_nothing_found_where_nothing_is(per_image: bool) -> None:
+    empty = torch.zeros(2, 1, 16, 16)
+    assert DiceLoss(per_image=per_image)(sure(empty), empty).item() == pytest.approx(0, abs=1e-6)
+    everywhere = sure(torch.ones_like(empty))
+    assert DiceLoss(per_image=per_image)(everywhere, empty).item() == pytest.approx(1, abs=1e-4)
+
+
+@settings(deadline=None, max_examples=30)
+@given(q=st.floats(0.01, 0.99), sixteenths=st.integers(1, 16))
+def test_dice_of_a_constant_prediction(q: float, sixteenths: int) -> None:
+    targets = targets_with_share(sixteenths)
+    loss = DiceLoss()(torch.full_like(targets, logit(q)), targets)
+    p = sixteenths / 16
+    assert loss.item() == pytest.approx(1 - 2 * q * p / (q + p), abs=1e-3)
+
+
+def test_dice_per_image_is_the_mean_of_the_images_and_batch_dice_is_not() -> None:
+    targets = torch.cat([square(2, 16), square(10, 16)])
+    logits = torch.cat([sure(torch.zeros(1, 1, 16, 16)), sure(square(10, 16))])
+    # The small pet missed (loss 1), the large one found (loss 0).
+    assert DiceLoss()(logits, targets).item() == pytest.approx(0.5, abs=1e-3)
+    pooled = 1 - 2 * 100 / (100 + 104)
+    assert DiceLoss(per_image=False)(logits, targets).item() == pytest.approx(pooled, abs=1e-3)
+
+
+@settings(deadline=None, max_examples=20)
+@given(seed=st.integers(0, 10_000), batch_size=st.integers(1, 7))
+def test_dice_per_image_does_not_depend_on_the_batch_size(seed: int, batch_size: int) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    logits = 3 * torch.randn(7, 1, 6, 6, generator=generator)
+    targets = (torch.rand(7, 1, 6, 6, generator=generator) < 0.3).float()
+    batches = zip(logits.split(batch_size), targets.split(batch_size), strict=True)
+    total = sum(DiceLoss()(x, t).item() * len(x) for x, t in batches)
+    assert total / 7 == pytest.approx(DiceLoss()(logits, targets).item(), rel=1e-5)
+
+
+@pytest.mark.parametrize("loss_function", LOSSES.values(), ids=LOSSES)
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("autocast", [True, False])
+def test_half_precision_logits_lose_nothing(
+    loss_function: Loss, dtype: torch.dtype, autocast: bool
+) -> None:
+    generator = torch.Generator().manual_seed(0)
+    # More pixels than fp16 has numbers, and far more than bf16 counts exactly.
+    logits = (4 * torch.randn(32, 1, 128, 128, generator=generator)).to(dtype)
+    targets = (torch.rand(32, 1, 128, 128, generator=generator) < 0.9).float()
+    expected = loss_function(logits.float(), targets)
+    with torch.autocast("cpu", torch.bfloat16, enabled=autocast):
+        loss = loss_function(logits, targets)
+    assert loss.dtype == torch.float32
+    assert torch.isfinite(loss)
+    assert loss.item() == expected.item()
+
+
+@settings(deadline=None, max_examples=40)
+@given(
+    name=st.sampled_from(sorted(LOSSES)),
+    values=st.lists(st.floats(-(2.0**100), 2.0**100, width=32), min_size=4, max_size=4),
+    bits=st.lists(st.booleans(), min_size=4, max_size=4),
+)
+def test_gradients_are_finite_at_any_logit(
+    name: str, values: list[float], bits: list[bool]
+) -> None:
+    logits = torch.tensor(values).view(1, 1, 2, 2).requires_grad_()
+    targets = torch.tensor(bits).view(1, 1, 2, 2).float()
+    loss = LOSSES[name](logits, targets)
+    loss.backward()
+    assert torch.isfinite(loss)
+    assert torch.isfinite(logits.grad).all()
+
+
+@settings(deadline=None, max_examples=30)
+@given(seed=st.integers(0, 10_000), per_image=st.booleans())
+def test_dice_lies_between_0_and_1(seed: int, per_image: bool) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    logits = 10 * torch.randn(3, 1, 4, 4, generator=generator)
+    targets = (torch.rand(3, 1, 4, 4, generator=generator) < 0.3).float()
+    assert 0 <= DiceLoss(per_image=per_image)(logits, targets).item() <= 1
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_steps_against_the_gradient_lower_the_loss(name: str) -> None:
+    targets = square(5, 16)
+    logits = torch.zeros_like(targets).requires_grad_()
+    loss = LOSSES[name](logits, targets)
+    loss.backward()
+    assert (logits.grad[targets == 1] < 0).all()
+    assert (logits.grad[targets == 0] > 0).all()
+    assert LOSSES[name](logits.detach() - 0.1 * logits.grad, targets) < loss
+
+
+@pytest.mark.parametrize(
+    ("name", "shapes"),
+    list(itertools.product(LOSSES, [((2, 1, 4, 4), (2, 4, 4)), ((2, 1, 4, 4), (1, 1, 4, 4))])),
+)
+def test_shapes_that_differ_are_refused(name: str, shapes: tuple) -> None:
+    logits, targets = map(torch.zeros, shapes)
+    with pytest.raises(ValueError, match="must agree") as error:
+        LOSSES[name](logits, targets)
+    assert all(str(shape) in str(error.value) for shape in shapes)
+
+
+def test_the_weight_is_no_part_of_a_saved_state() -> None:
+    assert WeightedBCELoss(3.0).state_dict() == {}

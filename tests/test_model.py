@@ -1,0 +1,249 @@
+import itertools
+import math
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from tests.tiny import tiny_model
+from unet.model import (
+    DOWNSAMPLE_MODES,
+    PIXEL_MEAN,
+    PIXEL_STD,
+    UPSAMPLE_MODES,
+    UNet,
+    downsample,
+    upsample,
+)
+
+MODES = list(itertools.product(DOWNSAMPLE_MODES, UPSAMPLE_MODES))
+
+
+def expected_parameters(down: str, up: str, width: int, depth: int) -> int:
+    def block(a: int, b: int) -> int:
+        return 9 * a * b + 9 * b * b + 4 * b
+
+    total = width + 1
+    before = 3
+    for level in range(depth):
+        c = width * 2**level
+        total += block(before, c) + block(2 * c, c)
+        total += 9 * c * c + c if down == "str_conv" else 0
+        total += (4 if up == "tr" else 9) * 2 * c * c + c
+        before = c
+    return total + block(before, 2 * before)
+
+
+def num_parameters(**settings: str | int) -> int:
+    return sum(p.numel() for p in UNet(**settings).parameters())
+
+
+def rms(x: Tensor) -> float:
+    return x.square().mean().sqrt().item()
+
+
+@pytest.mark.parametrize(("down", "up"), MODES)
+@pytest.mark.parametrize(("depth", "height", "width"), [(1, 2, 6), (2, 8, 20), (4, 32, 16)])
+def test_logits_are_as_large_as_the_images(
+    down: str, up: str, depth: int, height: int, width: int
+) -> None:
+    model = tiny_model(downsample_mode=down, upsample_mode=up, depth=depth)
+    logits = model(torch.rand(2, 3, height, width))
+    assert logits.shape == (2, 1, height, width)
+    assert logits.dtype == torch.float32
+
+
+@pytest.mark.parametrize(("down", "up"), MODES)
+@pytest.mark.parametrize(("width", "depth"), [(1, 1), (4, 2), (6, 3), (16, 4)])
+def test_parameter_count_in_closed_form(down: str, up: str, width: int, depth: int) -> None:
+    count = num_parameters(downsample_mode=down, upsample_mode=up, width=width, depth=depth)
+    assert count == expected_parameters(down, up, width, depth)
+
+
+def test_parameter_counts_of_the_original_size() -> None:
+    pooled = num_parameters(width=64, depth=4)
+    strided = num_parameters(width=64, depth=4, downsample_mode="str_conv")
+    nearest = num_parameters(width=64, depth=4, upsample_mode="ups")
+    assert pooled == pytest.approx(31.0e6, abs=0.1e6)
+    assert strided - pooled == pytest.approx(3.1e6, abs=0.1e6)
+    squares = 64**2 + 128**2 + 256**2 + 512**2
+    assert nearest - pooled == (9 - 4) * 2 * squares
+
+
+@pytest.mark.parametrize("mode", DOWNSAMPLE_MODES)
+def test_downsample_halves(mode: str) -> None:
+    assert downsample(mode, 5)(torch.rand(2, 5, 8, 12)).shape == (2, 5, 4, 6)
+
+
+@pytest.mark.parametrize("mode", UPSAMPLE_MODES)
+def test_upsample_doubles(mode: str) -> None:
+    assert upsample(mode, 6, 3)(torch.rand(2, 6, 4, 6)).shape == (2, 3, 8, 12)
+
+
+def test_max_pooling_takes_the_largest_of_four() -> None:
+    x = torch.tensor([[[[1.0, 2.0, -5.0, -6.0], [4.0, 3.0, -8.0, -7.0]]]])
+    assert downsample("mp", 1)(x).flatten().tolist() == [4.0, -5.0]
+
+
+@pytest.mark.parametrize(
+    ("build", "text"),
+    [
+        (lambda: UNet(downsample_mode="avg"), "downsample_mode = 'avg'.*mp, str_conv"),
+        (lambda: UNet(upsample_mode="bicubic"), "upsample_mode = 'bicubic'.*tr, ups"),
+    ],
+)
+def test_unknown_mode_names_the_choices(build, text: str) -> None:
+    with pytest.raises(ValueError, match=text):
+        build()
+
+
+@pytest.mark.parametrize(("down", "up"), MODES)
+def test_activations_keep_their_variance_through_depth(down: str, up: str) -> None:
+    # Untrained batch normalisation is the identity in evaluation mode: only the weights act.
+    model = tiny_model(seed=1, downsample_mode=down, upsample_mode=up, width=32, depth=4)
+    sizes: list[float] = []
+    for block in [*model.encoder, model.bottleneck, *model.decoder]:
+        block.register_forward_hook(lambda _module, _inputs, output: sizes.append(rms(output)))
+    noise = torch.randn(2, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+    with torch.inference_mode():
+        model(noise * model.pixel_std + model.pixel_mean)
+    assert len(sizes) == 9
+    # Max pooling takes the largest of four, and so lets them grow a little.
+    assert min(sizes) > 1 / 2.5
+    assert max(sizes) < (4.5 if down == "mp" else 2.5)
+
+
+@pytest.mark.parametrize("mode", ["str_conv", "tr", "ups"])
+def test_learned_resamplers_have_gain_one(mode: str) -> None:
+    model = tiny_model(
+        downsample_mode="str_conv",
+        upsample_mode=mode if mode in UPSAMPLE_MODES else "tr",
+        width=32,
+        depth=2,
+    )
+    x = torch.randn(4, 64, 32, 32, generator=torch.Generator().manual_seed(0))
+    resampler = model.down[1] if mode == "str_conv" else model.up[1]
+    with torch.inference_mode():
+        assert rms(resampler(x)) / rms(x) == pytest.approx(1, abs=0.1)
+
+
+@pytest.mark.parametrize("training", [True, False])
+@pytest.mark.parametrize("prior", [0.1, 0.5, 0.3, 0.9])
+def test_first_logits_are_the_priors(prior: float, training: bool) -> None:
+    model = tiny_model(prior=prior).train(training)
+    logits = model(torch.rand(2, 3, 8, 8))
+    torch.testing.assert_close(logits, torch.full_like(logits, math.log(prior / (1 - prior))))
+
+
+def test_pixels_are_normalised_by_the_channels_statistics() -> None:
+    model = tiny_model()
+    seen: list[Tensor] = []
+    model.encoder[0].register_forward_pre_hook(lambda _module, inputs: seen.append(inputs[0]))
+    model(torch.tensor([1.0, 0.5, 0.0]).view(1, 3, 1, 1).expand(1, 3, 4, 4))
+    expected = [
+        (value - mean) / std
+        for value, mean, std in zip((1.0, 0.5, 0.0), PIXEL_MEAN, PIXEL_STD, strict=True)
+    ]
+    torch.testing.assert_close(seen[0][0, :, 2, 1], torch.tensor(expected))
+
+
+@pytest.mark.parametrize("shape", [(3, 8, 8), (2, 1, 8, 8), (2, 4, 8, 8), (8, 8)])
+def test_other_shapes_are_refused(shape: tuple[int, ...]) -> None:
+    with pytest.raises(ValueError, match="must be \\(N, 3, H, W\\)") as error:
+        tiny_model()(torch.rand(shape))
+    assert str(tuple(shape)) in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("depth", "size", "padded"),
+    [(2, (9, 16), (12, 16)), (2, (16, 9), (16, 12)), (4, (100, 130), (112, 144)),
+     (3, (1, 1), (8, 8)), (2, (0, 8), (4, 8))],
+)  # fmt: skip
+def test_sizes_between_name_the_next(
+    depth: int, size: tuple[int, int], padded: tuple[int, int]
+) -> None:
+    with pytest.raises(ValueError) as error:
+        tiny_model(depth=depth)(torch.rand(1, 3, *size))
+    text = str(error.value)
+    assert f"images of {size[0]} x {size[1]} pixels" in text
+    assert f"multiples of {2**depth}" in text
+    assert f"the next size is {padded[0]} x {padded[1]}" in text
+
+
+@settings(deadline=None, max_examples=25)
+@given(height=st.integers(1, 40), width=st.integers(1, 40), num_images=st.integers(1, 3))
+def test_predict_repeats_the_border_and_crops(height: int, width: int, num_images: int) -> None:
+    model = tiny_model(random_head=True)
+    generator = torch.Generator().manual_seed(height * 41 + width)
+    images = torch.rand(num_images, 3, height, width, generator=generator)
+    probabilities = model.predict(images)
+    assert probabilities.shape == (num_images, 1, height, width)
+    assert probabilities.dtype == torch.float32
+    assert 0 <= probabilities.min() <= probabilities.max() <= 1
+    edges = ((0, 0), (0, 0), (0, -height % 4), (0, -width % 4))
+    padded = torch.from_numpy(np.pad(images.numpy(), edges, mode="edge"))
+    with torch.inference_mode():
+        expected = torch.sigmoid(model(padded))[..., :height, :width]
+    torch.testing.assert_close(probabilities, expected)
+
+
+def test_predict_is_the_sigmoid_of_forward_on_valid_sizes() -> None:
+    model = tiny_model(random_head=True)
+    images = torch.rand(2, 3, 8, 12, generator=torch.Generator().manual_seed(0))
+    probabilities = model.predict(images)
+    assert probabilities.std() > 0.01
+    with torch.inference_mode():
+        torch.testing.assert_close(probabilities, torch.sigmoid(model(images)))
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_predict_restores_the_mode_and_touches_no_statistics(training: bool) -> None:
+    model = tiny_model(random_head=True)
+    images = torch.rand(2, 3, 8, 8, generator=torch.Generator().manual_seed(0))
+    expected = model.predict(images)
+    before = {key: value.clone() for key, value in model.state_dict().items()}
+    model.train(training)
+    assert torch.equal(model.predict(images), expected)
+    assert all(module.training is training for module in model.modules())
+    with pytest.raises(ValueError):
+        model.predict(torch.rand(1, 1, 8, 8))
+    assert all(module.training is training for module in model.modules())
+    assert all(torch.equal(value, before[key]) for key, value in model.state_dict().items())
+
+
+@pytest.mark.parametrize(("down", "up"), MODES)
+def test_a_pixel_reaches_its_receptive_field_and_no_further(down: str, up: str) -> None:
+    model = tiny_model(random_head=True, downsample_mode=down, upsample_mode=up, width=8, depth=1)
+    images = torch.rand(1, 3, 48, 48, generator=torch.Generator().manual_seed(0))
+    changed = images.clone()
+    changed[..., 0, 0] = 1 - changed[..., 0, 0]
+    with torch.inference_mode():
+        difference = (model(images) - model(changed)).abs()[0, 0]
+    # At most 2 pixels of each block at full size, 4 of the one at half, 2 of each resampler.
+    assert difference[:4, :4].max() > 0
+    assert difference[5:8, 5:8].max() > 0
+    assert difference[13:].max() == difference[:, 13:].max() == 0
+
+
+@pytest.mark.parametrize(("down", "up"), MODES)
+def test_moves_with_the_image_by_whole_steps(down: str, up: str) -> None:
+    model = tiny_model(random_head=True, downsample_mode=down, upsample_mode=up, depth=1)
+    images = torch.rand(1, 3, 48, 48, generator=torch.Generator().manual_seed(0))
+    inner = (..., slice(16, 32), slice(16, 32))
+    with torch.inference_mode():
+        logits = model(images)
+        moved = {step: model(images.roll(step, -1)).roll(-step, -1) for step in (1, 2)}
+    torch.testing.assert_close(moved[2][inner], logits[inner])
+    assert not torch.allclose(moved[1][inner], logits[inner], atol=1e-3)
+
+
+@pytest.mark.parametrize(("down", "up"), MODES)
+def test_every_parameter_gets_a_gradient(down: str, up: str) -> None:
+    model = tiny_model(random_head=True, downsample_mode=down, upsample_mode=up).train()
+    images = torch.rand(2, 3, 16, 16, generator=torch.Generator().manual_seed(0))
+    model(images).square().sum().backward()
+    # A convolution's bias before batch normalisation would be the exception; there is none.
+    assert all(p.grad is not None and p.grad.abs().max() > 0 for p in model.parameters())

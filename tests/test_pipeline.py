@@ -1,0 +1,175 @@
+"""The whole pipeline under DVC, on drawn data, in a copy of the repository."""
+
+import csv
+import json
+import os
+import shutil
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+from PIL import Image
+
+from tests.repo import ENVIRONMENT, RUNNING, commit_all, copy_repository, make_tiny, run
+from unet.checkpoint import load_model
+
+KEYS = ("mp_tr_bce", "mp_tr_dice", "str_tr_bce", "str_ups_dice")
+
+
+def ran(output: str) -> set[str]:
+    return set(RUNNING.findall(output))
+
+
+def model_md5(repository: Path, key: str) -> str:
+    lock = yaml.safe_load((repository / "dvc.lock").read_text())
+    outs = lock["stages"][f"train@{key}"]["outs"]
+    return next(out["md5"] for out in outs if out["path"] == f"models/{key}.safetensors")
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A repository whose pipeline ran through; tests work on copies of it."""
+    repository = tmp_path_factory.mktemp("finished") / "repo"
+    repository.mkdir()
+    copy_repository(repository)
+    make_tiny(repository)
+    for name in ("dvc.lock", "metrics", "plots"):
+        path = repository / name
+        shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
+    output = run(repository, "dvc", "repro").stdout
+    stages = {f"{stage}@{key}" for stage in ("train", "evaluate") for key in KEYS}
+    assert ran(output) == stages | {"download", "preprocess", "plot"}
+    commit_all(repository)
+    return repository
+
+
+@pytest.fixture
+def repository(finished: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(finished, tmp_path / "repo", symlinks=True))
+
+
+def test_outputs(finished: Path) -> None:
+    for key in KEYS:
+        with (finished / f"plots/curves/{key}.csv").open(newline="") as file:
+            assert [row["epoch"] for row in csv.DictReader(file)] == ["1", "2"]
+        scores = json.loads((finished / f"metrics/{key}.json").read_text())
+        assert all(isinstance(value, int | float) for value in scores.values())
+        model, info = load_model(finished / f"models/{key}.safetensors")
+        assert info["experiment"] == key and sum(p.numel() for p in model.parameters()) > 0
+    summary = json.loads((finished / "metrics/summary.json").read_text())
+    assert set(summary["iou"]) == set(KEYS)
+    for picture in ("learning_curves.png", "comparison.jpg", "iou_spread.jpg", "progress.jpg"):
+        with Image.open(finished / "plots" / picture) as image:
+            assert min(image.size) > 400 and np.asarray(image).std() > 10
+
+
+def test_nothing_to_do_the_second_time_and_tracked_files_stay(finished: Path) -> None:
+    assert "up to date" in run(finished, "dvc", "repro").stdout
+    assert run(finished, "git", "status", "--short").stdout == ""
+    dry = run(finished, "dvc", "repro", "--dry", "--allow-missing").stdout
+    assert ran(dry) == set()
+
+
+def test_a_changed_experiment_reruns_its_own_stages_and_going_back_trains_nothing(
+    repository: Path,
+) -> None:
+    width = "experiments.mp_tr_dice.width"
+    output = run(repository, "dvc", "exp", "run", "-S", f"{width}=6").stdout
+    assert ran(output) == {"train@mp_tr_dice", "evaluate@mp_tr_dice", "plot"}
+    output = run(repository, "dvc", "exp", "run", "-S", f"{width}=4").stdout
+    assert not {name for name in ran(output) if name.startswith("train")}
+    assert "is cached" in output
+    changed = run(repository, "git", "status", "--short").stdout.split("\n")
+    assert set(changed) <= {"", " M params.yaml"}  # DVC writes its layout anew, not its values
+
+
+def test_the_same_seed_gives_the_same_bits_and_another_does_not(repository: Path) -> None:
+    first = model_md5(repository, "str_ups_dice")
+    curve = (repository / "plots/curves/str_ups_dice.csv").read_bytes()
+    run(repository, "dvc", "repro", "-f", "-s", "train@str_ups_dice")
+    assert model_md5(repository, "str_ups_dice") == first
+    assert (repository / "plots/curves/str_ups_dice.csv").read_bytes() == curve
+    params = repository / "params.yaml"
+    parameters = yaml.safe_load(params.read_text())
+    parameters["train"]["seed"] = 1
+    params.write_text(yaml.safe_dump(parameters, sort_keys=False))
+    run(repository, "dvc", "repro", "-s", "train@str_ups_dice")
+    assert model_md5(repository, "str_ups_dice") != first
+
+
+def test_a_copy_runs_its_own_code_and_leaves_the_workspace_alone(repository: Path) -> None:
+    module = repository / "unet/evaluation.py"
+    module.write_text(module.read_text() + '\nprint("evaluation of", __file__)\n')
+    before = run(repository, "git", "status", "--short").stdout
+    output = run(repository, "dvc", "exp", "run", "--temp", "--name", "copied").stdout
+    lines = [line for line in output.splitlines() if line.startswith("evaluation of")]
+    assert lines and all(f".dvc{os.sep}tmp{os.sep}exps" in line for line in lines)
+    assert run(repository, "git", "status", "--short").stdout == before
+    assert "copied" in run(repository, "dvc", "exp", "show", "--csv").stdout
+    here = run(repository, "dvc", "repro", "-s", "evaluate@mp_tr_bce").stdout
+    assert f"evaluation of {module}" in here
+
+
+def test_wrong_params_end_in_one_line_and_lose_nothing(repository: Path) -> None:
+    done = run(repository, "dvc", "exp", "run", "-S", "train.amp=off", check=False)
+    assert done.returncode != 0
+    assert "Traceback" not in done.stdout
+    assert "train.amp = \"off\": must be 'auto', 'bf16', 'fp16' or 'none'" in done.stdout
+
+
+def test_killed_dvc_takes_its_stage_along_and_the_next_run_resumes(repository: Path) -> None:
+    key = "mp_tr_bce"
+    params = repository / "params.yaml"
+    parameters = yaml.safe_load(params.read_text())
+    parameters["train"]["epochs"] = 40
+    params.write_text(yaml.safe_dump(parameters, sort_keys=False))
+    command = ["dvc", "repro", "-s", f"train@{key}"]
+    dvc = subprocess.Popen(
+        command, cwd=repository, env=ENVIRONMENT,
+        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    curve = repository / f"plots/curves/{key}.csv"
+    checkpoints = repository / ".checkpoints"
+    deadline = time.monotonic() + 120
+    while not list(checkpoints.glob("*/state.pt")):
+        assert dvc.poll() is None and time.monotonic() < deadline
+        time.sleep(0.05)
+    dvc.send_signal(signal.SIGKILL)
+    dvc.wait()
+    time.sleep(3)
+    rows = curve.read_text() if curve.exists() else ""
+    time.sleep(2)
+    assert (curve.read_text() if curve.exists() else "") == rows, "the stage lives on"
+    assert rows.count("\n") < 41, "training was over before it could be broken off"
+
+    output = run(repository, *command).stdout
+    assert f"{key}: resumes after epoch" in output
+    resumed = model_md5(repository, key)
+    assert not list(checkpoints.glob("*/state.pt"))
+    run(repository, "dvc", "repro", "-f", "-s", f"train@{key}")
+    assert model_md5(repository, key) == resumed
+
+
+def test_two_variants_train_side_by_side_and_one_variant_only_once(repository: Path) -> None:
+    params = repository / "params.yaml"
+    parameters = yaml.safe_load(params.read_text())
+    parameters["train"]["epochs"] = 12
+    params.write_text(yaml.safe_dump(parameters, sort_keys=False))
+    keys = ("mp_tr_bce", "str_ups_dice", "mp_tr_bce")
+    started = [
+        subprocess.Popen(
+            ["python", "-m", "stages.train", key], cwd=repository, env=ENVIRONMENT, text=True,
+            stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
+        )
+        for key in keys
+    ]  # fmt: skip
+    errors = [process.communicate()[1] for process in started]
+    codes = [process.returncode for process in started]
+    assert codes[1] == 0
+    assert sorted((codes[0], codes[2])) == [0, 1], errors
+    loser = errors[0] if codes[0] else errors[2]
+    assert "another run of mp_tr_bce is at work here" in loser

@@ -1,0 +1,289 @@
+"""A stage as a process: its errors in one line, whole files, one writer, no orphans."""
+
+import errno
+import os
+import re
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from pathlib import Path
+
+import numpy as np
+import psutil
+import pytest
+import torch
+
+from unet.config import load_params
+from unet.process import only_run, run_stage, written_whole
+
+PATIENCE = 20  # seconds; a loaded machine starts a process slowly
+
+posix_only = pytest.mark.skipif(os.name != "posix", reason="sends SIGKILL and runs sh")
+
+
+@pytest.fixture(autouse=True)
+def without_dvc(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("DVC_STAGE", raising=False)
+
+
+def raising(error: BaseException) -> Callable[[], None]:
+    def main() -> None:
+        raise error
+
+    return main
+
+
+@pytest.mark.parametrize(
+    ("error", "line"),
+    [
+        (ValueError("train.epochs = 0: must be more"), "train: train.epochs = 0: must be more"),
+        (FileNotFoundError(errno.ENOENT, "No such file", "x.npy"), "No such file: 'x.npy'"),
+        (OSError(errno.ENOSPC, "No space left on device"), "No space left on device"),
+        (RuntimeError("CUDA out of memory. Tried to allocate\n2 GiB"), "lower batch_size"),
+        (torch.OutOfMemoryError("CUDA out of memory."), "lower batch_size"),
+        (RuntimeError("MPS backend out of memory (9 GB)"), "lower batch_size"),
+        (MemoryError(), "lower batch_size"),
+        (KeyboardInterrupt(), "stopped"),
+    ],
+    ids=lambda value: type(value).__name__ if isinstance(value, BaseException) else "",
+)
+def test_what_a_user_can_mend_is_one_line(error: BaseException, line: str) -> None:
+    with pytest.raises(SystemExit) as caught:
+        run_stage("train", raising(error))
+    message = caught.value.code
+    assert isinstance(message, str), "sys.exit prints a text to stderr and ends with status 1"
+    assert message.startswith("train: ")
+    assert line in message
+    assert len(message.splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    "allocate",
+    [
+        lambda: torch.empty(1 << 55, dtype=torch.uint8),
+        lambda: np.empty(1 << 55, dtype=np.uint8),
+    ],
+    ids=["torch", "numpy"],
+)
+def test_memory_that_the_cpu_does_not_have(allocate: Callable[[], None]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        run_stage("train", allocate)
+    assert "train: out of memory: lower batch_size" in str(caught.value.code)
+
+
+@pytest.mark.parametrize(
+    "error", [RuntimeError("shapes differ"), TypeError("a bug"), AssertionError()]
+)
+def test_what_a_user_cannot_mend_keeps_its_traceback(error: Exception) -> None:
+    with pytest.raises(type(error)) as caught:
+        run_stage("train", raising(error))
+    assert caught.value is error
+
+
+def test_a_stage_that_ends_well_says_nothing(capfd: pytest.CaptureFixture[str]) -> None:
+    run_stage("train", lambda: None)
+    assert capfd.readouterr() == ("", "")
+
+
+def test_written_whole(tmp_path: Path) -> None:
+    path = tmp_path / "new" / "folder" / "scores.json"
+    with written_whole(path) as temporary:
+        temporary.write_text("first")
+        assert not path.exists()
+        assert temporary.parent == path.parent
+    assert path.read_text() == "first"
+    with written_whole(path) as temporary:
+        temporary.write_text("second")
+        assert path.read_text() == "first"
+    assert path.read_text() == "second"
+    assert list(path.parent.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("former", ["former", None])
+@pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt])
+def test_nothing_is_left_half_written(
+    tmp_path: Path, former: str | None, error: type[BaseException]
+) -> None:
+    path = tmp_path / "scores.json"
+    if former:
+        path.write_text(former)
+    with pytest.raises(error), written_whole(path) as temporary:
+        temporary.write_text("half")
+        raise error
+    assert [p.read_text() for p in tmp_path.iterdir()] == ([former] if former else [])
+
+
+def test_a_second_run_here_is_refused(tmp_path: Path) -> None:
+    lock = tmp_path / "locks" / "mp_tr_bce.lock"
+    with only_run(lock, "mp_tr_bce"):
+        with (
+            pytest.raises(ValueError, match="another run of mp_tr_bce is at work here"),
+            only_run(lock, "mp_tr_bce"),
+        ):
+            raise AssertionError("two at once")
+        with only_run(tmp_path / "locks" / "other.lock", "other"):
+            pass
+    with suppress(KeyError), only_run(lock, "mp_tr_bce"):
+        raise KeyError
+    with only_run(lock, "mp_tr_bce"):
+        pass
+
+
+HOLDER = """
+import sys, time
+from pathlib import Path
+from unet.process import only_run
+with only_run(Path(sys.argv[1]), "it"):
+    print("held", flush=True)
+    time.sleep(120)
+"""
+
+
+@posix_only
+def test_a_killed_run_frees_its_lock(tmp_path: Path, root: Path) -> None:
+    lock = tmp_path / "lock"
+    command = [sys.executable, "-c", HOLDER, str(lock)]
+    with subprocess.Popen(command, cwd=root, stdout=subprocess.PIPE, text=True) as holder:
+        try:
+            assert holder.stdout.readline() == "held\n"
+            with pytest.raises(ValueError, match="wait for it, or stop it"), only_run(lock, "it"):
+                raise AssertionError("two at once")
+        finally:
+            holder.kill()
+    with only_run(lock, "it"):
+        pass
+
+
+FAKE_DVC = """
+import subprocess, sys
+subprocess.run(["sh", "-c", f"{sys.executable} {sys.argv[1]}; true"])
+"""
+
+STAGE = """
+import os, pathlib, time
+from unet.process import stop_with_dvc
+stop_with_dvc(0.1)
+note = pathlib.Path(__file__).with_name("note")
+note.write_text(str(os.getpid()))
+note.rename(note.with_name("pid"))
+time.sleep(120)
+"""
+
+
+def alive(process: psutil.Process) -> bool:
+    with suppress(psutil.NoSuchProcess):
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    return False
+
+
+def ends_within(process: psutil.Process, seconds: float) -> bool:
+    end = time.monotonic() + seconds
+    while alive(process) and time.monotonic() < end:
+        time.sleep(0.05)
+    return not alive(process)
+
+
+@pytest.fixture
+def start_dvc(
+    tmp_path: Path, root: Path
+) -> Iterator[Callable[[dict[str, str]], tuple[subprocess.Popen, psutil.Process]]]:
+    """Start a parent named dvc, its shell and its stage; give the first and the last."""
+    parents: list[subprocess.Popen] = []
+    others: list[psutil.Process] = []
+
+    def start(variables: dict[str, str]) -> tuple[subprocess.Popen, psutil.Process]:
+        (tmp_path / "dvc").write_text(FAKE_DVC)
+        (tmp_path / "stage.py").write_text(STAGE)
+        with (tmp_path / "stderr").open("wb") as stderr:
+            parent = subprocess.Popen(
+                [sys.executable, str(tmp_path / "dvc"), str(tmp_path / "stage.py")],
+                env=os.environ | {"PYTHONPATH": str(root)} | variables,
+                stderr=stderr,
+            )
+        parents.append(parent)
+        end = time.monotonic() + PATIENCE
+        while not (tmp_path / "pid").exists():
+            assert time.monotonic() < end, "the stage did not start"
+            time.sleep(0.05)
+        child = psutil.Process(int((tmp_path / "pid").read_text()))
+        others.extend([child.parent(), child])
+        return parent, child
+
+    yield start
+    for parent in parents:
+        parent.kill()
+        parent.wait(PATIENCE)
+    for process in others:
+        with suppress(psutil.NoSuchProcess):
+            process.kill()
+
+
+@posix_only
+@pytest.mark.parametrize("reaped", [True, False])
+def test_a_stage_ends_with_its_killed_dvc(
+    start_dvc: Callable[..., tuple[subprocess.Popen, psutil.Process]], tmp_path: Path, reaped: bool
+) -> None:
+    parent, child = start_dvc({"DVC_STAGE": "train@mp_tr_bce"})
+    assert not ends_within(child, 0.5), "it lives as long as its dvc does"
+    parent.kill()
+    if reaped:
+        parent.wait(PATIENCE)
+    assert ends_within(child, 5)
+    assert "the dvc that started this stage is gone" in (tmp_path / "stderr").read_text()
+    parent.wait(PATIENCE)
+
+
+@posix_only
+def test_without_dvc_a_stage_lives_on(
+    start_dvc: Callable[..., tuple[subprocess.Popen, psutil.Process]],
+) -> None:
+    parent, child = start_dvc({})
+    parent.kill()
+    parent.wait(PATIENCE)
+    assert not ends_within(child, 1)
+
+
+@pytest.fixture
+def copy(tmp_path: Path, root: Path) -> Path:
+    """The stages without data, to run in."""
+    for name in ("unet", "stages"):
+        shutil.copytree(root / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copyfile(root / "params.yaml", tmp_path / "params.yaml")
+    return tmp_path
+
+
+def stage_error(copy: Path, *command: str) -> str:
+    """The one line on stderr of a stage that a user's mistake ends."""
+    result = subprocess.run(
+        [sys.executable, "-m", *command], cwd=copy, capture_output=True, text=True, timeout=120
+    )
+    assert result.returncode == 1
+    assert "Traceback" not in result.stderr
+    (line,) = result.stderr.splitlines()
+    return line
+
+
+def test_an_unknown_experiment(copy: Path) -> None:
+    line = stage_error(copy, "stages.train", "nonsense")
+    assert line.startswith("train: usage: python -m stages.train KEY")
+    assert all(key in line for key in load_params(copy / "params.yaml").experiments)
+    assert "'nonsense'" in line
+
+
+def test_a_mistake_in_the_params(copy: Path) -> None:
+    path = copy / "params.yaml"
+    text = re.sub(r"(num_synthetic:) \d+", r"\1 4", path.read_text(encoding="utf-8"))
+    path.write_text(text, encoding="utf-8")
+    line = stage_error(copy, "stages.download")
+    assert line.startswith("download: params.yaml: data.num_synthetic = 4: ")
+    assert "40" in line
+    assert not (copy / "data").exists()
+
+
+def test_preprocessing_before_the_download(copy: Path) -> None:
+    line = stage_error(copy, "stages.preprocess")
+    assert line.startswith("preprocess: data/raw/")
+    assert "run `dvc repro download`" in line

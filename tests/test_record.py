@@ -1,0 +1,99 @@
+"""The recorded study: dvc.lock, metrics and README belong to the pipeline as it stands."""
+
+import hashlib
+import json
+import warnings
+from pathlib import Path
+
+import pytest
+import yaml
+
+from tests.repo import ROOT, RUNNING, copy_repository, make_tiny, run
+from tools.table import fill, readme_blocks, scores
+
+LOCK = yaml.safe_load((ROOT / "dvc.lock").read_text())["stages"]
+
+
+def stale_reasons(repository: Path) -> dict[str, list[str]]:
+    """Stale stage -> what does not match the lock, of what is there (data need not be)."""
+    dry = run(repository, "dvc", "repro", "--dry", "--allow-missing", check=False).stdout
+    stale = set(RUNNING.findall(dry))
+    assert stale or "up to date" in dry, dry
+    reasons: dict[str, list[str]] = {name: [] for name in stale}
+    status = run(repository, "dvc", "status", "--json").stdout
+    for name, changes in json.loads(status[status.index("{") :]).items():
+        for change in changes:
+            if isinstance(change, str):
+                reasons.setdefault(name, []).append(change)
+                continue
+            for where, paths in change.items():
+                for path, state in paths.items():
+                    if state not in ("deleted", "not in cache"):
+                        reasons.setdefault(name, []).append(f"{where}: {path}")
+    return reasons
+
+
+def trained_bits(repository: Path) -> dict[str, str]:
+    """Checksums of what a small fixed-seed training leaves."""
+    make_tiny(repository)
+    for command in ("download", "preprocess", "train mp_tr_bce", "evaluate mp_tr_bce"):
+        run(repository, "python", "-m", *f"stages.{command}".split())
+    results = (
+        "models/mp_tr_bce.safetensors",
+        "plots/curves/mp_tr_bce.csv",
+        "metrics/mp_tr_bce.json",
+    )
+    return {name: hashlib.md5((repository / name).read_bytes()).hexdigest() for name in results}
+
+
+def test_lock_matches_the_pipeline(tmp_path: Path) -> None:
+    reasons = stale_reasons(copy_repository(tmp_path / "now"))
+    code = {r for rs in reasons.values() for r in rs if r.endswith(".py")}
+    other = {name: [r for r in rs if r not in code] for name, rs in reasons.items()}
+    assert not any(other.values()), f"the lock is of another pipeline: {other}; run `dvc repro`"
+    if code:
+        warnings.warn(f"code changed since the record: {sorted(code)}", stacklevel=1)
+        recorded = run(ROOT, "git", "log", "-1", "--format=%H", "--", "dvc.lock").stdout.strip()
+        before = trained_bits(copy_repository(tmp_path / "recorded", commit=recorded))
+        assert trained_bits(tmp_path / "now") == before, "results changed: run `dvc repro`"
+
+
+@pytest.mark.parametrize(
+    ("path", "old", "new"),
+    [
+        ("params.yaml", "epochs: 15", "epochs: 16"),
+        ("dvc.yaml", "python -m stages.train ${key}", "python -m stages.train  ${key}"),
+        ("unet/losses.py", '"""Losses', '"""The losses'),
+    ],
+)
+def test_a_change_makes_the_lock_stale(tmp_path: Path, path: str, old: str, new: str) -> None:
+    repository = copy_repository(tmp_path)
+    text = (repository / path).read_text()
+    assert old in text
+    (repository / path).write_text(text.replace(old, new))
+    reasons = stale_reasons(repository)
+    assert any(name.startswith("train@") and rs for name, rs in reasons.items()), reasons
+
+
+def test_all_experiments_are_recorded() -> None:
+    experiments = yaml.safe_load((ROOT / "params.yaml").read_text())["experiments"]
+    assert {name for name in LOCK if name.startswith("train@")} == {
+        f"train@{k}" for k in experiments
+    }
+    assert list(scores(ROOT).index) == list(experiments)
+
+
+def test_summary_holds_the_flat_scores() -> None:
+    summary = json.loads((ROOT / "metrics/summary.json").read_text())
+    frame = scores(ROOT)
+    assert summary == {name: frame[name].to_dict() for name in summary}
+
+
+def test_readme_tables_are_those_of_the_metrics() -> None:
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert fill(readme, readme_blocks(ROOT)) == readme, "run `make readme`"
+
+
+def test_real_run_reaches_its_bar() -> None:
+    assert (scores(ROOT)["accuracy"] >= 0.90).all()
+    assert (scores(ROOT)["num_images"] == 3669).all()

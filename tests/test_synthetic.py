@@ -1,0 +1,127 @@
+"""The drawn data set: the same bytes each time, the release's oddities, plausible shares."""
+
+import io
+import re
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from unet.archives import (
+    ANNOTATIONS,
+    IMAGE_MEMBERS,
+    IMAGES,
+    TRIMAP_MEMBERS,
+    breed,
+    is_junk,
+    members,
+    read_index,
+)
+from unet.synthetic import BREEDS, draw_animal, write_archives
+from unet.trimaps import BACKGROUND, BOUNDARY, PET
+
+
+@pytest.fixture(scope="module")
+def images(raw: Path) -> dict[str, Image.Image]:
+    return {name: Image.open(io.BytesIO(c)) for name, c in members(raw / IMAGES, IMAGE_MEMBERS)}
+
+
+@pytest.fixture(scope="module")
+def trimaps(raw: Path) -> dict[str, Image.Image]:
+    found = members(raw / ANNOTATIONS, TRIMAP_MEMBERS)
+    return {name: Image.open(io.BytesIO(c)) for name, c in found if not is_junk(name)}
+
+
+def test_the_same_number_gives_the_same_bytes(
+    raw: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(time, "time", lambda: 4e9)  # years later
+    write_archives(tmp_path / "again", num_images=48)
+    write_archives(tmp_path / "fewer", num_images=40)
+    for name in (IMAGES, ANNOTATIONS):
+        assert (tmp_path / "again" / name).read_bytes() == (raw / name).read_bytes()
+        assert (tmp_path / "fewer" / name).read_bytes() != (raw / name).read_bytes()
+    assert sorted(p.name for p in (tmp_path / "again").iterdir()) == sorted([IMAGES, ANNOTATIONS])
+
+
+def test_images_in_forms_that_their_names_hide(images: dict[str, Image.Image]) -> None:
+    forms = [(image.format, image.mode) for image in images.values()]
+    odd = [("JPEG", "L"), ("PNG", "P"), ("PNG", "RGBA")]
+    assert sorted(form for form in forms if form != ("JPEG", "RGB")) == odd
+
+
+def test_a_junk_file_beside_each_trimap(raw: Path, trimaps: dict[str, Image.Image]) -> None:
+    names = [name for name, _ in members(raw / ANNOTATIONS, TRIMAP_MEMBERS) if is_junk(name)]
+    assert sorted(names) == sorted(f"._{name}" for name in trimaps)
+
+
+def test_a_stray_file(raw: Path) -> None:
+    assert [name for name, _ in members(raw / IMAGES, re.compile(r"(.*\.mat)"))]
+
+
+def test_an_image_on_no_list(raw: Path, images: dict[str, Image.Image]) -> None:
+    lists = read_index(raw / ANNOTATIONS).lists
+    assert len(set(images) - set(lists["trainval"]) - set(lists["test"])) == 1
+
+
+def test_one_trimap_is_background_only(trimaps: dict[str, Image.Image]) -> None:
+    empty = [name for name, t in trimaps.items() if set(np.unique(t)) == {BACKGROUND}]
+    assert len(empty) == 1
+
+
+def test_lists_hold_each_breed_about_half_and_half(raw: Path) -> None:
+    lists = read_index(raw / ANNOTATIONS).lists
+    for name in BREEDS:
+        counts = [sum(breed(n) == name for n in lists[which]) for which in ("trainval", "test")]
+        assert abs(counts[0] - counts[1]) <= 1
+        assert sum(counts) in (7, 8)
+
+
+def test_an_image_and_its_trimap_have_one_size(
+    images: dict[str, Image.Image], trimaps: dict[str, Image.Image]
+) -> None:
+    assert {n: i.size for n, i in images.items()} == {n: t.size for n, t in trimaps.items()}
+    sizes = {t.size for t in trimaps.values()}
+    assert len(sizes) > 40
+    assert all(96 <= side <= 224 for size in sizes for side in size)
+
+
+def test_shares_are_like_the_releases(trimaps: dict[str, Image.Image]) -> None:
+    counts = sum(np.bincount(np.asarray(t).ravel(), minlength=4) for t in trimaps.values())
+    shares = counts / counts.sum()
+    assert shares[0] == 0
+    assert 0.06 < shares[BOUNDARY] < 0.2
+    assert 0.15 < shares[PET] < 0.45
+
+
+@settings(deadline=None, max_examples=15)
+@given(seed=st.integers(0, 2**32 - 1))
+def test_any_animal_has_a_body_an_outline_and_surroundings(seed: int) -> None:
+    image, trimap = draw_animal(np.random.default_rng(seed))
+    codes = np.asarray(trimap)
+    assert image.mode == "RGB"
+    assert trimap.mode == "L"
+    assert image.size == trimap.size
+    assert set(np.unique(codes)) == {PET, BACKGROUND, BOUNDARY}
+    inner, outer = codes[:, 1:], codes[:, :-1]
+    assert not np.any((inner == PET) & (outer == BACKGROUND)), "a band lies between the two"
+    assert not np.any((inner == BACKGROUND) & (outer == PET))
+
+
+def test_the_pet_can_be_told_from_its_background() -> None:
+    differences = []
+    for seed in range(12):
+        image, trimap = draw_animal(np.random.default_rng(seed))
+        pixels, codes = np.asarray(image, dtype=float), np.asarray(trimap)
+        means = [pixels[codes == code].mean(axis=0) for code in (PET, BACKGROUND)]
+        differences.append(np.abs(means[0] - means[1]).max())
+    assert np.median(differences) > 20
+
+
+def test_an_empty_picture() -> None:
+    _, trimap = draw_animal(np.random.default_rng(1), empty=True)
+    assert set(np.unique(trimap)) == {BACKGROUND}

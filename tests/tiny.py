@@ -1,0 +1,93 @@
+"""Models, splits and configurations small enough to train within a second."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from unet.config import AugmentConfig, ExperimentConfig, TrainConfig
+from unet.dataset import Split
+from unet.model import UNet
+from unet.training import Training, train
+from unet.trimaps import BACKGROUND, PET
+
+CPU = torch.device("cpu")
+
+STILL = AugmentConfig(
+    flip=False, scale=(1.0, 1.0), shift=0.0, rotate=0.0, brightness=0.0, color=0.0
+)
+
+
+def tiny_augment(**changes: Any) -> AugmentConfig:
+    """An augmentation that leaves all as it is, but for ``changes``."""
+    return replace(STILL, **changes)
+
+
+def tiny_experiment(**changes: Any) -> ExperimentConfig:
+    settings: dict[str, Any] = {
+        "downsample": "mp", "upsample": "tr", "loss": "bce", "width": 4, "depth": 2,
+    }  # fmt: skip
+    settings |= changes
+    if settings["loss"] == "bce":
+        settings.setdefault("pos_weight", "auto")
+    return ExperimentConfig(**settings)
+
+
+def tiny_config(**changes: Any) -> TrainConfig:
+    settings: dict[str, Any] = {
+        "epochs": 3, "batch_size": 8, "seed": 0, "max_lr": 0.02, "warmup": 0.3,
+        "weight_decay": 0.05, "keep": "last", "amp": "none", "device": "cpu", "threads": "auto",
+        "augment": tiny_augment(flip=True, shift=0.1, brightness=0.1),
+    }  # fmt: skip
+    return TrainConfig(**settings | changes)
+
+
+def tiny_model(seed: int = 0, *, random_head: bool = False, **settings: Any) -> UNet:
+    """A new U-Net in evaluation mode; ``random_head`` makes its output depend on the images."""
+    torch.manual_seed(seed)
+    model = UNet(**{"width": 4, "depth": 2} | settings).eval()
+    if random_head:
+        torch.nn.init.normal_(model.head.weight)
+    return model
+
+
+def tiny_split(num_images: int = 24, size: int = 16, seed: int = 0) -> Split:
+    """Bright rectangles, the pets, on dark noise: a problem that a pixel's colour solves."""
+    generator = torch.Generator().manual_seed(seed)
+    images = torch.randint(0, 100, (num_images, size, size, 3), generator=generator)
+    trimaps = torch.full((num_images, size, size), BACKGROUND, dtype=torch.uint8)
+    for image, trimap in zip(images, trimaps, strict=True):
+        top, left = torch.randint(0, size // 2, (2,), generator=generator).tolist()
+        height, width = torch.randint(size // 4, size // 2, (2,), generator=generator).tolist()
+        image[top : top + height, left : left + width] += 130
+        trimap[top : top + height, left : left + width] = PET
+    return Split(images.to(torch.uint8), trimaps, tuple(f"image_{i}" for i in range(num_images)))
+
+
+def pet_share(split: Split) -> float:
+    return (split.trimaps == PET).double().mean().item()
+
+
+def run_training(checkpoint: Path, **changes: Any) -> Training:
+    """Train on 24 tiny images; ``changes`` are arguments of ``train`` or fields of its config."""
+    split = changes.pop("train_split", None) or tiny_split()
+    arguments: dict[str, Any] = {
+        "experiment": tiny_experiment(),
+        "train_split": split,
+        "val_split": tiny_split(10, seed=1),
+        "pet_share": pet_share(split),
+        "watched": [0, 4],
+        "device": CPU,
+        "amp": "none",
+        "checkpoint": checkpoint,
+        "on_epoch": lambda training: None,
+    }
+    arguments |= {key: changes.pop(key) for key in list(changes) if key in arguments}
+    return train(config=tiny_config(**changes), **arguments)
+
+
+def same_weights(first: dict[str, Tensor], second: dict[str, Tensor]) -> bool:
+    """Whether two state dicts agree bit for bit."""
+    return first.keys() == second.keys() and all(torch.equal(first[k], second[k]) for k in first)
