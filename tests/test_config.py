@@ -257,7 +257,7 @@ def test_no_experiments_are_a_mistake(load: Load) -> None:
 
 @pytest.mark.parametrize("text", ["", "[1, 2]\n", "hello\n", "3\n"])
 def test_the_top_is_a_mapping(load: Load, text: str) -> None:
-    with pytest.raises(ValueError, match=r"params\.yaml.*must be an object"):
+    with pytest.raises(ValueError, match=r"params\.yaml.*must be a mapping of data"):
         load(text)
 
 

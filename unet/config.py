@@ -203,9 +203,9 @@ def _problems(error: ValidationError, path: str | Path) -> set[str]:
             names = ", ".join(f.name for f in fields(_section(parts[:-1])))
             where, what = ".".join(parts), f"unknown key; allowed: {names}"
         elif item["loc"][-1:] == ("[key]",):
-            where, what = (
-                ".".join([*parts, str(item["input"])]),
-                ("a name begins with a letter or digit; _ and - may follow"),
+            where = ".".join([*parts, str(item["input"])])
+            what = (
+                "a name is made of letters, digits, _ and -, and begins with one of the first two"
             )
         else:
             where = f"{'.'.join(parts)} = {json.dumps(item['input'])}"

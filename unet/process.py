@@ -11,7 +11,6 @@ from pathlib import Path
 import filelock
 import psutil
 
-
 # How torch words it: CUDA, CPU on Linux, CPU on Windows.
 OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "not enough memory")
 
