@@ -38,8 +38,6 @@ def run(folder: Path, *command: str, check: bool = True) -> subprocess.Completed
 def copy_repository(target: Path, *, commit: str | None = None) -> Path:
     """The tracked files as they are in the working tree (or at ``commit``), as a new repository."""
     if commit:
-        run(ROOT, "git", "worktree", "prune")
-        shutil.rmtree(target, ignore_errors=True)
         run(ROOT, "git", "clone", "-q", "--no-checkout", str(ROOT), str(target))
         run(target, "git", "checkout", "-q", commit)
         return target

@@ -114,6 +114,20 @@ def test_a_copy_runs_its_own_code_and_leaves_the_workspace_alone(repository: Pat
     assert f"evaluation of {module}" in here
 
 
+def test_a_queued_sweep_gives_an_experiment_a_value(repository: Path) -> None:
+    width = "experiments.mp_tr_dice.width"
+    run(repository, "dvc", "exp", "run", "--queue", "-S", f"{width}=6,8")
+    run(repository, "dvc", "queue", "start", "-j", "1")
+    deadline = time.monotonic() + 300
+    while (status := run(repository, "dvc", "queue", "status").stdout).count("Success") < 2:
+        assert "Failed" not in status and time.monotonic() < deadline, status
+        time.sleep(1)
+    rows = csv.DictReader(run(repository, "dvc", "exp", "show", "--csv").stdout.splitlines())
+    scores = {row[width]: float(row["iou.mp_tr_dice"]) for row in rows}
+    assert set(scores) == {"4", "6", "8"} and len(set(scores.values())) == 3
+    assert run(repository, "git", "status", "--short").stdout == ""
+
+
 def test_wrong_params_end_in_one_line_and_lose_nothing(repository: Path) -> None:
     done = run(repository, "dvc", "exp", "run", "-S", "train.amp=off", check=False)
     assert done.returncode != 0

@@ -94,6 +94,15 @@ def test_readme_tables_are_those_of_the_metrics() -> None:
     assert fill(readme, readme_blocks(ROOT)) == readme, "run `make readme`"
 
 
+def test_readme_comparison_shows_the_recorded_scores() -> None:
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    row = next(line for line in readme.splitlines() if line.split()[:1] == ["main"])
+    iou = json.loads((ROOT / "metrics/summary.json").read_text())["iou"]
+    assert [float(word) for word in row.split()[1 : 1 + len(iou)]] == [
+        round(value, 5) for value in iou.values()
+    ]
+
+
 def test_real_run_reaches_its_bar() -> None:
     assert (scores(ROOT)["accuracy"] >= 0.90).all()
     assert (scores(ROOT)["num_images"] == 3669).all()

@@ -133,7 +133,9 @@ def test_a_limit_takes_from_all_over() -> None:
 
 
 def test_an_empty_split_is_refused() -> None:
-    with pytest.raises(ValueError, match="the val split is empty: .*preprocess.val_fraction = 0.01"):
+    with pytest.raises(
+        ValueError, match="the val split is empty: .*preprocess.val_fraction = 0.01"
+    ):
         assign_splits(index([20, 20]), config(fraction=0.01))
 
 

@@ -1,6 +1,7 @@
 """Weights on disk: finished models as safetensors, unfinished trainings to resume from."""
 
 import hashlib
+import io
 import json
 import os
 import sys
@@ -66,8 +67,10 @@ def checkpoint_folder(name: str) -> Path:
 
 def save_state(folder: Path, state: dict[str, Any]) -> None:
     """Write all that an interrupted training needs, in place of what stood there."""
+    buffer = io.BytesIO()  # writing it ourselves, a full disk is an OSError
+    torch.save(state, buffer)
     with written_whole(folder / "state.pt") as temporary:
-        torch.save(state, temporary)
+        temporary.write_bytes(buffer.getbuffer())
 
 
 def load_state(folder: Path) -> dict[str, Any] | None:

@@ -36,6 +36,12 @@ def pack(raw: Path, out: Path, data: DataConfig, config: PreprocessConfig) -> di
     splits = assign_splits(index, config)
     used = set().union(*splits.values())
     problems = [f"{name}: listed, but has no trimap" for name in sorted(used - index.trimaps)]
+    needed = 4 * config.image_size**2 * sum(len(names) for names in splits.values())  # bytes
+    if needed > shutil.disk_usage(out.parent).free:
+        # Asked beforehand: a mapped file that outgrows the disk kills the process without a word.
+        raise ValueError(
+            f"the disk is full: {out.parent} needs {needed >> 20} MiB: free some space"
+        )
     arrays = {
         name: create_split(out / name, names, config.image_size) for name, names in splits.items()
     }

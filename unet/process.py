@@ -1,5 +1,6 @@
 """How a stage behaves as a process: one line for an error, one writer a file, no orphans."""
 
+import errno
 import os
 import sys
 import threading
@@ -23,7 +24,9 @@ def run_stage(name: str, main: Callable[[], None]) -> None:
     except KeyboardInterrupt:
         sys.exit(f"{name}: stopped")
     except (ValueError, OSError) as error:
-        sys.exit(f"{name}: {error}")
+        full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
+        advice = ": free some space and run again" if full else ""
+        sys.exit(f"{name}: {error}{advice}")
     except (MemoryError, RuntimeError) as error:
         text = str(error).lower()
         if not isinstance(error, MemoryError) and not any(sign in text for sign in OUT_OF_MEMORY):
