@@ -118,7 +118,7 @@ def test_a_queued_sweep_gives_an_experiment_a_value(repository: Path) -> None:
     width = "experiments.mp_tr_dice.width"
     run(repository, "dvc", "exp", "run", "--queue", "-S", f"{width}=6,8")
     run(repository, "dvc", "queue", "start", "-j", "1")
-    deadline = time.monotonic() + 300
+    deadline = time.monotonic() + 900
     while (status := run(repository, "dvc", "queue", "status").stdout).count("Success") < 2:
         assert "Failed" not in status and time.monotonic() < deadline, status
         time.sleep(1)
