@@ -4,12 +4,13 @@ METRIC ?= iou
 VENV := .venv
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 
-.PHONY: help setup demo repro test lint compare readme
+.PHONY: help setup demo repro parallel test lint compare readme
 
 help:
 	@echo "make demo      the whole pipeline on embedded data, as the experiment 'demo' (minutes)"
 	@echo "make test      the test suite"
 	@echo "make repro     the real thing: dvc repro"
+	@echo "make parallel  the same, each experiment's training on a GPU of its own; JOBS=2: two at a time"
 	@echo "make compare   the experiments side by side; METRIC=accuracy for another score"
 	@echo "make lint      ruff"
 	@echo "make readme    the README's tables, anew from metrics/"
@@ -35,6 +36,9 @@ demo: setup
 
 repro: setup
 	dvc repro
+
+parallel: setup
+	tools/parallel.sh $(JOBS)
 
 test: setup
 	python -m pytest

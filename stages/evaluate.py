@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from unet.checkpoint import load_model
-from unet.config import load_params
+from unet.config import experiment_key, load_params
 from unet.dataset import load_split
 from unet.evaluation import cost, evaluate
 from unet.hardware import make_repeatable, resolve_device
@@ -17,11 +17,8 @@ DATA = Path("data/packed")
 
 
 def main() -> None:
-    key = sys.argv[1] if len(sys.argv) == 2 else ""
     params = load_params()
-    if key not in params.experiments:
-        known = ", ".join(params.experiments)
-        raise ValueError(f"usage: python -m stages.evaluate KEY, KEY one of: {known} (got {key!r})")
+    key = experiment_key(params, sys.argv[1:])
     device = resolve_device(params.evaluate.device)
     make_repeatable(device)
     model, info = load_model(f"models/{key}.safetensors", device)

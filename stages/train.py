@@ -1,19 +1,31 @@
-"""Train one experiment of ``params.yaml``: ``python -m stages.train KEY``."""
+"""Train one experiment of ``params.yaml``: ``python -m stages.train KEY``.
+
+With ``--profile`` a few steps are traced instead, to ``profile/KEY.json.gz``.
+"""
 
 import csv
 import shutil
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
 import torch
 
 from unet.checkpoint import checkpoint_folder, fingerprint, save_model
-from unet.config import load_params
+from unet.config import Params, experiment_key, load_params
 from unet.dataset import load_split, load_summary
 from unet.factory import build_loss
-from unet.hardware import make_repeatable, resolve_amp, resolve_device, set_threads
+from unet.hardware import (
+    keep_freed_memory,
+    make_repeatable,
+    resolve_amp,
+    resolve_device,
+    set_threads,
+)
 from unet.process import only_run, run_stage, written_whole
+from unet.profiling import profile_training
+from unet.ranks import joined, launch, num_ranks, rank
 from unet.training import Row, Training, train
 
 DATA = Path("data/packed")
@@ -21,16 +33,23 @@ NUM_WATCHED = 6  # validation images whose predictions are kept, evenly spaced o
 
 
 def main() -> None:
-    key = sys.argv[1] if len(sys.argv) == 2 else ""
+    arguments = [argument for argument in sys.argv[1:] if argument != "--profile"]
     params = load_params()
-    if key not in params.experiments:
-        known = ", ".join(params.experiments)
-        raise ValueError(f"usage: python -m stages.train KEY, KEY one of: {known} (got {key!r})")
+    key = experiment_key(params, arguments)
+    device = resolve_device(params.train.device)
+    if len(arguments) < len(sys.argv[1:]):
+        profile_one(params, key, device)
+    elif not launch("stages.train", key, device=device):
+        with joined(device) as device:
+            train_one(params, key, device)
+
+
+def train_one(params: Params, key: str, device: torch.device) -> None:
     experiment, config = params.experiments[key], params.train
-    device = resolve_device(config.device)
     amp = resolve_amp(config.amp, device)
     threads = set_threads(config.threads)
     make_repeatable(device)
+    keep_freed_memory()
 
     summary = load_summary(DATA)
     splits = {name: load_split(DATA / name, device) for name in ("train", "val")}
@@ -41,9 +60,12 @@ def main() -> None:
         write_csv(Path(f"plots/curves/{key}.csv"), training.curve)
         write_csv(Path(f"plots/timing/{key}.csv"), training.timing)
 
-    settings = (experiment, config, summary, device.type, amp, threads, torch.__version__)
-    folder = checkpoint_folder(fingerprint(*settings))
-    with only_run(Path(f".checkpoints/{key}.lock"), key), only_run(folder / "lock", key):
+    settings = (experiment, config, summary, device.type, amp, threads, num_ranks())
+    folder = checkpoint_folder(fingerprint(*settings, torch.__version__))
+    writes = rank() == 0
+    locks = [Path(f".checkpoints/{key}.lock"), folder / "lock"]
+    first, second = (only_run(lock, key) if writes else nullcontext() for lock in locks)
+    with first, second:
         training = train(
             experiment,
             config,
@@ -57,6 +79,8 @@ def main() -> None:
             on_epoch=write_curves,
             name=key,
         )
+        if not writes:
+            return
         info = {
             "experiment": key,
             "downsample_mode": experiment.downsample,
@@ -74,6 +98,7 @@ def main() -> None:
             "device": device.type,
             "amp": amp,
             "threads": threads,
+            "ranks": num_ranks(),
         }
         save_model(Path(f"models/{key}.safetensors"), training.weights, info)
         with (
@@ -87,6 +112,22 @@ def main() -> None:
                 probabilities=np.stack([training.snapshots[e] for e in sorted(training.snapshots)]),
             )
     shutil.rmtree(folder)
+
+
+def profile_one(params: Params, key: str, device: torch.device) -> None:
+    set_threads(params.train.threads)
+    keep_freed_memory()
+    trace = Path(f"profile/{key}.json.gz")
+    table = profile_training(
+        params.experiments[key],
+        params.train,
+        split=load_split(DATA / "train", device),
+        pet_share=load_summary(DATA)["splits"]["train"]["shares"]["pet"],
+        device=device,
+        amp=resolve_amp(params.train.amp, device),
+        trace=trace,
+    )
+    print(f"{table}\n{trace}: open it at ui.perfetto.dev")
 
 
 def write_csv(path: Path, rows: list[Row]) -> None:

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from tests.tiny import STILL, tiny_augment
-from unet.augment import augment
+from unet.augment import augment, draw_transforms
 from unet.config import AugmentConfig, load_params
 
 ALL = AugmentConfig(flip=True, scale=(0.6, 1.3), shift=0.2, rotate=40.0, brightness=0.3, color=0.1)
@@ -17,6 +17,12 @@ def batch(num_images: int, size: int = 16, seed: int = 0) -> tuple[Tensor, Tenso
     images = torch.rand(num_images, 3, size, size, generator=generator)
     targets = (torch.rand(num_images, 1, size, size, generator=generator) < 0.4).float()
     return images, targets
+
+
+def augmented(
+    images: Tensor, targets: Tensor, config: AugmentConfig, generator: torch.Generator
+) -> tuple[Tensor, Tensor]:
+    return augment(images, targets, draw_transforms(len(images), config, generator))
 
 
 def seeded(seed: int) -> torch.Generator:
@@ -33,16 +39,16 @@ def half_plane(num_images: int, size: int) -> Tensor:
 @given(num_images=st.integers(1, 5), size=st.integers(8, 40), seed=st.integers(0, 1000))
 def test_ranges_of_zero_change_nothing(num_images: int, size: int, seed: int) -> None:
     images, targets = batch(num_images, size, seed)
-    new_images, new_targets = augment(images, targets, STILL, seeded(seed))
+    new_images, new_targets = augmented(images, targets, STILL, seeded(seed))
     torch.testing.assert_close(new_images, images, atol=1e-4, rtol=0)
     assert torch.equal(new_targets, targets)
 
 
 def test_the_seed_decides() -> None:
     images, targets = batch(4)
-    first = augment(images, targets, ALL, seeded(1))
-    again = augment(images, targets, ALL, seeded(1))
-    other = augment(images, targets, ALL, seeded(2))
+    first = augmented(images, targets, ALL, seeded(1))
+    again = augmented(images, targets, ALL, seeded(1))
+    other = augmented(images, targets, ALL, seeded(2))
     assert all(torch.equal(a, b) for a, b in zip(first, again, strict=True))
     assert not torch.equal(first[0], other[0])
     assert not torch.equal(first[1], other[1])
@@ -51,14 +57,14 @@ def test_the_seed_decides() -> None:
 def test_the_originals_stay_as_they_are() -> None:
     images, targets = batch(4)
     kept = images.clone(), targets.clone()
-    augment(images, targets, ALL, seeded(1))
+    augmented(images, targets, ALL, seeded(1))
     assert torch.equal(images, kept[0])
     assert torch.equal(targets, kept[1])
 
 
 def test_flip_alone_mirrors_about_half_of_the_images() -> None:
     images, targets = batch(300, 8)
-    new_images, new_targets = augment(images, targets, tiny_augment(flip=True), seeded(0))
+    new_images, new_targets = augmented(images, targets, tiny_augment(flip=True), seeded(0))
     flipped = torch.tensor(
         [torch.allclose(a, b.flip(-1), atol=1e-4) for a, b in zip(new_images, images, strict=True)]
     )
@@ -87,7 +93,7 @@ def test_image_and_target_move_together(config: AugmentConfig) -> None:
     coarse = torch.rand(20, 1, 4, 4, generator=seeded(0)) < 0.5
     targets = coarse.float().repeat_interleave(8, 2).repeat_interleave(8, 3)
     images = targets.expand(-1, 3, -1, -1).contiguous()
-    new_images, new_targets = augment(images, targets, config, seeded(1))
+    new_images, new_targets = augmented(images, targets, config, seeded(1))
     red = new_images[:, :1]
     # Where all four neighbours agree, the nearest of them is known.
     pure = (red < 1e-5) | (red > 1 - 1e-5)
@@ -115,7 +121,7 @@ def test_ranges_of_the_results(
         color=color,
     )  # fmt: skip
     images, targets = batch(3, 12, seed)
-    new_images, new_targets = augment(images, targets, config, seeded(seed))
+    new_images, new_targets = augmented(images, targets, config, seeded(seed))
     assert new_images.shape == images.shape
     assert new_targets.shape == targets.shape
     assert new_images.dtype == new_targets.dtype == torch.float32
@@ -131,7 +137,7 @@ def test_ranges_of_the_results(
 def test_each_image_gets_its_own_draw(changes: dict) -> None:
     image, target = batch(1)
     copies = image.repeat(6, 1, 1, 1), target.repeat(6, 1, 1, 1)
-    new_images, _ = augment(*copies, tiny_augment(**changes), seeded(0))
+    new_images, _ = augmented(*copies, tiny_augment(**changes), seeded(0))
     different = {tuple(np.round(one.flatten().numpy(), 4)) for one in new_images}
     assert len(different) == 6
 
@@ -140,14 +146,14 @@ def test_a_small_window_magnifies_its_middle() -> None:
     targets = torch.zeros(1, 1, 32, 32)
     targets[..., 8:24, 8:24] = 1
     images = targets.expand(-1, 3, -1, -1).contiguous()
-    zoomed, zoomed_targets = augment(images, targets, tiny_augment(scale=(0.5, 0.5)), seeded(0))
+    zoomed, zoomed_targets = augmented(images, targets, tiny_augment(scale=(0.5, 0.5)), seeded(0))
     assert zoomed_targets.mean() == 1
     assert zoomed[..., 2:-2, 2:-2].min() > 1 - 1e-5
 
 
 def test_beyond_the_border_the_image_is_mirrored() -> None:
     pictures = batch(1, 12)
-    tripled = augment(*pictures, tiny_augment(scale=(3.0, 3.0)), seeded(0))
+    tripled = augmented(*pictures, tiny_augment(scale=(3.0, 3.0)), seeded(0))
     for before, after in zip(pictures, tripled, strict=True):
         around = np.pad(before.numpy(), ((0, 0), (0, 0), (12, 12), (12, 12)), mode="symmetric")
         expected = torch.from_numpy(around[..., 1::3, 1::3].copy())
@@ -157,7 +163,7 @@ def test_beyond_the_border_the_image_is_mirrored() -> None:
 def test_shift_stays_within_its_share_of_the_image() -> None:
     targets = half_plane(200, 32)
     images = targets.expand(-1, 3, -1, -1).contiguous()
-    _, moved = augment(images, targets, tiny_augment(shift=0.25), seeded(0))
+    _, moved = augmented(images, targets, tiny_augment(shift=0.25), seeded(0))
     edges = moved[:, 0, 16].sum(-1)
     # The middle of 32 pixels, by at most 8 either way; both ends are nearly reached.
     assert 8 <= edges.min() <= 9
@@ -168,7 +174,7 @@ def test_rotation_stays_within_its_angle() -> None:
     size = 64
     targets = half_plane(200, size)
     images = targets.expand(-1, 3, -1, -1).contiguous()
-    _, turned = augment(images, targets, tiny_augment(rotate=30.0), seeded(0))
+    _, turned = augmented(images, targets, tiny_augment(rotate=30.0), seeded(0))
     top, bottom = turned[:, 0, 8].sum(-1), turned[:, 0, 55].sum(-1)
     angles = torch.atan2(top - bottom, torch.tensor(47.0)).rad2deg()
     assert 25 < angles.max() < 32
@@ -177,7 +183,7 @@ def test_rotation_stays_within_its_angle() -> None:
 
 def test_brightness_is_one_factor_an_image() -> None:
     grey = torch.full((100, 3, 8, 8), 0.5)
-    new, _ = augment(grey, torch.zeros(100, 1, 8, 8), tiny_augment(brightness=0.2), seeded(0))
+    new, _ = augmented(grey, torch.zeros(100, 1, 8, 8), tiny_augment(brightness=0.2), seeded(0))
     factors = new[:, 0, 0, 0] / 0.5
     torch.testing.assert_close(new, (0.5 * factors).view(-1, 1, 1, 1).expand_as(new))
     assert 0.8 <= factors.min() < 0.83
@@ -186,7 +192,7 @@ def test_brightness_is_one_factor_an_image() -> None:
 
 def test_color_is_one_offset_a_channel() -> None:
     grey = torch.full((100, 3, 8, 8), 0.5)
-    new, _ = augment(grey, torch.zeros(100, 1, 8, 8), tiny_augment(color=0.1), seeded(0))
+    new, _ = augmented(grey, torch.zeros(100, 1, 8, 8), tiny_augment(color=0.1), seeded(0))
     offsets = new[:, :, :1, :1] - 0.5
     torch.testing.assert_close(new, (0.5 + offsets).expand_as(new))
     assert -0.1 - 1e-6 <= offsets.min() < -0.08
@@ -199,7 +205,7 @@ def test_the_projects_ranges_keep_the_share_of_pet() -> None:
     targets = torch.zeros(400, 1, 32, 32)
     targets[..., 6:26, 8:24] = 1
     images = targets.expand(-1, 3, -1, -1).contiguous()
-    _, moved = augment(images, targets, config, seeded(0))
+    _, moved = augmented(images, targets, config, seeded(0))
     assert moved.mean() == pytest.approx(targets.mean().item(), rel=0.35)
 
 
@@ -208,6 +214,26 @@ def test_turned_and_mirrored_a_disc_stays_a_disc() -> None:
     disc = (side.square() + side.square().view(-1, 1) < 20**2).float()
     targets = disc.expand(50, 1, 64, 64).contiguous()
     images = targets.expand(-1, 3, -1, -1).contiguous()
-    _, turned = augment(images, targets, tiny_augment(flip=True, rotate=180.0), seeded(0))
+    _, turned = augmented(images, targets, tiny_augment(flip=True, rotate=180.0), seeded(0))
     # Only pixels of the rim, 2 pi 20 of 64 x 64, may change.
     assert (turned != targets).float().mean((1, 2, 3)).max() < 0.02
+
+
+@given(seed=st.integers(0, 100), half=st.sampled_from([8, 16]))
+@settings(deadline=None, max_examples=10)
+def test_half_the_side_is_the_mean_of_four_pixels(seed: int, half: int) -> None:
+    images, targets = batch(3, 2 * half, seed)
+    transforms = draw_transforms(3, STILL, seeded(0))
+    small, small_targets = augment(images, targets, transforms, size=half)
+    torch.testing.assert_close(small, torch.nn.functional.avg_pool2d(images, 2), atol=1e-4, rtol=0)
+    assert small_targets.shape == (3, 1, half, half)
+    assert set(small_targets.unique().tolist()) <= {0.0, 1.0}
+
+
+def test_a_part_of_the_draws_is_a_part_of_the_batch() -> None:
+    """Ranks draw for the whole batch and transform their own images."""
+    images, targets = batch(5)
+    transforms = draw_transforms(5, ALL, seeded(3))
+    whole = augment(images, targets, transforms)
+    part = augment(images[2:4], targets[2:4], type(transforms)(*(t[2:4] for t in transforms)))
+    assert all(torch.equal(a[2:4], b) for a, b in zip(whole, part, strict=True))

@@ -14,6 +14,7 @@ from unet.checkpoint import (
     fingerprint,
     load_model,
     load_state,
+    read_state,
     save_model,
     save_state,
 )
@@ -167,10 +168,10 @@ def test_a_state_comes_back(tmp_path: Path) -> None:
         "training": {"curve": [{"epoch": 1, "loss": 0.5}], "snapshots": {1: torch.ones(2, 2)}},
     }
     folder = tmp_path / "new" / "folder"
-    assert load_state(folder) is None
+    assert read_state(folder) is None
     save_state(folder, {"model": {}})
     save_state(folder, state)
-    loaded = load_state(folder)
+    loaded = load_state(read_state(folder))
     assert loaded is not None
     assert same_weights(loaded["model"], state["model"])
     assert loaded["training"]["curve"] == [{"epoch": 1, "loss": 0.5}]
@@ -182,7 +183,7 @@ def test_a_state_that_cannot_be_written_leaves_the_last(tmp_path: Path) -> None:
     save_state(tmp_path, {"epoch": 1})
     with pytest.raises(Exception, match="pickle"):
         save_state(tmp_path, {"epoch": lambda: 2})
-    assert load_state(tmp_path) == {"epoch": 1}
+    assert load_state(read_state(tmp_path)) == {"epoch": 1}
     assert [path.name for path in tmp_path.iterdir()] == ["state.pt"]
 
 

@@ -186,3 +186,15 @@ def test_two_variants_train_side_by_side_and_one_variant_only_once(repository: P
     assert sorted((codes[0], codes[2])) == [0, 1], errors
     loser = errors[0] if codes[0] else errors[2]
     assert "another run of mp_tr_bce is at work here" in loser
+
+
+def test_all_variants_two_at_a_time(repository: Path, finished: Path) -> None:
+    (repository / "dvc.lock").unlink()
+    shutil.rmtree(repository / "models")
+    shutil.rmtree(repository / ".dvc/cache/runs")
+    output = run(repository, "tools/parallel.sh", "2").stdout
+    assert output.count("Running stage 'train@") == len(KEYS)
+    first_epoch = output.index("epoch 1/2")
+    assert output[:first_epoch].count("Running stage 'train@") == 2
+    assert {model_md5(repository, key) for key in KEYS} == {model_md5(finished, k) for k in KEYS}
+    assert run(repository, "dvc", "status", "-q", check=False).returncode == 0

@@ -1,3 +1,5 @@
+import gzip
+import json
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -18,13 +20,15 @@ from tests.tiny import (
     tiny_model,
     tiny_split,
 )
-from unet.checkpoint import load_state
+from unet.checkpoint import load_state, read_state
 from unet.dataset import Split
 from unet.factory import build_loss, build_model
 from unet.losses import DiceLoss, WeightedBCELoss
+from unet.profiling import profile_training
 from unet.training import (
     Tally,
     Training,
+    image_size_of,
     one_cycle,
     snapshot,
     targets_of,
@@ -123,9 +127,9 @@ def test_an_interrupted_training_ends_with_the_same_bits(
     for stop in stops:
         with pytest.raises(KeyboardInterrupt):
             run_training(tmp_path / "broken", epochs=4, keep=keep, amp=amp, on_epoch=stop_at(stop))
-        state = load_state(tmp_path / "broken")
-        assert (state is None) == (stop == 1)
-        assert state is None or len(state["training"]["curve"]) == stop - 1
+        content = read_state(tmp_path / "broken")
+        assert (content is None) == (stop == 1)
+        assert content is None or len(load_state(content)["training"]["curve"]) == stop - 1
     resumed = run_training(tmp_path / "broken", epochs=4, keep=keep, amp=amp)
     assert same_training(resumed, whole)
     assert [row["epoch"] for row in resumed.timing] == [1, 2, 3, 4]
@@ -145,7 +149,7 @@ def test_interrupted_within_an_epoch(tmp_path: Path, monkeypatch: pytest.MonkeyP
         patch.setattr(Split, "batch", break_off)
         with pytest.raises(KeyboardInterrupt):
             run_training(tmp_path / "broken")
-    state = load_state(tmp_path / "broken")
+    state = load_state(read_state(tmp_path / "broken"))
     assert state is not None
     assert len(state["training"]["curve"]) == 1
     assert same_training(run_training(tmp_path / "broken"), whole)
@@ -258,7 +262,7 @@ def test_a_loss_that_is_not_finite_ends_the_training(tmp_path: Path, loss: str, 
     assert "in epoch 1" in text
     assert f"train.amp (= {amp})" in text
     assert "\n" not in text
-    assert load_state(tmp_path) is None
+    assert read_state(tmp_path) is None
 
 
 def test_weights_that_a_last_step_ruins_end_the_training(tmp_path: Path) -> None:
@@ -401,7 +405,7 @@ def test_augmentation_is_of_training_images_alone(
 ) -> None:
     seen: list[int] = []
 
-    def augmented(images, targets, config, generator):
+    def augmented(images, targets, transforms, *, size):
         seen.append(len(images))
         return images, targets
 
@@ -444,3 +448,45 @@ def test_the_experiment_alone_makes_the_difference(tmp_path: Path) -> None:
     )
     assert first.weights["up.0.weight"].shape == (16, 8, 2, 2)
     assert second.weights["up.0.1.weight"].shape == (8, 16, 3, 3)
+
+
+@given(
+    epochs=st.integers(1, 40),
+    grow_from=st.floats(0.5, 1),
+    grow_until=st.floats(0.01, 1),
+    depth=st.integers(1, 4),
+    multiple=st.integers(2, 12),
+)
+def test_images_grow_to_full_size(
+    epochs: int, grow_from: float, grow_until: float, depth: int, multiple: int
+) -> None:
+    config = tiny_config(epochs=epochs, grow_from=grow_from, grow_until=grow_until)
+    step = 2**depth
+    full = multiple * step
+    sizes = [image_size_of(e, config, full=full, step=step) for e in range(1, epochs + 1)]
+    assert sizes == sorted(sizes)
+    assert all(size % step == 0 and 2 * step <= size <= full for size in sizes)
+    assert abs(sizes[0] - grow_from * full) <= step
+    assert all(s == full for e, s in enumerate(sizes) if e >= grow_until * epochs)
+
+
+def test_growing_images_train_and_count_all_pixels_alike(tmp_path: Path) -> None:
+    constant = run_training(tmp_path / "constant", epochs=4)
+    growing = run_training(tmp_path / "growing", epochs=4, grow_from=0.5, grow_until=0.5)
+    again = run_training(tmp_path / "again", epochs=4, grow_from=0.5, grow_until=0.5)
+    assert same_training(growing, again)
+    assert growing.curve != constant.curve
+    assert growing.curve[-1]["val_accuracy"] > 0.8
+
+
+def test_a_profile_is_a_trace_of_the_training_s_operations(tmp_path: Path) -> None:
+    split = tiny_split()
+    trace = tmp_path / "deep" / "trace.json.gz"
+    table = profile_training(
+        tiny_experiment(), tiny_config(), split=split, pet_share=pet_share(split), device=CPU,
+        amp="none", trace=trace, num_warm_up=1, num_steps=2,
+    )  # fmt: skip
+    events = json.loads(gzip.decompress(trace.read_bytes()))["traceEvents"]
+    names = [event.get("name") for event in events]
+    assert names.count("aten::grid_sampler_2d") == 4  # images and targets of two steps
+    assert "aten::convolution_backward" in names and "aten::convolution_backward" in table

@@ -1,6 +1,7 @@
 """Random flip, window, rotation and colour of a whole batch at once, on its device."""
 
 import math
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -9,23 +10,31 @@ from torch.nn import functional as F
 from unet.config import AugmentConfig
 
 
-def augment(
-    images: Tensor, targets: Tensor, config: AugmentConfig, generator: torch.Generator
-) -> tuple[Tensor, Tensor]:
-    """Transform each image of a batch, and its target likewise, by its own random draw.
+class Transforms(NamedTuple):
+    """What is done to each of N images.
+
+    Attributes:
+        theta: (N, 2, 3) float, output to input coordinates, as ``F.affine_grid`` takes them.
+        factor: (N, 1, 1, 1) float, of the pixels.
+        offset: (N, 3, 1, 1) float, added to each channel.
+    """
+
+    theta: Tensor
+    factor: Tensor
+    offset: Tensor
+
+
+def draw_transforms(
+    num_images: int, config: AugmentConfig, generator: torch.Generator
+) -> Transforms:
+    """Random transforms for ``num_images`` images.
 
     Args:
-        images: (N, 3, H, W) float in [0, 1]; sampled bilinearly, mirrored beyond the border.
-        targets: (N, 1, H, W) float in {0, 1}; the nearest pixel, mirrored alike.
         generator: of the CPU, so that the same seed draws the same transforms on every device.
-
-    Returns:
-        Both, of the same shapes, dtypes and ranges.
     """
-    n = len(images)
 
     def uniform(low: float, high: float, *shape: int) -> Tensor:
-        return low + (high - low) * torch.rand(n, *shape, generator=generator)
+        return low + (high - low) * torch.rand(num_images, *shape, generator=generator)
 
     scale = uniform(*config.scale)
     angle = uniform(-config.rotate, config.rotate) * math.pi / 180
@@ -42,10 +51,29 @@ def augment(
             torch.stack([sin * mirror, cos, centre[:, 1]], dim=1),
         ],
         dim=1,
-    ).to(images.device)
-    grid = F.affine_grid(theta, list(images.shape), align_corners=False)
+    )
+    return Transforms(theta, factor, offset)
+
+
+def augment(
+    images: Tensor, targets: Tensor, transforms: Transforms, *, size: int | None = None
+) -> tuple[Tensor, Tensor]:
+    """Transform each image of a batch, and its target likewise.
+
+    Args:
+        images: (N, 3, H, W) float in [0, 1]; sampled bilinearly, mirrored beyond the border.
+        targets: (N, 1, H, W) float in {0, 1}; the nearest pixel, mirrored alike.
+        transforms: N of them, on any device.
+        size: sample the same window at ``size`` x ``size`` pixels instead (no less than half of
+            H: each output pixel blends 2 x 2 input pixels, so that fewer would skip some).
+
+    Returns:
+        Both, float, in the same ranges.
+    """
+    theta, factor, offset = (t.to(images.device, non_blocking=True) for t in transforms)
+    height, width = (size, size) if size else images.shape[2:]
+    grid = F.affine_grid(theta, [len(images), 3, height, width], align_corners=False)
     options = {"padding_mode": "reflection", "align_corners": False}
     images = F.grid_sample(images, grid, mode="bilinear", **options)
     targets = F.grid_sample(targets, grid, mode="nearest", **options)
-    images = images * factor.to(images.device) + offset.to(images.device)
-    return images.clamp(0, 1), targets
+    return (images * factor + offset).clamp_(0, 1), targets

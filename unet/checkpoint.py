@@ -73,7 +73,12 @@ def save_state(folder: Path, state: dict[str, Any]) -> None:
         temporary.write_bytes(buffer.getbuffer())
 
 
-def load_state(folder: Path) -> dict[str, Any] | None:
-    """What :func:`save_state` wrote last, on the CPU; None where there is nothing to resume."""
+def read_state(folder: Path) -> bytes | None:
+    """What :func:`save_state` wrote last; None where there is nothing to resume."""
     path = folder / "state.pt"
-    return torch.load(path, map_location="cpu", weights_only=True) if path.exists() else None
+    return path.read_bytes() if path.exists() else None
+
+
+def load_state(content: bytes) -> dict[str, Any]:
+    """The state in what :func:`read_state` read, on the CPU."""
+    return torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)

@@ -69,6 +69,8 @@ class TrainConfig:
     max_lr: Positive  # peak of the one-cycle schedule
     warmup: Share  # of the steps, until the peak
     weight_decay: NonNegative  # on matrices and kernels only
+    grow_from: Annotated[float, Field(ge=0.5, le=1)]  # image side of epoch 1, in image_size
+    grow_until: Annotated[float, Field(gt=0, le=1)]  # share of the epochs, until full size
     keep: Literal["last", "best"]  # weights of the last epoch or of the best validation accuracy
     amp: Literal["auto", "bf16", "fp16", "none"]
     device: Literal["auto", "cuda", "mps", "cpu"]
@@ -124,6 +126,18 @@ class Params:
                     f"{experiment.depth}: the size must be a multiple of {step} and at least "
                     f"{2 * step}; the nearest is {nearest}"
                 )
+
+
+def experiment_key(params: Params, arguments: list[str]) -> str:
+    """The experiment that the one command-line argument of a stage names.
+
+    Raises:
+        ValueError: there is none of that name, or no single argument.
+    """
+    if len(arguments) != 1 or arguments[0] not in params.experiments:
+        known = ", ".join(params.experiments)
+        raise ValueError(f"{' '.join(arguments) or 'no KEY'}: KEY must be one of: {known}")
+    return arguments[0]
 
 
 class _Yaml12Loader(yaml.SafeLoader):

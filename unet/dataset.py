@@ -35,9 +35,14 @@ class Split:
     def __len__(self) -> int:
         return len(self.names)
 
+    @property
+    def image_size(self) -> int:
+        """The images' side in pixels."""
+        return self.images.shape[1]
+
     def batch(self, indices: Tensor, device: torch.device) -> tuple[Tensor, Tensor]:
         """Images (B, 3, S, S) float32 in [0, 1], channels last in memory, and trimaps (B, S, S)."""
-        indices = indices.to(self.images.device)
+        indices = indices.to(self.images.device, non_blocking=True)
         images = self.images[indices].to(device, non_blocking=True)
         trimaps = self.trimaps[indices].to(device, non_blocking=True)
         return images.permute(0, 3, 1, 2).float().div_(255), trimaps

@@ -5,14 +5,15 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from unet import metrics
-from unet.augment import augment
-from unet.checkpoint import load_state, save_state
+from unet import metrics, ranks
+from unet.augment import Transforms, augment, draw_transforms
+from unet.checkpoint import load_state, read_state, save_state
 from unet.config import ExperimentConfig, TrainConfig
 from unet.dataset import Split
 from unet.factory import Loss, build_loss, build_model, build_optimizer
@@ -42,6 +43,60 @@ class Training:
     snapshots: dict[int, Tensor] = field(default_factory=dict)
 
 
+class Learner:
+    """A new model with its loss, optimiser and gradient scaler, on its device.
+
+    Args:
+        pet_share: share of pet among the training split's pixels, in (0, 1).
+        amp: ``bf16 | fp16 | none``.
+    """
+
+    def __init__(
+        self,
+        experiment: ExperimentConfig,
+        config: TrainConfig,
+        *,
+        pet_share: float,
+        device: torch.device,
+        amp: str,
+    ) -> None:
+        torch.manual_seed(config.seed)
+        self.amp = amp
+        self.loss_function = build_loss(experiment, pet_share).to(device)
+        model = build_model(experiment, prior=self.loss_function.prior(pet_share))
+        self.model = model.to(device, memory_format=torch.channels_last)
+        self.net = ranks.parallel(self.model, device)
+        self.optimizer = build_optimizer(self.model, config)
+        self.scaler = torch.amp.GradScaler(device.type, enabled=amp == "fp16")
+
+    def step(
+        self, images: Tensor, targets: Tensor, learning_rate: float, *, weight: float = 1.0
+    ) -> tuple[Tensor, Tensor]:
+        """A step down the gradient of the loss times ``weight``: the loss, a scalar, and logits."""
+        for group in self.optimizer.param_groups:
+            group["lr"] = learning_rate
+        with autocast(self.amp, images.device):
+            logits = self.net(images)
+        # Of no image the loss is 0, not 0/0; its gradients still take part in the ranks' mean.
+        loss = self.loss_function(logits, targets) if len(images) else logits.float().sum()
+        self.optimizer.zero_grad(set_to_none=True)
+        self.scaler.scale(loss * weight).backward()
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
+        return loss.detach(), logits.detach()
+
+    def state_dict(self) -> dict[str, Any]:
+        """All that changes while it learns."""
+        return {name: getattr(self, name).state_dict() for name in self._STATEFUL}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from a :meth:`state_dict`."""
+        for name in self._STATEFUL:
+            getattr(self, name).load_state_dict(state[name])
+
+    _STATEFUL = ("model", "optimizer", "scaler")
+
+
 def train(
     experiment: ExperimentConfig,
     config: TrainConfig,
@@ -67,34 +122,32 @@ def train(
     Raises:
         ValueError: the loss is no longer finite.
     """
-    torch.manual_seed(config.seed)
-    loss_function = build_loss(experiment, pet_share).to(device)
-    model = build_model(experiment, prior=loss_function.prior(pet_share))
-    model = model.to(device, memory_format=torch.channels_last)
-    optimizer = build_optimizer(model, config)
-    scaler = torch.amp.GradScaler(device.type, enabled=amp == "fp16")
+    learner = Learner(experiment, config, pet_share=pet_share, device=device, amp=amp)
+    model, loss_function = learner.model, learner.loss_function
     training = Training()
+    is_first = ranks.rank() == 0  # it alone writes and speaks
 
-    if state := load_state(checkpoint):
-        model.load_state_dict(state["model"])
-        optimizer.load_state_dict(state["optimizer"])
-        scaler.load_state_dict(state["scaler"])
+    if content := ranks.from_first(read_state(checkpoint), device):
+        state = load_state(content)
+        learner.load_state_dict(state)
         training = Training(**state["training"])
-        on_epoch(training)
-        tqdm.write(f"{name}: resumes after epoch {len(training.curve)}")
+        if is_first:
+            on_epoch(training)
+            tqdm.write(f"{name}: resumes after epoch {len(training.curve)}")
 
     milestones = {1, (config.epochs + 1) // 2, config.epochs}
     steps_an_epoch = math.ceil(len(train_split) / config.batch_size)
     for epoch in range(len(training.curve) + 1, config.epochs + 1):
         # A generator an epoch: an interrupted training needs no state of it to go on.
         generator = torch.Generator().manual_seed(config.seed * 1_000_003 + epoch)
+        size = image_size_of(epoch, config, full=train_split.image_size, step=2**experiment.depth)
         started = time.perf_counter()
         model.train()
         tally = Tally(loss_function, device)
         order = torch.randperm(len(train_split), generator=generator)
         with tqdm(
             total=len(train_split), desc=f"{name} {epoch}/{config.epochs}", unit="image",
-            leave=False, disable=None,
+            leave=False, disable=None if is_first else True,
         ) as bar:  # fmt: skip
             for step, indices in enumerate(order.split(config.batch_size)):
                 learning_rate = one_cycle(
@@ -103,17 +156,16 @@ def train(
                     max_lr=config.max_lr,
                     warmup=config.warmup,
                 )
-                for group in optimizer.param_groups:
-                    group["lr"] = learning_rate
-                images, trimaps = train_split.batch(indices, device)
-                images, targets = augment(images, targets_of(trimaps), config.augment, generator)
-                with autocast(amp, device):
-                    logits = model(images)
-                loss = loss_function(logits, targets)
-                optimizer.zero_grad(set_to_none=True)
-                scaler.scale(loss).backward()
-                scaler.step(optimizer)
-                scaler.update()
+                # Drawn for the whole batch, so that the number of ranks changes no image.
+                transforms = draw_transforms(len(indices), config.augment, generator)
+                mine = ranks.share_of(len(indices))
+                images, targets = load_batch(
+                    train_split, indices[mine], Transforms(*(t[mine] for t in transforms)),
+                    size=size, device=device,
+                )  # fmt: skip
+                # The mean over the ranks' gradients is to be the mean over the batch's images.
+                weight = ranks.num_ranks() * len(images) / len(indices)
+                loss, logits = learner.step(images, targets, learning_rate, weight=weight)
                 tally.add(loss, logits, targets)
                 bar.update(len(indices))
         train_scores = tally.scores()  # the epoch's one wait for the device
@@ -141,24 +193,40 @@ def train(
         if config.keep == "last" or is_best:
             training.weights = {k: v.detach().cpu().clone() for k, v in model.state_dict().items()}
             training.kept_epoch = epoch
+        if not is_first:
+            continue
         if epoch in milestones:
             training.snapshots[epoch] = snapshot(model, val_split, watched, device)
         on_epoch(training)
-        save_state(
-            checkpoint,
-            {
-                "model": model.state_dict(),
-                "optimizer": optimizer.state_dict(),
-                "scaler": scaler.state_dict(),
-                "training": vars(training),
-            },
-        )
+        save_state(checkpoint, learner.state_dict() | {"training": vars(training)})
         tqdm.write(
             f"{name} epoch {epoch}/{config.epochs}: train loss {train_scores['loss']:.4f}, "
             f"val loss {val_scores['loss']:.4f}, val accuracy {val_scores['accuracy']:.2%}, "
             f"val IoU {val_scores['iou']:.4f}, {speed:.0f} images/s"
         )
     return training
+
+
+def load_batch(
+    split: Split, indices: Tensor, transforms: Transforms, *, size: int, device: torch.device
+) -> tuple[Tensor, Tensor]:
+    """Images (B, 3, size, size) in [0, 1] and targets (B, 1, size, size), augmented."""
+    images, trimaps = split.batch(indices, device)
+    targets = targets_of(trimaps)
+    if not len(indices):  # a rank without an image: the last batch may be smaller than the ranks
+        return images[..., :size, :size], targets[..., :size, :size]
+    return augment(images, targets, transforms, size=size)
+
+
+def image_size_of(epoch: int, config: TrainConfig, *, full: int, step: int) -> int:
+    """The side in pixels of the training images of ``epoch`` (from 1), a multiple of ``step``.
+
+    It rises in a line from ``grow_from * full`` in the first epoch to ``full`` when the share
+    ``grow_until`` of the epochs is over.
+    """
+    progress = min(1.0, (epoch - 1) / (config.grow_until * config.epochs))
+    share = config.grow_from + (1 - config.grow_from) * progress
+    return min(full, max(2, round(full * share / step)) * step)
 
 
 def one_cycle(step: int, num_steps: int, *, max_lr: float, warmup: float) -> float:
@@ -177,22 +245,24 @@ class Tally:
     def __init__(self, loss_function: Loss, device: torch.device) -> None:
         # A sigmoid passes the threshold t where its logit passes log(t / (1 - t)).
         self.logit_threshold = math.log(loss_function.threshold / (1 - loss_function.threshold))
-        self.num_images = 0
+        self.num_images = torch.zeros((), dtype=torch.int64, device=device)
         self.loss = torch.zeros((), dtype=torch.float32, device=device)
         self.counts = torch.zeros(4, dtype=torch.int64, device=device)
 
     def add(self, loss: Tensor, logits: Tensor, targets: Tensor) -> None:
         """A batch's mean ``loss``, its logits and targets (B, 1, S, S)."""
         self.num_images += len(logits)
-        self.loss += loss.detach() * len(logits)
-        predicted = logits.detach().float() > self.logit_threshold
+        self.loss += loss * len(logits)
+        predicted = logits.float() > self.logit_threshold
         self.counts += metrics.pixel_counts(predicted, targets.bool()).sum(0)
 
     def scores(self) -> Row:
-        """The mean loss, and accuracy, IoU and Dice of all pixels pooled."""
+        """The mean loss, and accuracy, IoU and Dice of all pixels pooled, over all ranks."""
+        for total in (self.num_images, self.loss, self.counts):
+            ranks.sum_over_ranks(total)
         counts = self.counts.cpu()
         return {
-            "loss": self.loss.item() / self.num_images,
+            "loss": self.loss.item() / self.num_images.item(),
             "accuracy": metrics.accuracy(counts).item(),
             "iou": metrics.iou(counts).item(),
             "dice": metrics.dice(counts).item(),
@@ -204,10 +274,12 @@ def validate(
     model: UNet, loss_function: Loss, split: Split, *, batch_size: int, device: torch.device,
     amp: str,
 ) -> Row:  # fmt: skip
-    """The scores of all images of ``split``, as they are."""
+    """The scores of all images of ``split``, as they are, each rank taking a part."""
     model.eval()
     tally = Tally(loss_function, device)
-    for indices in torch.arange(len(split)).split(batch_size):
+    mine = ranks.share_of(len(split))
+    for start in range(mine.start, mine.stop, batch_size):
+        indices = torch.arange(start, min(start + batch_size, mine.stop))
         images, trimaps = split.batch(indices, device)
         targets = targets_of(trimaps)
         with autocast(amp, device):

@@ -1,0 +1,1 @@
+"""Measurements of this project, each by one command; results as JSON in ``results/``."""

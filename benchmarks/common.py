@@ -1,0 +1,100 @@
+"""What the benchmarks share: the machine's description and peak, timing in turns, results."""
+
+import json
+import os
+import platform
+import statistics
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import psutil
+import torch
+
+DATA = Path("data/packed")
+RESULTS = Path(__file__).parent / "results"
+
+
+def machine() -> dict[str, Any]:
+    """What ran: the device, its software, and the commit."""
+    cuda = torch.cuda.is_available()
+    commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True)
+    return {
+        "device": torch.cuda.get_device_name() if cuda else cpu_name(),
+        "threads": torch.get_num_threads(),
+        "cores": os.cpu_count(),
+        "memory_gib": round(psutil.virtual_memory().total / 2**30),
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "commit": commit.stdout.strip(),
+    }
+
+
+def cpu_name() -> str:
+    """The CPU as the system names it, with what multiplies bf16."""
+    name = platform.processor() or platform.machine()
+    info = Path("/proc/cpuinfo")
+    if info.exists():
+        lines = info.read_text().splitlines()
+        name = next((x.split(":")[1].strip() for x in lines if x.startswith("model name")), name)
+    offered = [k for k in ("avx512_bf16", "amx_bf16") if torch.cpu.get_capabilities().get(k)]
+    return " ".join([name, *offered])
+
+
+def synchronize() -> None:
+    """Wait for the GPU, if there is one."""
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+
+
+def seconds_of(work: Callable[[], Any]) -> float:
+    """Seconds that ``work`` takes, once."""
+    synchronize()
+    started = time.perf_counter()
+    work()
+    synchronize()
+    return time.perf_counter() - started
+
+
+def in_turns(
+    works: dict[str, Callable[[], Any]], *, rounds: int, warm_up: int = 1
+) -> dict[str, list[float]]:
+    """Seconds of each of ``works``, one after the other, round after round.
+
+    What else the machine does, and how warm it is, falls on all of them alike.
+    """
+    for _ in range(warm_up):
+        for work in works.values():
+            work()
+    seconds: dict[str, list[float]] = {name: [] for name in works}
+    for _ in range(rounds):
+        for name, work in works.items():
+            seconds[name].append(seconds_of(work))
+    return seconds
+
+
+def peak_flops(device: torch.device, dtype: torch.dtype, *, rounds: int = 10) -> float:
+    """FLOP/s of a large matrix product, a multiplication and an addition being two: the best."""
+    side = 8192 if device.type == "cuda" else 2048
+    a, b = (torch.randn(side, side, device=device).to(dtype) for _ in range(2))
+    seconds = in_turns({"product": lambda: a @ b}, rounds=rounds, warm_up=3)["product"]
+    return 2 * side**3 / min(seconds)
+
+
+def summary(values: list[float]) -> dict[str, float]:
+    """Median, least and greatest."""
+    return {"median": statistics.median(values), "min": min(values), "max": max(values)}
+
+
+def read_results(name: str) -> Any:
+    """What was last written under ``name``; an empty list before that."""
+    path = RESULTS / f"{name}.json"
+    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else []
+
+
+def write_results(name: str, results: Any) -> None:
+    """Write ``results/NAME.json``."""
+    text = json.dumps(results, indent=1, default=str)
+    (RESULTS / f"{name}.json").write_text(text + "\n", encoding="utf-8")

@@ -1,0 +1,105 @@
+"""Time to quality: epochs, FLOP and seconds until validation accuracy first passes a bar.
+
+``python -m benchmarks.quality RECIPE [--seeds 0 1 2] [--width 16]``, RECIPE one of:
+
+plain    the loop and the recipe of the tutorials (see plain.py), 15 epochs
+record   this project's loop with the recipe in params.yaml
+fast     the same with the settings in FAST: fewer epochs, that begin with small images
+
+A row an epoch goes to results/quality.json as it ends; a recipe's earlier rows of the same seed and
+width are replaced. The machine should have nothing else to do.
+"""
+
+import argparse
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+from benchmarks.common import DATA, machine, read_results, write_results
+from benchmarks.plain import PlainTraining, extract
+from unet.config import Params, load_params
+from unet.dataset import load_split, load_summary
+from unet.evaluation import cost
+from unet.factory import build_model
+from unet.hardware import keep_freed_memory, resolve_amp, resolve_device
+from unet.training import Training, image_size_of, train
+
+FAST = {"epochs": 6, "grow_from": 0.5, "grow_until": 0.7}
+EXPERIMENT = "mp_tr_bce"
+
+
+def run_ours(params: Params, seed: int, width: int, changes: dict) -> Iterator[dict]:
+    """Train in this project's loop; rows come all at once, at the end."""
+    config = replace(params.train, seed=seed, **changes)
+    experiment = replace(params.experiments[EXPERIMENT], width=width)
+    device = resolve_device(config.device)
+    keep_freed_memory()
+    splits = {name: load_split(DATA / name, device) for name in ("train", "val")}
+    full = splits["train"].image_size
+    rows: list[dict] = []
+    clock = time.perf_counter()
+
+    def on_epoch(training: Training) -> None:
+        nonlocal clock
+        now = time.perf_counter()
+        epoch = len(training.curve)
+        size = image_size_of(epoch, config, full=full, step=2**experiment.depth)
+        accuracy = training.curve[-1]["val_accuracy"]
+        rows.append({"size": size, "seconds": now - clock, "val_accuracy": accuracy})
+        clock = now
+
+    with tempfile.TemporaryDirectory() as checkpoint:
+        train(
+            experiment, config, train_split=splits["train"], val_split=splits["val"],
+            pet_share=load_summary(DATA)["splits"]["train"]["shares"]["pet"], watched=[0],
+            device=device, amp=resolve_amp(config.amp, device), checkpoint=Path(checkpoint),
+            on_epoch=on_epoch, name=f"seed {seed}",
+        )  # fmt: skip
+    yield from rows
+
+
+def run_plain(params: Params, seed: int, width: int, epochs: int = 15) -> Iterator[dict]:
+    """Train in the plain loop."""
+    device = resolve_device("auto")
+    names = {name: load_split(DATA / name, device).names for name in ("train", "val")}
+    size = params.preprocess.image_size
+    folder = extract(Path(tempfile.gettempdir()) / "unet-benchmark-files")
+    training = PlainTraining(folder, names, size=size, width=width, seed=seed, device=device.type)
+    for _, (seconds, accuracy) in zip(range(epochs), training.epochs(), strict=False):
+        yield {"size": size, "seconds": seconds, "val_accuracy": accuracy}
+
+
+def main() -> None:
+    """See the module's text."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("recipe", choices=("plain", "record", "fast"))
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0])
+    parser.add_argument("--width", type=int, default=16)
+    arguments = parser.parse_args()
+    params = load_params()
+    changes = FAST if arguments.recipe == "fast" else {}
+    num_images = load_summary(DATA)["splits"]["train"]["images"]
+    experiment = replace(params.experiments[EXPERIMENT], width=arguments.width)
+    for seed in arguments.seeds:
+        run = {"recipe": arguments.recipe, "seed": seed, "width": arguments.width}
+        if arguments.recipe == "plain":
+            epochs = run_plain(params, seed, arguments.width)
+        else:
+            epochs = run_ours(params, seed, arguments.width, changes)
+            run["changes"] = changes
+        run |= {"machine": machine(), "epochs": []}
+        for epoch in epochs:
+            # Forward and backward are three times the forward pass.
+            gflops = 3 * num_images * cost(build_model(experiment), epoch["size"])["gflops"]
+            run["epochs"].append(epoch | {"gflop": gflops})
+            print(run["recipe"], f"seed {seed}", len(run["epochs"]), epoch, file=sys.stderr)
+            same = ("recipe", "seed", "width")
+            others = [r for r in read_results("quality") if any(r[k] != run[k] for k in same)]
+            write_results("quality", [*others, run])
+
+
+if __name__ == "__main__":
+    main()

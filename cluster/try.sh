@@ -1,0 +1,67 @@
+#!/usr/bin/env bash
+# Try submit.sh on a real Slurm: a cluster of this one machine, the drawn data of `make demo`.
+#
+# For Debian, as root; installs slurm-wlm and munge. Run from the root of a clone with .venv made.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+source_repository=$PWD
+export DEBIAN_FRONTEND=noninteractive
+command -v slurmctld munged >/dev/null || {
+  apt-get update -qq
+  apt-get install -qq -y --no-install-recommends slurm-wlm munge >/dev/null
+}
+work=$(mktemp -d)
+mkdir "$work/state" "$work/spool" /run/munge 2>/dev/null || true
+chown munge: /run/munge
+cat >"$work/slurm.conf" <<END
+ClusterName=try
+SlurmctldHost=$(hostname -s)(127.0.0.1)
+SlurmUser=root
+AuthType=auth/munge
+ProctrackType=proctrack/linuxproc
+TaskPlugin=task/none
+SelectType=select/cons_tres
+SelectTypeParameters=CR_CPU
+StateSaveLocation=$work/state
+SlurmdSpoolDir=$work/spool
+SlurmctldPidFile=$work/slurmctld.pid
+SlurmdPidFile=$work/slurmd.pid
+SlurmctldLogFile=$work/slurmctld.log
+SlurmdLogFile=$work/slurmd.log
+NodeName=$(hostname -s) NodeAddr=127.0.0.1 CPUs=$(nproc) State=UNKNOWN
+PartitionName=all Nodes=ALL Default=YES State=UP
+END
+export SLURM_CONF=$work/slurm.conf
+stop() {
+  for daemon in slurmd slurmctld; do
+    [ ! -e "$work/$daemon.pid" ] || kill "$(cat "$work/$daemon.pid")" || true
+  done
+  pkill munged || true
+  rm -rf "$work"
+}
+trap stop EXIT
+pgrep munged >/dev/null || runuser -u munge -- munged
+slurmctld -f "$SLURM_CONF"
+slurmd -f "$SLURM_CONF"
+for _ in $(seq 30); do
+  sinfo -h -o %T | grep -q idle && break
+  sleep 1
+done
+sinfo
+
+git clone -q "$source_repository" "$work/repo"
+cd "$work/repo"
+ln -s "$source_repository/.venv" .venv
+. .venv/bin/activate
+git config user.name try
+git config user.email try@example.org
+dvc remote add -q --default storage "$work/remote"
+sed -i 's/source: official/source: synthetic/; s/image_size: 128/image_size: 64/; s/epochs: 15/epochs: 2/' params.yaml
+git commit -q -a -m "Drawn data"
+cluster/submit.sh --cpus-per-task=1
+sacct -n 2>/dev/null || true
+python -m tools.table
+trained=$(cat slurm-*_*.out | grep -c "Running stage 'train@")
+echo "$trained trainings ran as Slurm tasks"
+[ "$trained" = "$(dvc stage list --name-only train | wc -l)" ]
+dvc status --quiet

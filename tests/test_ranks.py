@@ -1,0 +1,219 @@
+"""Several ranks on the CPU, started as users start them."""
+
+import csv
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from safetensors.torch import load_file
+from torch import nn
+
+from tests.repo import ENVIRONMENT, ROOT, copy_repository, make_tiny, run
+from unet import ranks
+
+KEY = "mp_tr_bce"
+TRAIN = (sys.executable, "-m", "stages.train", KEY)
+
+
+@given(num_items=st.integers(0, 100), num_ranks=st.integers(1, 17))
+def test_the_shares_are_all_of_it(num_items: int, num_ranks: int) -> None:
+    items, shares = range(num_items), []
+    for rank in range(num_ranks):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(ranks, "rank", lambda rank=rank: rank)
+            patch.setattr(ranks, "num_ranks", lambda: num_ranks)
+            shares.append(items[ranks.share_of(num_items)])
+    assert [item for share in shares for item in share] == list(items)
+    assert max(map(len, shares)) - min(map(len, shares)) <= 1
+
+
+def test_one_process_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("PET_NPROC_PER_NODE", raising=False)
+    device, model = torch.device("cpu"), nn.Conv2d(1, 1, 1)
+    assert not ranks.launch("no.such.module", device=device)
+    with ranks.joined(device) as joined:
+        assert joined == device
+    assert ranks.parallel(model, device) is model
+    assert ranks.share_of(7) == slice(0, 7)
+    assert ranks.from_first(b"state", device) == b"state"
+    assert ranks.sum_over_ranks(torch.tensor(3.0)) == 3
+
+
+@pytest.mark.parametrize("number", ["two", "0", "-1"])
+def test_a_wrong_number_of_ranks(repository: Path, number: str) -> None:
+    done = train(repository, ranks=number)
+    assert done.returncode == 1
+    assert "Traceback" not in done.stdout
+    assert "PET_NPROC_PER_NODE" in done.stdout and number in done.stdout
+
+
+def test_no_ranks_on_mps(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PET_NPROC_PER_NODE", "2")
+    with pytest.raises(ValueError, match="PET_NPROC_PER_NODE = 2 on mps"):
+        ranks.launch("no.such.module", device=torch.device("mps"))
+
+
+def check_layers() -> None:
+    """Run on each rank: its part of a batch comes out as in the whole batch."""
+    with ranks.joined(torch.device("cpu")) as device:
+        for num_images in (5, 2, 1):  # of one image, a rank has none
+            torch.manual_seed(num_images)
+            whole, parts = nn.BatchNorm2d(4), ranks.SummedBatchNorm2d(4)
+            for parameter in whole.parameters():
+                nn.init.normal_(parameter)
+            parts.load_state_dict(whole.state_dict())
+            images = 3 * torch.randn(num_images, 4, 6, 6) + 100
+            factors = torch.randn_like(images)
+            mine = ranks.share_of(num_images)
+            part = images[mine].requires_grad_()
+            images.requires_grad_()
+            expected, got = whole(images), parts(part)
+            (expected * factors).sum().backward()
+            (got * factors[mine]).sum().backward()
+            close = {"rtol": 1e-3, "atol": 1e-4}
+            torch.testing.assert_close(got, expected[mine], **close)
+            torch.testing.assert_close(part.grad, images.grad[mine], **close)
+            for name, parameter in parts.named_parameters():
+                ranks.sum_over_ranks(parameter.grad)
+                torch.testing.assert_close(
+                    parameter.grad, whole.get_parameter(name).grad, rtol=1e-3, atol=1e-3
+                )
+            for name, buffer in parts.named_buffers():
+                torch.testing.assert_close(buffer, whole.get_buffer(name), **close)
+            parts.eval()
+            whole.eval()
+            torch.testing.assert_close(parts(images[mine]), whole(images[mine]), **close)
+        content = b"from rank 0" * 1000 if ranks.rank() == 0 else None
+        assert ranks.from_first(content, device) == b"from rank 0" * 1000
+        assert ranks.from_first(None, device) is None
+        # All ranks write to one pipe: a line in one piece.
+        os.write(1, f"rank {ranks.rank()} of {ranks.num_ranks()} agrees\n".encode())
+
+
+def test_batch_normalisation_sees_the_whole_batch() -> None:
+    launcher = (sys.executable, "-m", "torch.distributed.run", "--standalone")
+    done = run(ROOT, *launcher, "--nproc-per-node", "2", "-m", "tests.test_ranks")
+    assert "rank 0 of 2 agrees" in done.stdout and "rank 1 of 2 agrees" in done.stdout
+
+
+@pytest.fixture(scope="module")
+def repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny study with its data, in float32 and with last batches that are smaller."""
+    folder = copy_repository(tmp_path_factory.mktemp("ranks") / "repo")
+    make_tiny(folder)
+    params = (folder / "params.yaml").read_text()
+    params = params.replace("amp: auto", "amp: none").replace("batch_size: 8", "batch_size: 7")
+    (folder / "params.yaml").write_text(params)
+    for stage in ("download", "preprocess"):
+        run(folder, sys.executable, "-m", f"stages.{stage}")
+    return folder
+
+
+def train(
+    folder: Path, *, ranks: int | str, hosts: str | None = None
+) -> subprocess.CompletedProcess[str]:
+    return finish(start(folder, ranks=ranks, hosts=hosts))
+
+
+def start(folder: Path, *, ranks: int | str, hosts: str | None = None) -> subprocess.Popen[str]:
+    """Train with so many ranks; ``hosts``: the address where two hosts meet, this being one."""
+    environment = ENVIRONMENT | {"PET_NPROC_PER_NODE": str(ranks)}
+    if hosts:
+        environment |= {"PET_NNODES": "2", "PET_RDZV_BACKEND": "c10d", "PET_RDZV_ENDPOINT": hosts}
+    return subprocess.Popen(
+        TRAIN, cwd=folder, env=environment, text=True,
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+    )  # fmt: skip
+
+
+def finish(process: subprocess.Popen[str]) -> subprocess.CompletedProcess[str]:
+    output, _ = process.communicate(timeout=300)
+    return subprocess.CompletedProcess(process.args, process.returncode, output)
+
+
+def results(folder: Path) -> tuple[list[dict[str, float]], dict[str, torch.Tensor]]:
+    """The learning curve and the weights."""
+    with (folder / f"plots/curves/{KEY}.csv").open() as file:
+        curve = [{k: float(v) for k, v in row.items()} for row in csv.DictReader(file)]
+    return curve, load_file(folder / f"models/{KEY}.safetensors")
+
+
+def assert_alike(folder: Path, expected: tuple) -> None:
+    """Within what another order of the same sums changes in twelve steps."""
+    curve, weights = results(folder)
+    assert [row.keys() for row in curve] == [row.keys() for row in expected[0]]
+    for row, other in zip(curve, expected[0], strict=True):
+        assert row == pytest.approx(other, rel=1e-3, abs=1e-3)
+    for name, tensor in weights.items():
+        torch.testing.assert_close(tensor, expected[1][name], rtol=0.01, atol=1e-3)
+
+
+@pytest.fixture(scope="module")
+def alone(repository: Path) -> tuple:
+    done = train(repository, ranks=1)
+    assert done.returncode == 0, done.stdout
+    return results(repository)
+
+
+@pytest.mark.parametrize("number", [2, 3])
+def test_the_number_of_ranks_changes_rounding_only(
+    repository: Path, alone: tuple, number: int
+) -> None:
+    done = train(repository, ranks=number)
+    assert done.returncode == 0, done.stdout
+    assert done.stdout.count("epoch 2/2") == 1  # rank 0 alone speaks
+    assert_alike(repository, alone)
+    assert not list((repository / ".checkpoints").glob("*/state.pt"))
+
+
+def test_two_hosts(repository: Path, alone: tuple, tmp_path: Path) -> None:
+    other = copy_repository(tmp_path / "other")
+    run(other, "cp", "-r", f"{repository}/data", f"{repository}/params.yaml", ".")
+    for path in (repository / "models").iterdir():
+        path.unlink()
+    address = "localhost:29417"
+    hosts = [start(folder, ranks=1, hosts=address) for folder in (repository, other)]
+    for host in hosts:
+        done = finish(host)
+        assert done.returncode == 0, done.stdout
+    wrote = [folder for folder in (repository, other) if list(folder.glob("models/*.safetensors"))]
+    assert len(wrote) == 1  # the host of rank 0
+    assert_alike(wrote[0], alone)
+
+
+def test_a_lost_rank_ends_all_and_the_training_resumes(repository: Path) -> None:
+    params = (repository / "params.yaml").read_text()
+    (repository / "params.yaml").write_text(params.replace("epochs: 2", "epochs: 40"))
+    try:
+        assert train(repository, ranks=2).returncode == 0
+        whole = results(repository)
+        process = start(repository, ranks=2)
+        deadline = time.monotonic() + 120
+        while not list((repository / ".checkpoints").glob("*/state.pt")):
+            assert process.poll() is None and time.monotonic() < deadline
+            time.sleep(0.02)
+        rank = psutil.Process(process.pid).children()[1]
+        rank.send_signal(signal.SIGKILL)
+        done = finish(process)
+        assert done.returncode == 1
+        assert "ended with status -9" in done.stdout
+        assert "Traceback" not in done.stdout
+        done = train(repository, ranks=2)
+        assert done.returncode == 0 and "resumes after epoch" in done.stdout, done.stdout
+        curve, weights = results(repository)
+        assert curve == whole[0]
+        assert all(torch.equal(weights[name], whole[1][name]) for name in weights)
+    finally:
+        (repository / "params.yaml").write_text(params)
+
+
+if __name__ == "__main__":
+    check_layers()
