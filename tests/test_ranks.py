@@ -47,12 +47,11 @@ def test_one_process_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     assert ranks.sum_over_ranks(torch.tensor(3.0)) == 3
 
 
-@pytest.mark.parametrize("number", ["two", "0", "-1"])
-def test_a_wrong_number_of_ranks(repository: Path, number: str) -> None:
-    done = train(repository, ranks=number)
-    assert done.returncode == 1
-    assert "Traceback" not in done.stdout
-    assert "PET_NPROC_PER_NODE" in done.stdout and number in done.stdout
+@pytest.mark.parametrize("number", ["two", "0", "-1", "1.5", ""])
+def test_a_wrong_number_of_ranks(number: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PET_NPROC_PER_NODE", number)
+    with pytest.raises(ValueError, match=f"PET_NPROC_PER_NODE = {number}: must be 1 or more"):
+        ranks.launch("no.such.module", device=torch.device("cpu"))
 
 
 def test_no_ranks_on_mps(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -163,11 +162,9 @@ def alone(repository: Path) -> tuple:
     return results(repository)
 
 
-@pytest.mark.parametrize("number", [2, 3])
-def test_the_number_of_ranks_changes_rounding_only(
-    repository: Path, alone: tuple, number: int
-) -> None:
-    done = train(repository, ranks=number)
+def test_three_ranks_change_rounding_only(repository: Path, alone: tuple) -> None:
+    """Three: of the last batch, and of validation, one of them has no image."""
+    done = train(repository, ranks=3)
     assert done.returncode == 0, done.stdout
     assert done.stdout.count("epoch 2/2") == 1  # rank 0 alone speaks
     assert_alike(repository, alone)
@@ -191,7 +188,7 @@ def test_two_hosts(repository: Path, alone: tuple, tmp_path: Path) -> None:
 
 def test_a_lost_rank_ends_all_and_the_training_resumes(repository: Path) -> None:
     params = (repository / "params.yaml").read_text()
-    (repository / "params.yaml").write_text(params.replace("epochs: 2", "epochs: 40"))
+    (repository / "params.yaml").write_text(params.replace("epochs: 2", "epochs: 20"))
     try:
         assert train(repository, ranks=2).returncode == 0
         whole = results(repository)

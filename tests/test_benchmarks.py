@@ -1,0 +1,72 @@
+"""The benchmarks run, count what they say they count, and their page shows their results."""
+
+import json
+import sys
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from benchmarks import report
+from benchmarks.common import in_turns
+from benchmarks.plain import plain_model
+from benchmarks.speed import SUITES, Case, measure
+from tests.repo import copy_repository, make_tiny, run
+from unet.model import UNet
+
+TINY = Case(width=4, size=32, batch_size=8, num_images=32)
+
+
+def test_the_page_shows_the_results() -> None:
+    text = report.README.read_text(encoding="utf-8")
+    assert set(report.blocks()) == {*SUITES, "pipeline", "quality"}
+    assert report.fill(text, report.blocks()) == text
+
+
+@pytest.mark.parametrize("changes", [{}, {"data": "mapped"}, {"work": "evaluation"}])
+def test_a_case(changes: dict, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    figures = measure(replace(TINY, **changes), seconds=0.2)
+    assert figures["images_per_second"] > 0
+    # 3 x 3 convolutions of the first level alone; forward, or forward and backward.
+    first = 2 * 32 * 32 * 9 * (3 * 4 + 4 * 4 + 8 * 4 + 4 * 4) / 1e9
+    passes = 1 if changes.get("work") == "evaluation" else 2.5
+    assert figures["gflop_an_image"] > passes * first
+    assert 0 < figures["share_of_peak"] < 1
+
+
+def test_works_are_taken_in_turns() -> None:
+    done: list[str] = []
+    works = {name: lambda name=name: done.append(name) for name in "ab"}
+    seconds = in_turns(works, rounds=3)
+    assert done == list("ab" * 4)
+    assert all(len(values) == 3 for values in seconds.values())
+
+
+def test_the_plain_model_is_torch_s_own() -> None:
+    torch.manual_seed(0)
+    model = plain_model(4)
+    assert model.state_dict().keys() == UNet(width=4).state_dict().keys()
+    assert model.head.weight.abs().max() > 0
+    assert (model.pixel_mean == 0).all() and (model.pixel_std == 1).all()
+
+
+def test_the_loops_train_on_the_dataset_s_files(tmp_path: Path) -> None:
+    repository = copy_repository(tmp_path / "repo")
+    make_tiny(repository)
+    for stage in ("download", "preprocess"):
+        run(repository, sys.executable, "-m", f"stages.{stage}")
+    folder = f"TMPDIR={tmp_path}"
+    case = json.dumps(asdict(replace(TINY, loop="plain")))
+    module = (sys.executable, "-m", "benchmarks.speed")
+    done = run(repository, "env", folder, *module, "--case", case, "--seconds", "1")
+    assert json.loads(done.stdout.splitlines()[-1])["images_per_second"] > 0
+    (repository / "benchmarks/results/quality.json").unlink()
+    module = (sys.executable, "-m", "benchmarks.quality")
+    run(repository, "env", folder, *module, "fast", "--width", "4", "--seeds", "0", "1")
+    runs = json.loads((repository / "benchmarks/results/quality.json").read_text())
+    assert [run["seed"] for run in runs] == [0, 1]
+    sizes = [epoch["size"] for epoch in runs[0]["epochs"]]
+    assert len(sizes) == 6 and sizes == sorted(sizes) and sizes[0] == 16 and sizes[-1] == 32
+    assert all(0 <= epoch["val_accuracy"] <= 1 for run in runs for epoch in run["epochs"])
