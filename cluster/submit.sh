@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # Train all experiments as a Slurm job array, then gather what came of it: cluster/submit.sh
 #
-# From the root of a clone that all nodes see, with .venv made and a DVC remote that all nodes reach.
-# What is committed is what trains. Arguments go to sbatch: cluster/submit.sh --gres=gpu:1 -p main
+# From a clone that all nodes see, with .venv made. What is committed is what trains. Arguments go to
+# sbatch: cluster/submit.sh --gres=gpu:1 -p main
 set -euo pipefail
 cd "$(dirname "$0")/.."
 . .venv/bin/activate
@@ -11,18 +11,12 @@ if ! git diff --quiet HEAD -- params.yaml dvc.yaml stages unet; then
   echo "submit: params.yaml, dvc.yaml or code differ from the last commit: commit them first" >&2
   exit 1
 fi
-if [ -z "$(dvc remote default 2>/dev/null)" ]; then
-  echo "submit: no DVC remote: dvc remote add --default NAME URL" >&2
-  exit 1
-fi
 dvc repro preprocess
-dvc push --run-cache preprocess
 # The tasks' clones get dvc.lock by Git.
 if ! git diff --quiet HEAD -- dvc.lock; then
-  git commit -q -m "Data of this run" dvc.lock
+  git commit -q -m "The data of this run" dvc.lock
 fi
 number=$(dvc stage list --name-only train | wc -l)
 sbatch --wait --array="0-$((number - 1))" "$@" cluster/train.sbatch
-dvc pull --run-cache preprocess
-# The trainings are taken from the run-cache; evaluation and pictures are made here.
+# The trainings are in the run-cache; evaluation and pictures are made here.
 dvc repro
