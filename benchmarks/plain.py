@@ -4,6 +4,7 @@ step. The model is this project's, with torch's own initialisation and pixels in
 """
 
 import tarfile
+import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,6 +15,7 @@ from PIL import Image
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
+from unet import archives
 from unet.model import UNet
 from unet.trimaps import PET
 
@@ -38,12 +40,16 @@ class PetFiles(Dataset):
         return pixels, torch.from_numpy(trimap == PET).float()[None]
 
 
-def extract(folder: Path) -> Path:
-    """Unpack the dataset's two archives of ``data/raw`` into ``folder``, once."""
-    for name in ("images", "annotations"):
-        if not (folder / name).exists():
-            with tarfile.open(RAW / f"{name}.tar.gz") as archive:
-                archive.extractall(folder, filter="data")
+def extract() -> Path:
+    """A temporary folder with the files of the two archives of ``data/raw``; unpacked once."""
+    digest = archives.md5(RAW / archives.IMAGES)[:8]
+    folder = Path(tempfile.gettempdir()) / f"unet-benchmark-files-{digest}"
+    if not folder.exists():
+        temporary = folder.with_name(f"{folder.name}.part")
+        for name in (archives.IMAGES, archives.ANNOTATIONS):
+            with tarfile.open(RAW / name) as archive:
+                archive.extractall(temporary, filter="data")
+        temporary.rename(folder)
     return folder
 
 

@@ -66,7 +66,7 @@ def run_plain(params: Params, seed: int, width: int, epochs: int = 15) -> Iterat
     device = resolve_device("auto")
     names = {name: load_split(DATA / name, device).names for name in ("train", "val")}
     size = params.preprocess.image_size
-    folder = extract(Path(tempfile.gettempdir()) / "unet-benchmark-files")
+    folder = extract()
     training = PlainTraining(folder, names, size=size, width=width, seed=seed, device=device.type)
     for _, (seconds, accuracy) in zip(range(epochs), training.epochs(), strict=False):
         yield {"size": size, "seconds": seconds, "val_accuracy": accuracy}

@@ -59,8 +59,8 @@ def peers() -> str:
     return table(rows)
 
 
-def passing(run: dict[str, Any], bar: float) -> tuple[str, float] | None:
-    """The epoch that first passes ``bar``, and the sum of a column up to it."""
+def passing(run: dict[str, Any], bar: float) -> int | None:
+    """The epoch, from 1, that first passes ``bar``."""
     for number, epoch in enumerate(run["epochs"], 1):
         if epoch["val_accuracy"] >= bar:
             return number

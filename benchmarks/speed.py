@@ -201,7 +201,7 @@ def ours(case: Case, device: torch.device) -> tuple[Callable[[], int], float]:
 
 def plain(case: Case, device: torch.device) -> tuple[Callable[[], int], float]:
     """The same for the loop of the tutorials."""
-    folder = extract(Path(tempfile.gettempdir()) / "unet-benchmark-files")
+    folder = extract()
     cpu = torch.device("cpu")
     names = {name: load_split(DATA / name, cpu).names for name in ("train", "val")}
     training = PlainTraining(

@@ -10,7 +10,7 @@ from unet.checkpoint import load_model
 from unet.config import experiment_key, load_params
 from unet.dataset import load_split
 from unet.evaluation import cost, evaluate
-from unet.hardware import make_repeatable, resolve_device
+from unet.hardware import keep_freed_memory, make_repeatable, resolve_device
 from unet.process import run_stage, written_whole
 
 DATA = Path("data/packed")
@@ -21,6 +21,7 @@ def main() -> None:
     key = experiment_key(params, sys.argv[1:])
     device = resolve_device(params.evaluate.device)
     make_repeatable(device)
+    keep_freed_memory()
     model, info = load_model(f"models/{key}.safetensors", device)
     split = load_split(DATA / "test", device)
     result = evaluate(

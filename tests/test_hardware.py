@@ -1,8 +1,11 @@
+import subprocess
+import sys
 from collections.abc import Iterator
 
 import pytest
 import torch
 
+from tests.repo import ROOT
 from unet import hardware
 
 CPU, CUDA, MPS = map(torch.device, ("cpu", "cuda", "mps"))
@@ -132,3 +135,28 @@ def test_repeatable_kernels_are_asked_of_cuda_alone(monkeypatch: pytest.MonkeyPa
     hardware.make_repeatable(CUDA)
     assert asked == [True]
     assert torch.backends.cudnn.benchmark is False
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="glibc's allocator")
+def test_freed_memory_is_kept() -> None:
+    """In a process of its own: there is no way back."""
+    code = """
+import resource, torch
+from unet.hardware import keep_freed_memory
+
+def page_faults() -> int:
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    for _ in range(10):
+        torch.ones(1 << 24)  # 64 MiB, freed at once
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+
+given_back = page_faults()
+keep_freed_memory()
+page_faults()
+print(given_back, page_faults())
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    given_back, kept = map(int, done.stdout.split())
+    assert kept < given_back / 10

@@ -131,11 +131,12 @@ def parallel(model: nn.Module, device: torch.device) -> nn.Module:
         return model
     if device.type == "cuda":
         nn.SyncBatchNorm.convert_sync_batchnorm(model)  # replaces the layers in place
-        return nn.parallel.DistributedDataParallel(model, device_ids=[device.index])
-    for layer in model.modules():
-        if type(layer) is nn.BatchNorm2d:
-            layer.__class__ = SummedBatchNorm2d
-    return nn.parallel.DistributedDataParallel(model)
+    else:
+        for layer in model.modules():
+            if type(layer) is nn.BatchNorm2d:
+                layer.__class__ = SummedBatchNorm2d
+    # No buffers to send: each rank makes the same running means from the whole batch.
+    return nn.parallel.DistributedDataParallel(model, broadcast_buffers=False)
 
 
 class SummedBatchNorm2d(nn.BatchNorm2d):
