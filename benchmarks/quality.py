@@ -6,8 +6,8 @@ plain    the loop and the recipe of the tutorials (see plain.py), 15 epochs
 record   this project's loop with the recipe in params.yaml
 fast     the same with the settings in FAST: fewer epochs, that begin with small images
 
-A row an epoch goes to results/quality.json as it ends; a recipe's earlier rows of the same seed and
-width are replaced. The machine should have nothing else to do.
+Runs go to results/quality.json; an earlier run of the same recipe, seed and width is replaced.
+The machine should have nothing else to do.
 """
 
 import argparse

@@ -239,9 +239,10 @@ def measure(case: Case, seconds: float) -> dict[str, float]:
     make_repeatable(device)
     started = time.perf_counter()
     batch, flop = (ours if case.loop == "ours" else plain)(case, device)
-    for _ in range(3):
-        if time.perf_counter() - started < seconds:  # to warm up
-            batch()
+    warming = time.perf_counter()
+    batch()
+    while time.perf_counter() - warming < min(3.0, seconds):
+        batch()
     synchronize()
     setup = time.perf_counter() - started
     started, num_images = time.perf_counter(), 0
@@ -252,8 +253,9 @@ def measure(case: Case, seconds: float) -> dict[str, float]:
     memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     rss = psutil.Process().memory_info()
     trains = case.loop == "ours" and case.work == "training"
-    half = trains and resolve_amp(case.amp, device) == "bf16"
-    peak = peak_flops(device, torch.bfloat16 if half else torch.float32)
+    amp = resolve_amp(case.amp, device) if trains else "none"
+    dtype = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(amp, torch.float32)
+    peak = peak_flops(device, dtype)
     result = {
         "images_per_second": speed,
         "gflop_an_image": flop / 1e9,

@@ -116,6 +116,7 @@ def train_one(params: Params, key: str, device: torch.device) -> None:
 
 def profile_one(params: Params, key: str, device: torch.device) -> None:
     set_threads(params.train.threads)
+    make_repeatable(device)
     keep_freed_memory()
     trace = Path(f"profile/{key}.json.gz")
     table = profile_training(

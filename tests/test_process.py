@@ -223,16 +223,20 @@ def start_dvc(
 
 @posix_only
 @pytest.mark.parametrize("reaped", [True, False])
-def test_a_stage_ends_with_its_killed_dvc(
-    start_dvc: Callable[..., tuple[subprocess.Popen, psutil.Process]], tmp_path: Path, reaped: bool
+@pytest.mark.parametrize("sign", ["DVC_STAGE", "TORCHELASTIC_RUN_ID"])
+def test_a_stage_ends_with_its_killed_dvc_and_a_rank_with_its_launcher(
+    start_dvc: Callable[..., tuple[subprocess.Popen, psutil.Process]],
+    tmp_path: Path,
+    reaped: bool,
+    sign: str,
 ) -> None:
-    parent, child = start_dvc({"DVC_STAGE": "train@mp_tr_bce"})
+    parent, child = start_dvc({sign: "train@mp_tr_bce"})
     assert not ends_within(child, 0.5), "it lives as long as its dvc does"
     parent.kill()
     if reaped:
         parent.wait(PATIENCE)
     assert ends_within(child, 5)
-    assert "the dvc that started this stage is gone" in (tmp_path / "stderr").read_text()
+    assert "what started this stage is gone" in (tmp_path / "stderr").read_text()
     parent.wait(PATIENCE)
 
 

@@ -1,11 +1,19 @@
 #!/usr/bin/env bash
 # Train the experiments side by side, each on a GPU of its own: tools/parallel.sh [HOW_MANY_AT_A_TIME]
+#
+# On the GPUs that CUDA_VISIBLE_DEVICES lists, or all; without a GPU, on the CPU that all share.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-gpus=$({ nvidia-smi --list-gpus 2>/dev/null || true; } | wc -l)
-jobs=${1:-$((gpus > 0 ? gpus : 1))}
+gpus=${CUDA_VISIBLE_DEVICES-$({ nvidia-smi --list-gpus 2>/dev/null || true; } |
+  sed -n 's/^GPU \([0-9]*\):.*/\1/p' | paste -sd,)}
+number=$(tr , '\n' <<<"$gpus" | grep -c . || true)
 dvc repro preprocess
-# Slots are numbered from 0, as GPUs are; a slot that is free takes the next experiment.
-dvc stage list --name-only train | xargs -P "$jobs" --process-slot-var=SLOT -I{} \
-  bash -c 'CUDA_VISIBLE_DEVICES=$SLOT exec dvc repro --single-item {}'
+# A slot that is free takes the next experiment; several slots a GPU where more are asked for.
+export gpus number
+dvc stage list --name-only train |
+  xargs -P "${1:-$((number > 0 ? number : 1))}" --process-slot-var=SLOT -I{} bash -c '
+    if [ "$number" -gt 0 ]; then
+      export CUDA_VISIBLE_DEVICES=$(cut -d, -f$((SLOT % number + 1)) <<<"$gpus")
+    fi
+    exec dvc repro --single-item {}'
 dvc repro

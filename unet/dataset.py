@@ -6,6 +6,7 @@ says where they came from.
 """
 
 import json
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -90,9 +91,10 @@ def load_summary(folder: Path) -> dict[str, Any]:
 
 
 def free_memory(device: torch.device) -> int:
-    """Bytes that can still be taken on ``device``; 0 where that is not known."""
+    """Bytes that this process can still take on ``device``; 0 where that is not known."""
     if device.type == "cuda":
         return torch.cuda.mem_get_info(device)[0]
     if device.type == "cpu":
-        return psutil.virtual_memory().available
+        # The ranks of one host share its memory.
+        return psutil.virtual_memory().available // int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
     return 0

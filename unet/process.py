@@ -38,15 +38,17 @@ def stop_with_dvc(interval: float = 1.0) -> None:
     """End this process soon after the ``dvc`` that started it ended (killed, say).
 
     DVC does not take its stages along when it is killed; a stage that lives on would write beside
-    the next run. Without DVC nothing is watched.
+    the next run. A rank watches what launched it likewise. Else nothing is watched.
     """
-    if "DVC_STAGE" not in os.environ:
+    is_stage, is_rank = ("DVC_STAGE" in os.environ, "TORCHELASTIC_RUN_ID" in os.environ)
+    if not is_stage and not is_rank:
         return
     chain = []  # up to dvc itself: a shell may stand between
     with suppress(psutil.Error):
         for process in psutil.Process().parents():
             chain.append(process)
-            if any(Path(part).stem == "dvc" for part in process.cmdline()[:3]):
+            is_dvc = any(Path(part).stem == "dvc" for part in process.cmdline()[:3])
+            if is_dvc or not is_stage:
                 break
 
     def alive(process: psutil.Process) -> bool:
@@ -58,7 +60,7 @@ def stop_with_dvc(interval: float = 1.0) -> None:
     def watch() -> None:
         while all(alive(process) for process in chain):
             time.sleep(interval)
-        print("stopped: the dvc that started this stage is gone", file=sys.stderr, flush=True)
+        print("stopped: what started this stage is gone", file=sys.stderr, flush=True)
         os._exit(1)
 
     if chain:

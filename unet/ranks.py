@@ -13,6 +13,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.distributed.elastic.multiprocessing import SignalException
 from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
+from torch.distributed.elastic.rendezvous import RendezvousError
 from torch.distributed.run import get_args_parser
 from torch.distributed.run import run as run_elastic
 
@@ -24,7 +25,7 @@ def launch(module: str, *arguments: str, device: torch.device) -> bool:
     """Run ``python -m module arguments`` as ranks and wait for them, where there are to be several.
 
     One rank a CUDA device of this machine (one for all other kinds of device), or as many as
-    PET_NPROC_PER_NODE says; PET_NNODES and PET_RDZV_ENDPOINT join several hosts.
+    PET_NPROC_PER_NODE says; PET_NNODES, PET_NODE_RANK and PET_MASTER_ADDR join several hosts.
 
     Returns:
         Whether it was done. If not, this process is to do the work: alone, or as a rank.
@@ -51,6 +52,10 @@ def launch(module: str, *arguments: str, device: torch.device) -> bool:
         run_elastic(get_args_parser().parse_args(options))
     except SignalException:
         raise KeyboardInterrupt from None
+    except (RendezvousError, dist.DistError, AssertionError) as error:
+        raise ValueError(
+            f"{HOSTS} = {os.environ.get(HOSTS)}: the hosts do not come together ({error})"
+        ) from None
     except ChildFailedError as error:
         rank, failure = error.get_first_failure()
         raise ValueError(
@@ -82,7 +87,8 @@ def joined(device: torch.device) -> Iterator[torch.device]:
     except RuntimeError as error:
         if backend not in str(error).lower():
             raise
-        raise ValueError("the connection to another rank is lost") from None
+        reason = str(error).splitlines()[0]
+        raise ValueError(f"the ranks cannot reach each other any more ({reason})") from None
     dist.destroy_process_group()  # not after an error: it would wait for ranks that are gone
 
 
@@ -129,25 +135,26 @@ def parallel(model: nn.Module, device: torch.device) -> nn.Module:
     its gradients are the mean of all ranks'. ``model`` itself keeps its parameters' names."""
     if not dist.is_initialized():
         return model
-    if device.type == "cuda":
-        nn.SyncBatchNorm.convert_sync_batchnorm(model)  # replaces the layers in place
-    else:
-        for layer in model.modules():
-            if type(layer) is nn.BatchNorm2d:
-                layer.__class__ = SummedBatchNorm2d
+    for layer in model.modules():
+        if type(layer) is nn.BatchNorm2d:
+            layer.__class__ = SummedBatchNorm2d
     # No buffers to send: each rank makes the same running means from the whole batch.
     return nn.parallel.DistributedDataParallel(model, broadcast_buffers=False)
 
 
 class SummedBatchNorm2d(nn.BatchNorm2d):
-    """Batch normalisation over all ranks' images. ``nn.SyncBatchNorm`` does it on CUDA only."""
+    """Batch normalisation over all ranks' images.
+
+    ``nn.SyncBatchNorm`` refuses the CPU, makes the host wait for the GPU in each layer, and under
+    autocast takes no rank without an image.
+    """
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, C, H, W) -> the same shape and dtype; N may be 0."""
         if not self.training:
             return super().forward(x)
         values = x.float()
-        count = sum_over_ranks(values.new_tensor(values[:, 0].numel()))
+        count = sum_over_ranks(values.new_full((), values[:, 0].numel()))
         mean = _Sum.apply(values.sum((0, 2, 3))) / count
         centred = values - mean.view(1, -1, 1, 1)
         variance = _Sum.apply(centred.square().sum((0, 2, 3))) / count

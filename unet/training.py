@@ -168,7 +168,7 @@ def train(
                 loss, logits = learner.step(images, targets, learning_rate, weight=weight)
                 tally.add(loss, logits, targets)
                 bar.update(len(indices))
-        train_scores = tally.scores()  # the epoch's one wait for the device
+        train_scores = tally.scores()  # waits for the device; no step does
         seconds = time.perf_counter() - started
         val_scores = validate(
             model, loss_function, val_split, batch_size=4 * config.batch_size,
