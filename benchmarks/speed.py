@@ -82,10 +82,10 @@ SUITES: dict[str, dict[str, Case]] = {
         for name, case in {
             "ours": Case(data="packed"),
             "plain": Case(loop="plain"),
+            "plain in batches of 32": Case(loop="plain", batch_size=32),
             "smp": Case(loop="smp"),
         }.items()
-    }
-    | {"plain in batches of 32, width 16": Case(loop="plain", batch_size=32)},
+    },
     "levers": {
         "float32": PLAIN,
         "+ channels last": (case := replace(PLAIN, channels_last=True)),

@@ -35,6 +35,8 @@ train:
   max_lr: 0.004
   warmup: 0.2
   weight_decay: 0.05
+  grow_from: 1.0
+  grow_until: 0.6
   keep: last
   amp: auto
   device: auto
@@ -132,6 +134,11 @@ MISTAKES = {
     "bool for an integer": ("seed: 0", "seed: true", ["preprocess.seed", "true", "valid integer"]),
     "number for a section": ("  augment:\n", "  augment: 3\n  x:\n", ["train.augment = 3"]),
     "below the range": ("  epochs: 15", "  epochs: 0", ["train.epochs = 0", "equal to 1"]),
+    "images grow from too little": (
+        "grow_from: 1.0",
+        "grow_from: 0.25",
+        ["train.grow_from = 0.25", "equal to 0.5"],
+    ),
     "above the range": (
         "image_size: 128\n",
         "image_size: 2048\n",
