@@ -232,9 +232,11 @@ def test_a_stage_ends_with_its_killed_dvc_and_a_rank_with_its_launcher(
 ) -> None:
     parent, child = start_dvc({sign: "train@mp_tr_bce"})
     assert not ends_within(child, 0.5), "it lives as long as its dvc does"
-    parent.kill()
+    # Between dvc and its stage is a shell; a rank is its launcher's own child.
+    launcher = parent if sign == "DVC_STAGE" else child.parent()
+    launcher.kill()
     if reaped:
-        parent.wait(PATIENCE)
+        launcher.wait(PATIENCE)
     assert ends_within(child, 5)
     assert "what started this stage is gone" in (tmp_path / "stderr").read_text()
     parent.wait(PATIENCE)
@@ -272,9 +274,8 @@ def stage_error(copy: Path, *command: str) -> str:
 
 def test_an_unknown_experiment(copy: Path) -> None:
     line = stage_error(copy, "stages.train", "nonsense")
-    assert line.startswith("train: usage: python -m stages.train KEY")
+    assert line.startswith("train: nonsense: KEY must be one of: ")
     assert all(key in line for key in load_params(copy / "params.yaml").experiments)
-    assert "'nonsense'" in line
 
 
 def test_a_mistake_in_the_params(copy: Path) -> None:
