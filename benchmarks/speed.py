@@ -35,7 +35,7 @@ from benchmarks.common import DATA, RESULTS, machine, peak_flops, summary, synch
 from benchmarks.plain import PlainTraining, extract
 from unet.augment import draw_transforms
 from unet.config import load_params
-from unet.dataset import Split, create_split, load_split
+from unet.dataset import Split, SplitWriter, load_split
 from unet.evaluation import evaluate
 from unet.hardware import keep_freed_memory, make_repeatable, resolve_amp, resolve_device
 from unet.training import Learner, Tally, load_batch
@@ -116,12 +116,11 @@ def write_noise(folder: Path, num_images: int, size: int) -> None:
     generator = np.random.default_rng(0)
     temporary = folder.with_name(f"{folder.name}.part")
     names = [f"noise_{index}" for index in range(num_images)]
-    images, trimaps = create_split(temporary, names, size)
-    for index in range(num_images):
-        images[index] = generator.integers(0, 256, (size, size, 3), dtype=np.uint8)
-        trimaps[index] = generator.integers(1, 4, (size, size), dtype=np.uint8)
-    images.flush()
-    trimaps.flush()
+    with SplitWriter(temporary, names, size) as writer:
+        for row in range(num_images):
+            image = generator.integers(0, 256, (size, size, 3), dtype=np.uint8)
+            writer.write_image(row, image)
+            writer.write_trimap(row, generator.integers(1, 4, (size, size), dtype=np.uint8))
     temporary.rename(folder)
 
 

@@ -25,7 +25,7 @@ from unet.hardware import (
 )
 from unet.process import only_run, run_stage, written_whole
 from unet.profiling import profile_training
-from unet.ranks import joined, launch, num_ranks, rank
+from unet.ranks import from_first, joined, launch, num_ranks, rank
 from unet.training import Row, Training, train
 
 DATA = Path("data/packed")
@@ -46,7 +46,8 @@ def main() -> None:
 
 def train_one(params: Params, key: str, device: torch.device) -> None:
     experiment, config = params.experiments[key], params.train
-    amp = resolve_amp(config.amp, device)
+    # `auto` measures: the ranks are to agree on what came of it.
+    amp = from_first(resolve_amp(config.amp, device).encode(), device).decode()
     threads = set_threads(config.threads)
     make_repeatable(device)
     keep_freed_memory()

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from unet import archives
 from unet.archives import (
     ANNOTATIONS,
     IMAGE_MEMBERS,
@@ -47,7 +48,7 @@ def test_lists_in_their_order_without_comments(tmp_path: Path) -> None:
     }
     index = read_index(write_tar(tmp_path / ANNOTATIONS, lists))
     assert index.lists == {"trainval": ["beagle_2", "Bombay_1"], "test": ["pug_9"]}
-    assert index.trimaps == frozenset()
+    assert index.trimaps == {}
     assert index.num_junk == 0
 
 
@@ -55,13 +56,13 @@ def test_junk_is_counted_and_is_no_trimap(tmp_path: Path) -> None:
     files = LISTS | {
         "annotations/trimaps/._pug_1.png": b"junk",
         "annotations/trimaps/._pug_2.png": b"junk",
-        "annotations/trimaps/pug_1.png": b"",
+        "annotations/trimaps/pug_1.png": b"a PNG",
         "annotations/trimaps/notes.txt": b"",
         "annotations/._trainval.txt": b"stray_1 1 1 1\n",
         "annotations/xmls/pug_1.xml": b"",
     }
     index = read_index(write_tar(tmp_path / ANNOTATIONS, files))
-    assert index.trimaps == {"pug_1"}
+    assert index.trimaps == {"pug_1": b"a PNG"}
     assert index.num_junk == 2
     assert "stray_1" not in index.lists["trainval"]
 
@@ -69,7 +70,7 @@ def test_junk_is_counted_and_is_no_trimap(tmp_path: Path) -> None:
 def test_the_drawn_release(raw: Path) -> None:
     index = read_index(raw / ANNOTATIONS)
     images = [name for name, _ in members(raw / IMAGES, IMAGE_MEMBERS)]
-    assert set(images) == index.trimaps
+    assert set(images) == index.trimaps.keys()
     assert index.num_junk == len(index.trimaps) == 48
     assert len(index.lists["trainval"]) + len(index.lists["test"]) == 47
 
@@ -184,6 +185,44 @@ def test_a_name_listed_twice(tmp_path: Path, trainval: bytes, test: bytes) -> No
     files = {"annotations/trainval.txt": trainval, "annotations/test.txt": test}
     archive = write_tar(tmp_path / ANNOTATIONS, files)
     with pytest.raises(ValueError, match=r"annotations\.tar\.gz: listed twice: a_1$"):
+        read_index(archive)
+
+
+def test_a_trimap_that_is_there_twice(tmp_path: Path) -> None:
+    archive = tmp_path / ANNOTATIONS
+    with tarfile.open(archive, "w:gz") as tar:
+        for content in (b"one", b"other"):
+            member = tarfile.TarInfo("annotations/trimaps/pug_1.png")
+            member.size = len(content)
+            tar.addfile(member, io.BytesIO(content))
+    with pytest.raises(ValueError, match=r"annotations/trimaps/pug_1\.png is in it twice"):
+        read_index(archive)
+
+
+@pytest.mark.parametrize("limit", ["MAX_FILE", "MAX_ARCHIVE"])
+def test_a_decompression_bomb_is_not_unpacked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, limit: str
+) -> None:
+    files = {f"images/{name}.jpg": bytes(1000) for name in "abc"}
+    archive = write_tar(tmp_path / IMAGES, files)
+    monkeypatch.setattr(archives, limit, {"MAX_FILE": 1000, "MAX_ARCHIVE": 3000}[limit])
+    assert len(list(members(archive, IMAGE_MEMBERS))) == 3
+    monkeypatch.setattr(archives, limit, getattr(archives, limit) - 1)
+    got = []
+    with pytest.raises(ValueError, match="unpacks to too many bytes") as caught:
+        for member in members(archive, IMAGE_MEMBERS):
+            got.append(member)  # noqa: PERF402
+    assert_names_the_way_out(caught.value, archive)
+    assert len(got) == (0 if limit == "MAX_FILE" else 2)
+
+
+def test_trimaps_that_fill_the_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    files = LISTS | {f"annotations/trimaps/{name}.png": bytes(1000) for name in "abc"}
+    archive = write_tar(tmp_path / ANNOTATIONS, files)
+    monkeypatch.setattr(archives, "MAX_TRIMAPS", 3000)
+    assert len(read_index(archive).trimaps) == 3
+    monkeypatch.setattr(archives, "MAX_TRIMAPS", 2999)
+    with pytest.raises(ValueError, match="its trimaps take more than"):
         read_index(archive)
 
 

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from unet import dataset
-from unet.dataset import SPLITS, create_split, free_memory, load_split, load_summary
+from unet.dataset import SPLITS, SplitWriter, free_memory, load_split, load_summary
 
 CPU = torch.device("cpu")
 NUM, SIZE = 7, 16
@@ -25,14 +25,17 @@ def expected() -> tuple[np.ndarray, np.ndarray, list[str]]:
     return images, trimaps, [f"Größe_{i}" for i in range(NUM)]
 
 
+def written(folder: Path, expected: tuple[np.ndarray, np.ndarray, list[str]]) -> Path:
+    with SplitWriter(folder, expected[2], SIZE) as writer:
+        for row in reversed(range(NUM)):
+            writer.write_image(row, expected[0][row])
+            writer.write_trimap(row, expected[1][row])
+    return folder
+
+
 @pytest.fixture
 def folder(tmp_path: Path, expected: tuple[np.ndarray, np.ndarray, list[str]]) -> Path:
-    images, trimaps = create_split(tmp_path / "packed" / "train", expected[2], SIZE)
-    for row in reversed(range(NUM)):
-        images[row], trimaps[row] = expected[0][row], expected[1][row]
-    images.flush()
-    trimaps.flush()
-    return tmp_path / "packed" / "train"
+    return written(tmp_path / "packed" / "train", expected)
 
 
 @pytest.fixture(params=["resident", "memory-mapped"])
@@ -111,9 +114,7 @@ def test_both_ways_give_equal_batches(
     expected: tuple[np.ndarray, np.ndarray, list[str]],
     tmp_path_factory: pytest.TempPathFactory,
 ) -> None:
-    folder = tmp_path_factory.mktemp("packed")
-    images, trimaps = create_split(folder, expected[2], SIZE)
-    images[:], trimaps[:] = expected[0], expected[1]
+    folder = written(tmp_path_factory.mktemp("packed"), expected)
     indices = torch.tensor(rows, dtype=torch.long)
     resident = load_split(folder, CPU).batch(indices, CPU)
     with pytest.MonkeyPatch.context() as patch:

@@ -71,20 +71,34 @@ def test_auto_precision_of_gpus(
 
 
 @pytest.mark.parametrize(
-    ("capabilities", "expected"),
+    ("capabilities", "bf16_seconds", "expected"),
     [
-        ({}, "none"),
-        ({"avx512_bf16": False, "amx_bf16": False, "avx512_f": True}, "none"),
-        ({"avx512_bf16": True}, "bf16"),
-        ({"avx512_bf16": False, "amx_bf16": True}, "bf16"),
+        ({}, 0.5, "none"),
+        ({"avx512_bf16": False, "amx_bf16": False, "avx512_f": True}, 0.5, "none"),
+        ({"avx512_bf16": True}, 0.5, "bf16"),
+        ({"avx512_bf16": False, "amx_bf16": True}, 0.5, "bf16"),
+        ({"avx512_bf16": True}, 2.0, "none"),
     ],
 )
 def test_auto_precision_of_cpus(
-    monkeypatch: pytest.MonkeyPatch, capabilities: dict[str, bool], expected: str
+    monkeypatch: pytest.MonkeyPatch,
+    capabilities: dict[str, bool],
+    bf16_seconds: float,
+    expected: str,
 ) -> None:
+    seconds = {torch.bfloat16: bf16_seconds, torch.float32: 1.0}
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: capabilities)
+    monkeypatch.setattr(
+        hardware, "_product_seconds", lambda *dtypes: {d: seconds[d] for d in dtypes}
+    )
     assert hardware.cpu_gains_from_bf16() is (expected == "bf16")
     assert hardware.resolve_amp("auto", CPU) == expected
+
+
+def test_products_are_timed_alike() -> None:
+    """float64 takes twice as long everywhere; what float32 takes is of the same order each time."""
+    seconds = hardware._product_seconds(torch.float32, torch.float64)
+    assert 0 < seconds[torch.float32] < seconds[torch.float64]
 
 
 def test_auto_precision_of_mps_is_float32(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -17,7 +17,7 @@ from PIL import Image
 from torch.nn import functional as F
 
 from unet import preprocess
-from unet.archives import ANNOTATIONS, IMAGES, md5
+from unet.archives import ANNOTATIONS, IMAGES, is_junk, md5
 from unet.config import DataConfig, PreprocessConfig
 from unet.preprocess import pack, replace_folder
 from unet.trimaps import BACKGROUND, BOUNDARY, PET
@@ -231,14 +231,25 @@ def test_all_unusable_files_are_named_at_once(files: tuple[Files, Files], tmp_pa
         f"{corrupt}: its image cannot be read",
         f"{no_trimap}: listed, but has no trimap",
         f"{no_image}: listed, but has no image",
-        f"{unknown}: its trimap has unknown codes [7]",
+        f"{unknown}: its trimap has codes from 2 to 7, not 1 to 3",
         f"{palette}: its trimap has mode P, not L",
         f"{cut}: its trimap cannot be read",
         f"{text}: its image cannot be read",
-        f"{zero}: its trimap has unknown codes [0]",
+        f"{zero}: its trimap has codes from 0 to 0, not 1 to 3",
         "dvc repro -f download",
     ]:
         assert expected in message
+
+
+def test_an_image_that_is_there_twice(raw: Path, tmp_path: Path) -> None:
+    (tmp_path / ANNOTATIONS).write_bytes((raw / ANNOTATIONS).read_bytes())
+    with tarfile.open(raw / IMAGES) as source, tarfile.open(tmp_path / IMAGES, "w:gz") as tar:
+        images = [member for member in source if not is_junk(Path(member.name).name)]
+        for member in [*images, images[0]]:
+            tar.addfile(member, source.extractfile(member))
+    message = f"{Path(images[0].name).stem}: two images in the archive"
+    with pytest.raises(ValueError, match=message):
+        pack(tmp_path, tmp_path / "out", data_config(), config())
 
 
 def test_many_unusable_files_are_counted(files: tuple[Files, Files], tmp_path: Path) -> None:

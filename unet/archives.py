@@ -20,6 +20,9 @@ IMAGE_MEMBERS = re.compile(r"images/([^/]+)\.jpg")
 TRIMAP_MEMBERS = re.compile(r"annotations/trimaps/([^/]+)\.png")
 LIST_MEMBERS = re.compile(r"annotations/(trainval|test)\.txt")
 
+# Far more than any edition of the dataset holds; what is more is a decompression bomb.
+MAX_FILE, MAX_ARCHIVE, MAX_TRIMAPS = 64 << 20, 4 << 30, 256 << 20  # bytes
+
 
 @dataclass(frozen=True)
 class Index:
@@ -27,12 +30,12 @@ class Index:
 
     Attributes:
         lists: ``trainval`` and ``test`` -> their names, in the lists' order.
-        trimaps: names of all trimaps.
+        trimaps: name -> the PNG file's bytes (all of them: 19 MB in the official release).
         num_junk: ``._`` files passed over.
     """
 
     lists: dict[str, list[str]]
-    trimaps: frozenset[str]
+    trimaps: dict[str, bytes]
     num_junk: int
 
 
@@ -48,12 +51,16 @@ def members(archive: Path, pattern: re.Pattern[str]) -> Iterator[tuple[str, byte
     Nothing is written to disk, so no name in the archive can do harm; ``._`` files match too.
 
     Raises:
-        ValueError: the archive is damaged, or missing.
+        ValueError: the archive is damaged, missing, or unpacks to more than it can hold.
     """
+    total = 0
     try:
         with tarfile.open(archive, "r|gz") as tar:
             for member in tar:
-                match = pattern.fullmatch(str(PurePosixPath(member.name)))
+                total += member.size
+                if member.size > MAX_FILE or total > MAX_ARCHIVE:
+                    raise tarfile.TarError(f"{member.name[:80]!r} unpacks to too many bytes")
+                match = pattern.fullmatch(member.name.removeprefix("./"))
                 if match and member.isfile():
                     yield match[1], tar.extractfile(member).read()
     except (tarfile.TarError, EOFError, OSError, zlib.error) as error:
@@ -73,13 +80,14 @@ def breed(name: str) -> str:
 
 
 def read_index(archive: Path) -> Index:
-    """Read both lists and the trimaps' names.
+    """Read both lists and the trimaps.
 
     Raises:
-        ValueError: a list is missing, empty, or names an image twice.
+        ValueError: a list is missing, empty, or names an image twice; a trimap is there twice.
     """
     lists: dict[str, list[str]] = {}
-    trimaps, num_junk = set(), 0
+    trimaps: dict[str, bytes] = {}
+    num_junk = size = 0
     everything = re.compile(f"(?:{LIST_MEMBERS.pattern}|{TRIMAP_MEMBERS.pattern})")
     for name, content in members(archive, re.compile(f"({everything.pattern})")):
         if match := LIST_MEMBERS.fullmatch(name):
@@ -88,8 +96,13 @@ def read_index(archive: Path) -> Index:
             lists[match[1]] = entries
         elif is_junk(stem := PurePosixPath(name).stem):
             num_junk += 1
+        elif stem in trimaps:
+            raise ValueError(f"{archive}: {name} is in it twice")
         else:
-            trimaps.add(stem)
+            trimaps[stem] = content
+            size += len(content)
+            if size > MAX_TRIMAPS:
+                raise ValueError(f"{archive}: its trimaps take more than {MAX_TRIMAPS >> 20} MiB")
     for name in ("trainval", "test"):
         if not lists.get(name):
             raise ValueError(f"{archive}: annotations/{name}.txt is missing or empty")
@@ -97,4 +110,4 @@ def read_index(archive: Path) -> Index:
     twice = sorted({a for a, b in zip(listed, listed[1:], strict=False) if a == b})
     if twice:
         raise ValueError(f"{archive}: listed twice: {', '.join(twice[:10])}")
-    return Index(lists, frozenset(trimaps), num_junk)
+    return Index(lists, trimaps, num_junk)

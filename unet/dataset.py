@@ -6,10 +6,11 @@ says where they came from.
 """
 
 import json
+import math
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import psutil
@@ -49,15 +50,50 @@ class Split:
         return images.permute(0, 3, 1, 2).float().div_(255), trimaps
 
 
-def create_split(folder: Path, names: list[str], size: int) -> tuple[np.memmap, np.memmap]:
-    """New arrays on disk for ``names``, to be filled row by row: images and trimaps."""
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "names.txt").write_text("".join(f"{name}\n" for name in names), encoding="utf-8")
-    shape = (len(names), size, size)
-    open_array = np.lib.format.open_memmap
-    images = open_array(folder / "images.npy", mode="w+", dtype=np.uint8, shape=(*shape, 3))
-    trimaps = open_array(folder / "trimaps.npy", mode="w+", dtype=np.uint8, shape=shape)
-    return images, trimaps
+class SplitWriter:
+    """A new split in ``folder`` for the images ``names``, filled row by row in any order.
+
+    Plain writes: where the disk is full they raise, while a mapped file kills the process.
+    """
+
+    def __init__(self, folder: Path, names: list[str], size: int) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "names.txt").write_text("".join(f"{name}\n" for name in names), encoding="utf-8")
+        shape = (len(names), size, size)
+        self._images = _NpyWriter(folder / "images.npy", (*shape, 3))
+        self._trimaps = _NpyWriter(folder / "trimaps.npy", shape)
+
+    def write_image(self, row: int, image: np.ndarray) -> None:
+        """``image``: (S, S, 3) uint8."""
+        self._images.write(row, image)
+
+    def write_trimap(self, row: int, trimap: np.ndarray) -> None:
+        """``trimap``: (S, S) uint8."""
+        self._trimaps.write(row, trimap)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._images.file.close()
+        self._trimaps.file.close()
+
+
+class _NpyWriter:
+    """A .npy file of uint8, zeros at first."""
+
+    def __init__(self, path: Path, shape: tuple[int, ...]) -> None:
+        self.row_shape = shape[1:]
+        self.file = path.open("wb")
+        header = {"descr": "|u1", "fortran_order": False, "shape": shape}
+        np.lib.format.write_array_header_1_0(self.file, header)
+        self.start = self.file.tell()
+        self.file.truncate(self.start + math.prod(shape))
+
+    def write(self, row: int, array: np.ndarray) -> None:
+        assert array.shape == self.row_shape and array.dtype == np.uint8
+        self.file.seek(self.start + row * array.size)
+        self.file.write(array.data)
 
 
 def load_split(folder: Path, device: torch.device) -> Split:

@@ -6,6 +6,7 @@ import shutil
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from tqdm import tqdm
 
 from unet import archives
 from unet.config import DataConfig, PreprocessConfig
-from unet.dataset import create_split
+from unet.dataset import SplitWriter
 from unet.splits import assign_splits
 from unet.trimaps import BACKGROUND, BOUNDARY, PET
 
@@ -35,16 +36,17 @@ def pack(raw: Path, out: Path, data: DataConfig, config: PreprocessConfig) -> di
     index = archives.read_index(raw / archives.ANNOTATIONS)
     splits = assign_splits(index, config)
     used = set().union(*splits.values())
-    problems = [f"{name}: listed, but has no trimap" for name in sorted(used - index.trimaps)]
+    listed = {name for names in index.lists.values() for name in names}
+    unlisted = index.trimaps.keys() - listed
+    problems = [
+        f"{name}: listed, but has no trimap" for name in sorted(used - index.trimaps.keys())
+    ]
     needed = 4 * config.image_size**2 * sum(len(names) for names in splits.values())  # bytes
     if needed > shutil.disk_usage(out.parent).free:
-        # Asked beforehand: a mapped file that outgrows the disk kills the process without a word.
+        # Asked beforehand, not after minutes of decoding.
         raise ValueError(
             f"the disk is full: {out.parent} needs {needed >> 20} MiB: free some space"
         )
-    arrays = {
-        name: create_split(out / name, names, config.image_size) for name, names in splits.items()
-    }
     rows: dict[str, list[tuple[str, int]]] = {}
     for split, names in splits.items():
         for row, name in enumerate(names):
@@ -52,41 +54,44 @@ def pack(raw: Path, out: Path, data: DataConfig, config: PreprocessConfig) -> di
     pixels = {split: np.zeros(4, dtype=np.int64) for split in splits}
     empty: list[str] = []
     found: set[str] = set()
-    unlisted: set[str] = set()
-    listed = {name for names in index.lists.values() for name in names}
 
-    def wanted(members: Iterator[tuple[str, bytes]]) -> Iterator[tuple[str, bytes]]:
-        for name, content in members:
-            if name in rows:
+    def wanted_images() -> Iterator[tuple[str, bytes]]:
+        for name, content in archives.members(raw / archives.IMAGES, archives.IMAGE_MEMBERS):
+            if name in found:
+                problems.append(f"{name}: two images in the archive")
+            elif name in rows:
+                found.add(name)
                 yield name, content
             elif name not in listed and not archives.is_junk(name):
                 unlisted.add(name)
 
-    def store(which: int, name: str, array: np.ndarray) -> None:
-        for split, row in rows[name]:
-            arrays[split][which][row] = array
-
-    with tqdm(total=2 * len(used), desc="decode", unit="file", leave=False, disable=None) as bar:
-        trimaps = archives.members(raw / archives.ANNOTATIONS, archives.TRIMAP_MEMBERS)
-        for name, trimap in _decoded(wanted(trimaps), _read_trimap, config.image_size):
+    with (
+        ExitStack() as stack,
+        tqdm(total=2 * len(used), desc="decode", unit="file", leave=False, disable=None) as bar,
+    ):
+        writers = {
+            split: stack.enter_context(SplitWriter(out / split, names, config.image_size))
+            for split, names in splits.items()
+        }
+        trimaps = ((name, content) for name, content in index.trimaps.items() if name in rows)
+        for name, trimap in _decoded(trimaps, _read_trimap, config.image_size):
             bar.update()
             if isinstance(trimap, str):
                 problems.append(f"{name}: its trimap {trimap}")
                 continue
-            store(1, name, trimap)
-            counts = np.bincount(trimap.ravel(), minlength=4)
+            counts = np.array([np.count_nonzero(trimap == code) for code in range(4)])
             if counts[PET] + counts[BOUNDARY] == 0:
                 empty.append(name)
-            for split, _ in rows[name]:
+            for split, row in rows[name]:
+                writers[split].write_trimap(row, trimap)
                 pixels[split] += counts
-        images = archives.members(raw / archives.IMAGES, archives.IMAGE_MEMBERS)
-        for name, image in _decoded(wanted(images), _read_image, config.image_size):
+        for name, image in _decoded(wanted_images(), _read_image, config.image_size):
             bar.update()
-            found.add(name)
             if isinstance(image, str):
                 problems.append(f"{name}: its image {image}")
                 continue
-            store(0, name, image)
+            for split, row in rows[name]:
+                writers[split].write_image(row, image)
     problems += [f"{name}: listed, but has no image" for name in sorted(used - found)]
     if problems:
         shown = "; ".join(problems[:20]) + ("; …" if len(problems) > 20 else "")
@@ -96,9 +101,6 @@ def pack(raw: Path, out: Path, data: DataConfig, config: PreprocessConfig) -> di
         )
     if pixels["train"][PET] in (0, pixels["train"].sum()):
         raise ValueError("the training images hold no pet, or nothing else: nothing can be learnt")
-    for images_array, trimaps_array in arrays.values():
-        images_array.flush()
-        trimaps_array.flush()
     official = {archives.IMAGES: data.images_md5, archives.ANNOTATIONS: data.annotations_md5}
     return {
         "source": "synthetic" if data.source == "synthetic" else
@@ -170,12 +172,12 @@ def _read_trimap(content: bytes, size: int) -> np.ndarray | str:
         with Image.open(io.BytesIO(content)) as image:
             if image.mode != "L":
                 return f"has mode {image.mode}, not L"
-            codes = np.flatnonzero(image.histogram()).tolist()
+            lowest, highest = image.getextrema()
             trimap = np.asarray(image.resize((size, size), Image.Resampling.NEAREST))
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         return f"cannot be read ({error})"
-    unknown = sorted(set(codes) - set(CLASSES.values()))
-    return f"has unknown codes {unknown}" if unknown else trimap
+    known = min(CLASSES.values()) <= lowest and highest <= max(CLASSES.values())
+    return trimap if known else f"has codes from {lowest} to {highest}, not 1 to 3"
 
 
 def replace_folder(new: Path, old: Path) -> None:
