@@ -29,7 +29,7 @@ def speed(suite: str) -> str:
             "images a second (least, most)": f"{figures['median']:.1f} "
             f"({figures['min']:.1f}, {figures['max']:.1f})",
         }
-        if suite in ("levers", "mapped"):
+        if suite.startswith(("levers", "mapped")):
             row["ratio to the first"] = f"{figures['median'] / first:.2f}"
         row |= {
             "GFLOP an image": f"{case['gflop_an_image']['median']:.2f}",
@@ -40,9 +40,9 @@ def speed(suite: str) -> str:
     return table(rows)
 
 
-def peers() -> str:
+def peers(suite: str) -> str:
     """Ours against each peer, width by width."""
-    cases = read_results("peers")["cases"]
+    cases = read_results(suite)["cases"]
     medians = {label: case["images_per_second"]["median"] for label, case in cases.items()}
     rows = []
     for label, case in cases.items():
@@ -104,13 +104,10 @@ def pipeline() -> str:
 
 
 def blocks() -> dict[str, str]:
-    """Marker -> text, of all results there are."""
-    made = {path.stem for path in RESULTS.glob("*.json")}
-    suites = {
-        name: lambda name=name: speed(name) for name in ("steps", "levers", "sizes", "mapped")
-    }
-    makers = suites | {"peers": peers, "quality": quality, "pipeline": pipeline}
-    return {name: make() for name, make in makers.items() if name in made}
+    """Marker -> text, of all results there are; ``peers-xeon`` is ``peers`` on another machine."""
+    makers = {"peers": peers, "quality": lambda _: quality(), "pipeline": lambda _: pipeline()}
+    made = sorted(path.stem for path in RESULTS.glob("*.json"))
+    return {name: makers.get(name.partition("-")[0], speed)(name) for name in made}
 
 
 def main() -> None:
