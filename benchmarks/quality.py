@@ -54,7 +54,7 @@ def run_ours(params: Params, seed: int, width: int, changes: dict) -> Iterator[d
     with tempfile.TemporaryDirectory() as checkpoint:
         train(
             experiment, config, train_split=splits["train"], val_split=splits["val"],
-            pet_share=load_summary(DATA)["splits"]["train"]["shares"]["pet"], watched=[0],
+            pet_share=load_summary(DATA).pet_share, watched=[0],
             device=device, amp=resolve_amp(config.amp, device), checkpoint=Path(checkpoint),
             on_epoch=on_epoch, name=f"seed {seed}",
         )  # fmt: skip
@@ -81,7 +81,7 @@ def main() -> None:
     arguments = parser.parse_args()
     params = load_params()
     changes = FAST if arguments.recipe == "fast" else {}
-    num_images = load_summary(DATA)["splits"]["train"]["images"]
+    num_images = len(load_split(DATA / "train", resolve_device("cpu")))
     experiment = replace(params.experiments[EXPERIMENT], width=arguments.width)
     for seed in arguments.seeds:
         run = {"recipe": arguments.recipe, "seed": seed, "width": arguments.width}

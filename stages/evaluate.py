@@ -1,5 +1,6 @@
 """Score one experiment's model on the test split: ``python -m stages.evaluate KEY``."""
 
+import io
 import json
 import sys
 from pathlib import Path
@@ -32,16 +33,15 @@ def main() -> None:
         device=device,
         name=key,
     )
-    scores = result.scores | cost(model, info["image_size"])
+    scores = result.scores | cost(model, split.image_size)
     scores |= {"num_images": len(split), "threshold": info["threshold"], "epoch": info["epoch"]}
 
     with written_whole(Path(f"predictions/{key}/images.csv")) as temporary:
         result.table.to_csv(temporary, index=False, lineterminator="\n")
-    with (
-        written_whole(Path(f"predictions/{key}/masks.npy")) as temporary,
-        temporary.open("wb") as f,
-    ):
-        np.save(f, np.packbits(result.masks, axis=-1))
+    buffer = io.BytesIO()  # numpy's error of a full disk is none of the system's
+    np.save(buffer, np.packbits(result.masks, axis=-1))
+    with written_whole(Path(f"predictions/{key}/masks.npy")) as temporary:
+        temporary.write_bytes(buffer.getbuffer())
     with written_whole(Path(f"metrics/{key}.json")) as temporary:
         temporary.write_text(json.dumps(scores, indent=2) + "\n", encoding="utf-8")
 

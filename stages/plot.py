@@ -1,5 +1,6 @@
 """Put the experiments side by side: one summary of scores, and pictures."""
 
+import io
 import json
 from pathlib import Path
 
@@ -21,22 +22,21 @@ from unet.process import run_stage, written_whole
 from unet.trimaps import pet_mask
 
 DATA, PLOTS = Path("data/packed"), Path("plots")
-SUMMARY_SCORES = ("accuracy", "iou", "dice", "precision", "recall", "boundary_iou")
 
 
 def main() -> None:
     params = load_params()
+    split_name = load_summary(DATA).split
+    test, val = (load_split(DATA / name, torch.device("cpu")) for name in ("test", "val"))
     results = {
-        key: load_result(Path(), key, experiment.loss)
+        key: load_result(Path(), key, experiment.loss, names=test.names, num_val=len(val))
         for key, experiment in params.experiments.items()
     }
     with written_whole(Path("metrics/summary.json")) as temporary:
-        summary = nested_summary(results, SUMMARY_SCORES)
+        summary = nested_summary(results)
         temporary.write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
 
     save(figures.learning_curves({k: r.curve for k, r in results.items()}), "learning_curves.png")
-    split_name = load_summary(DATA)["split"]
-    test, val = (load_split(DATA / name, torch.device("cpu")) for name in ("test", "val"))
     images, targets = test.images.numpy(), pet_mask(test.trimaps.numpy())[0]
 
     rows = rows_at_quantiles(results, EXAMPLE_QUANTILES)
@@ -77,10 +77,13 @@ def main() -> None:
 
 
 def save(figure: Figure, name: str) -> None:
-    with written_whole(PLOTS / name) as temporary, mpl.rc_context({"savefig.dpi": 120}):
-        kind = name.rpartition(".")[2]
-        options = {"pil_kwargs": {"quality": 85}} if kind == "jpg" else {}
-        figure.savefig(temporary, format=kind, **options)
+    kind = name.rpartition(".")[2]
+    options = {"pil_kwargs": {"quality": 85}} if kind == "jpg" else {}
+    buffer = io.BytesIO()  # on a full disk Pillow would cut a JPEG short without a word
+    with mpl.rc_context({"savefig.dpi": 120}):
+        figure.savefig(buffer, format=kind, **options)
+    with written_whole(PLOTS / name) as temporary:
+        temporary.write_bytes(buffer.getbuffer())
 
 
 if __name__ == "__main__":

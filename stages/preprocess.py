@@ -1,12 +1,12 @@
 """Pack ``data/raw`` into arrays of one size: ``data/packed``."""
 
 import json
-import tempfile
+import shutil
 from pathlib import Path
 
 from unet.config import load_params
 from unet.preprocess import pack, replace_folder
-from unet.process import run_stage
+from unet.process import only_run, run_stage
 
 RAW, PACKED = Path("data/raw"), Path("data/packed")
 
@@ -14,11 +14,16 @@ RAW, PACKED = Path("data/raw"), Path("data/packed")
 def main() -> None:
     params = load_params()
     PACKED.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=".packed-", dir=PACKED.parent) as temporary:
-        new = Path(temporary) / "new"
-        summary = pack(RAW, new, params.data, params.preprocess)
-        (new / "dataset.json").write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
-        replace_folder(new, PACKED)
+    new = PACKED.with_name(".packed")
+    with only_run(PACKED.with_name(".packed.lock"), "preprocess"):
+        try:
+            shutil.rmtree(new, ignore_errors=True)  # of a run that was killed
+            summary = pack(RAW, new, params.data, params.preprocess)
+            text = json.dumps(summary, indent=2) + "\n"
+            (new / "dataset.json").write_text(text, encoding="utf-8")
+            replace_folder(new, PACKED)
+        finally:
+            shutil.rmtree(new, ignore_errors=True)
     for name, split in summary["splits"].items():
         shares = ", ".join(f"{label} {share:.1%}" for label, share in split["shares"].items())
         print(f"{name}: {split['images']} images; {shares}")

@@ -54,7 +54,6 @@ def train_one(params: Params, key: str, device: torch.device) -> None:
 
     summary = load_summary(DATA)
     splits = {name: load_split(DATA / name, device) for name in ("train", "val")}
-    pet_share = summary["splits"]["train"]["shares"]["pet"]
     watched = np.linspace(0, len(splits["val"]) - 1, NUM_WATCHED).round().astype(int).tolist()
 
     def write_curves(training: Training) -> None:
@@ -62,7 +61,8 @@ def train_one(params: Params, key: str, device: torch.device) -> None:
         write_csv(Path(f"plots/timing/{key}.csv"), training.timing)
 
     settings = (experiment, config, summary, device.type, amp, threads, num_ranks())
-    folder = checkpoint_folder(fingerprint(*settings, torch.__version__))
+    files = [path for name in ("train", "val") for path in (DATA / name).iterdir()]
+    folder = checkpoint_folder(fingerprint(*settings, torch.__version__, files=files))
     writes = rank() == 0
     locks = [Path(f".checkpoints/{key}.lock"), folder / "lock"]
     first, second = (only_run(lock, key) if writes else nullcontext() for lock in locks)
@@ -72,7 +72,7 @@ def train_one(params: Params, key: str, device: torch.device) -> None:
             config,
             train_split=splits["train"],
             val_split=splits["val"],
-            pet_share=pet_share,
+            pet_share=summary.pet_share,
             watched=watched,
             device=device,
             amp=amp,
@@ -89,9 +89,9 @@ def train_one(params: Params, key: str, device: torch.device) -> None:
             "width": experiment.width,
             "depth": experiment.depth,
             "loss": experiment.loss,
-            "threshold": build_loss(experiment, pet_share).threshold,
-            "image_size": summary["image_size"],
-            "split": summary["split"],
+            "threshold": build_loss(experiment, summary.pet_share).threshold,
+            "image_size": splits["train"].image_size,
+            "split": summary.split,
             "boundary": "background",
             "epoch": training.kept_epoch,
             "epochs": config.epochs,
@@ -124,7 +124,7 @@ def profile_one(params: Params, key: str, device: torch.device) -> None:
         params.experiments[key],
         params.train,
         split=load_split(DATA / "train", device),
-        pet_share=load_summary(DATA)["splits"]["train"]["shares"]["pet"],
+        pet_share=load_summary(DATA).pet_share,
         device=device,
         amp=resolve_amp(params.train.amp, device),
         trace=trace,

@@ -5,6 +5,7 @@ import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 
 import yaml
@@ -55,13 +56,15 @@ def commit_all(folder: Path) -> None:
     run(folder, "git", "commit", "-qm", "state")
 
 
-def make_tiny(folder: Path) -> None:
-    """Params of a study over drawn data that trains in seconds."""
+def make_tiny(folder: Path, *, keys: Iterable[str] | None = None) -> None:
+    """Params of a study over drawn data, of all experiments or ``keys``, that trains in seconds."""
     path = folder / "params.yaml"
     params = yaml.safe_load(path.read_text())
     params["data"] |= {"source": "synthetic", "num_synthetic": 48}
     params["preprocess"] |= {"image_size": 32}
     params["train"] |= {"epochs": 2, "batch_size": 8, "threads": 1}
+    if keys is not None:
+        params["experiments"] = {key: params["experiments"][key] for key in keys}
     for experiment in params["experiments"].values():
         experiment |= {"width": 4, "depth": 2}
     path.write_text(yaml.safe_dump(params, sort_keys=False))

@@ -2,6 +2,7 @@ import io
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -15,6 +16,7 @@ from PIL import Image
 from unet import figures
 from unet.comparison import (
     EXAMPLE_QUANTILES,
+    SUMMARY_SCORES,
     Result,
     extreme_rows,
     load_result,
@@ -77,6 +79,10 @@ def keys_of(count: int) -> list[str]:
     return [f"variant_{i}" for i in range(count)]
 
 
+SCORES = dict.fromkeys(SUMMARY_SCORES, 0.5) | {"threshold": 0.75}
+DATA = {"names": ("image_0", "image_1", "image_2"), "num_val": 8}
+
+
 def write_result(root: Path, key: str, threshold: float = 0.75) -> tuple[np.ndarray, np.ndarray]:
     """The files that a training and an evaluation leave; returns the masks and probabilities."""
     predicted = masks(3)
@@ -84,8 +90,7 @@ def write_result(root: Path, key: str, threshold: float = 0.75) -> tuple[np.ndar
     probabilities = probabilities.astype(np.uint8).reshape(2, 2, SIZE, SIZE)
     for folder in ("metrics", "plots/curves", f"predictions/{key}", "models"):
         (root / folder).mkdir(parents=True, exist_ok=True)
-    scores = {"iou": 0.5, "threshold": threshold}
-    (root / f"metrics/{key}.json").write_text(json.dumps(scores))
+    (root / f"metrics/{key}.json").write_text(json.dumps(SCORES | {"threshold": threshold}))
     curve_of().to_csv(root / f"plots/curves/{key}.csv", index=False)
     table_of([0.1, 0.2, 0.3]).to_csv(root / f"predictions/{key}/images.csv", index=False)
     np.save(root / f"predictions/{key}/masks.npy", np.packbits(predicted, axis=-1))
@@ -104,8 +109,8 @@ FILES = [
 
 def test_a_result_is_read_as_it_was_written(tmp_path: Path) -> None:
     predicted, probabilities = write_result(tmp_path, "mine")
-    result = load_result(tmp_path, "mine", "dice")
-    assert result.scores == {"iou": 0.5, "threshold": 0.75}
+    result = load_result(tmp_path, "mine", "dice", **DATA)
+    assert result.scores == SCORES
     assert result.masks.dtype == bool
     assert np.array_equal(result.masks, predicted)
     assert result.table["iou"].tolist() == [0.1, 0.2, 0.3]
@@ -118,9 +123,10 @@ def test_a_result_is_read_as_it_was_written(tmp_path: Path) -> None:
 
 def test_masks_of_a_side_that_is_no_multiple_of_8(tmp_path: Path) -> None:
     write_result(tmp_path, "mine")
-    odd = np.random.default_rng(1).random((2, 12, 12)) < 0.5
+    odd = np.random.default_rng(1).random((3, 12, 12)) < 0.5
     np.save(tmp_path / "predictions/mine/masks.npy", np.packbits(odd, axis=-1))
-    assert np.array_equal(load_result(tmp_path, "mine", "bce").masks, odd)
+    change_progress(tmp_path, probabilities=np.zeros((2, 2, 12, 12), dtype=np.uint8))
+    assert np.array_equal(load_result(tmp_path, "mine", "bce", **DATA).masks, odd)
 
 
 def missing(path: Path) -> None:
@@ -153,18 +159,73 @@ def test_a_result_that_cannot_be_read_names_its_experiment(
     write_result(tmp_path, "mine")
     damage(tmp_path / name.format("mine"))
     with pytest.raises(ValueError, match="results of mine cannot be read") as error:
-        load_result(tmp_path, "mine", "bce")
+        load_result(tmp_path, "mine", "bce", **DATA)
     assert "dvc repro" in str(error.value)
+
+
+def change_progress(root: Path, **changes: np.ndarray) -> None:
+    path = root / "models/mine.progress.npz"
+    with np.load(path) as archive:
+        content = dict(archive)
+    np.savez_compressed(path, **content | changes)
+
+
+def change_scores(root: Path, **changes: Any) -> None:
+    (root / "metrics/mine.json").write_text(json.dumps(SCORES | changes))
+
+
+def change_table(root: Path, **changes: Any) -> None:
+    table_of([0.1, 0.2, 0.3]).assign(**changes).to_csv(
+        root / "predictions/mine/images.csv", index=False
+    )
+
+
+LIES: dict[str, Callable[[Path], None]] = {
+    "a score as text": lambda root: change_scores(root, iou="good"),
+    "no number": lambda root: change_scores(root, iou=None),
+    "NaN": lambda root: change_scores(root, dice=float("nan")),
+    "a list": lambda root: (root / "metrics/mine.json").write_text("[1, 2]"),
+    "a score less": lambda root: (root / "metrics/mine.json").write_text('{"threshold": 0.5}'),
+    "deep": lambda root: (root / "metrics/mine.json").write_text("[" * 100_000),
+    "words in the curve": lambda root: (
+        curve_of().assign(val_iou="up").to_csv(root / "plots/curves/mine.csv", index=False)
+    ),
+    "a gap in the curve": lambda root: (
+        curve_of().assign(val_iou=[0.1, None, 0.2, 0.3]).to_csv(root / "plots/curves/mine.csv")
+    ),
+    "no epoch": lambda root: curve_of(epochs=0).to_csv(root / "plots/curves/mine.csv"),
+    "other images": lambda root: change_table(root, name=["image_0", "image_2", "image_1"]),
+    "words in the table": lambda root: change_table(root, tp="many"),
+    "a mask less": lambda root: np.save(root / "predictions/mine/masks.npy", masks(2)),
+    "masks of floats": lambda root: np.save(
+        root / "predictions/mine/masks.npy", np.zeros((3, SIZE, SIZE // 8))
+    ),
+    "one number": lambda root: np.save(root / "predictions/mine/masks.npy", np.zeros(())),
+    "beyond the split": lambda root: change_progress(root, indices=np.array([4, 8])),
+    "an epoch more": lambda root: change_progress(root, epochs=np.array([1, 2, 5])),
+}
+
+
+@pytest.mark.parametrize("lie", LIES.values(), ids=LIES)
+def test_a_result_that_was_edited_names_its_experiment(
+    tmp_path: Path, lie: Callable[[Path], None]
+) -> None:
+    write_result(tmp_path, "mine")
+    load_result(tmp_path, "mine", "bce", **DATA)
+    lie(tmp_path)
+    with pytest.raises(ValueError, match="results of mine cannot be read .*: run `dvc repro`"):
+        load_result(tmp_path, "mine", "bce", **DATA)
 
 
 def test_summary_holds_each_score_of_each_experiment() -> None:
     results = {
-        "a": result_of(table_of([0.5]), iou=0.1, dice=0.2, other=9.0),
-        "b": result_of(table_of([0.5]), iou=0.3, dice=0.4, other=9.0),
+        "a": result_of(table_of([0.5]), **SCORES | {"iou": 0.1, "dice": 0.2}, other=9.0),
+        "b": result_of(table_of([0.5]), **SCORES | {"iou": 0.3, "dice": 0.4}, other=9.0),
     }
-    summary = nested_summary(results, ("iou", "dice"))
-    assert summary == {"iou": {"a": 0.1, "b": 0.3}, "dice": {"a": 0.2, "b": 0.4}}
-    assert list(summary) == ["iou", "dice"]
+    summary = nested_summary(results)
+    assert summary["iou"] == {"a": 0.1, "b": 0.3}
+    assert summary["dice"] == {"a": 0.2, "b": 0.4}
+    assert tuple(summary) == SUMMARY_SCORES
 
 
 @settings(deadline=None, max_examples=30)

@@ -174,6 +174,11 @@ MISTAKES = {
     ),
     "checksum": ("5c4f3ee8e5", "5c4f", ["data.images_md5", "[0-9a-f]{32}"]),
     "duplicate key": ("  epochs: 15", "  epochs: 15\n  epochs: 16", ["'epochs' stands twice"]),
+    "missing keys": (
+        "  epochs: 15\n  batch_size: 16\n",
+        "",
+        ["train: epochs, batch_size are missing"],
+    ),
     "missing key": ("  epochs: 15\n", "", ["train.epochs", "is missing"]),
     "missing section": (
         "evaluate:\n  batch_size: 64\n  device: auto\n",
@@ -342,6 +347,24 @@ def assert_read_alike(scalar: str) -> None:
 
 def test_the_whole_file_is_read_as_dvc_reads_it(params_text: str) -> None:
     assert yaml.load(params_text, Loader=_Yaml12Loader) == YAML(typ="safe").load(params_text)
+
+
+BILLIONS = "a: &a [x, x, x, x, x, x, x, x, x]\n" + "".join(
+    f"{new}: &{new} [{', '.join([f'*{old}'] * 9)}]\n"
+    for old, new in zip("abcdefghi", "bcdefghij", strict=True)
+)
+
+
+@pytest.mark.parametrize("text", [BILLIONS, "&a [*a]", "a: &a {b: *a}"])
+def test_aliases_that_stand_for_too_much(load: Load, text: str) -> None:
+    with pytest.raises(ValueError, match="its aliases make more than 100000 values"):
+        load(text)
+
+
+@pytest.mark.parametrize("text", ["[" * 3000, "{a: " * 3000, "- " * 3000])
+def test_text_that_is_too_deep(load: Load, text: str) -> None:
+    with pytest.raises(ValueError, match=r"params\.yaml is not valid YAML"):
+        load(text)
 
 
 def test_dataclasses_are_frozen(root: Path) -> None:

@@ -1,6 +1,7 @@
 """The packed arrays: written, opened on a device or memory-mapped, and cut into batches."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from unet import dataset
-from unet.dataset import SPLITS, SplitWriter, free_memory, load_split, load_summary
+from unet.dataset import SPLITS, SplitWriter, Summary, free_memory, load_split, load_summary
 
 CPU = torch.device("cpu")
 NUM, SIZE = 7, 16
@@ -152,12 +153,49 @@ def test_files_that_disagree(folder: Path) -> None:
         load_split(folder, CPU)
 
 
+def save_as(path: Path, change: Callable[[np.ndarray], np.ndarray]) -> None:
+    np.save(path, change(np.load(path)))
+
+
+@pytest.mark.parametrize("name", ["images.npy", "trimaps.npy"])
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda array: array.astype(np.float32),
+        lambda array: array.astype(np.int8),
+        lambda array: array.astype("U1"),
+        lambda array: array[:, 1:],
+        lambda array: array[:-1],
+        lambda array: array[..., 0],
+        lambda array: array[None],
+    ],
+    ids=["float32", "int8", "text", "a row less", "an image less", "an axis less", "an axis more"],
+)
+def test_arrays_of_another_kind(
+    folder: Path, name: str, change: Callable[[np.ndarray], np.ndarray]
+) -> None:
+    save_as(folder / name, change)
+    with pytest.raises(ValueError, match=r"run `dvc repro (-f )?preprocess`") as caught:
+        load_split(folder, CPU)
+    assert str(folder) in str(caught.value)
+    assert len(str(caught.value).splitlines()) == 1
+
+
 def test_summary(tmp_path: Path) -> None:
-    (tmp_path / "dataset.json").write_text(json.dumps({"image_size": 32}), encoding="utf-8")
-    assert load_summary(tmp_path) == {"image_size": 32}
+    shares = {"pet": 0.25, "background": 0.5, "boundary": 0.25}
+    content = {"image_size": 32, "split": "sorted", "splits": {"train": {"shares": shares}}}
+    (tmp_path / "dataset.json").write_text(json.dumps(content), encoding="utf-8")
+    assert load_summary(tmp_path) == Summary(split="sorted", pet_share=0.25)
 
 
-@pytest.mark.parametrize("content", [None, "", '{"image_size": '])
+LYING = '{"image_size": 32, "split": "sorted", "splits": {"train": {"shares": {"pet": %s}}}}'
+
+
+@pytest.mark.parametrize(
+    "content",
+    [None, "", '{"image_size": ', "[]", "3", '{"image_size": 32}', LYING % '"much"', LYING % "1.5",
+     LYING % "NaN", (LYING % "0.3").replace("sorted", "text"), "[" * 100_000],
+)  # fmt: skip
 def test_no_summary(tmp_path: Path, content: str | None) -> None:
     if content is not None:
         (tmp_path / "dataset.json").write_text(content, encoding="utf-8")

@@ -44,6 +44,7 @@ class Site:
     breaks: list[int] = field(default_factory=list)  # bytes after which the connection closes
     knows_ranges: bool = True
     misplaced: list[int] = field(default_factory=list)  # by how much a range starts too late
+    redirect: str = ""
     requests: list[tuple[str, str | None]] = field(default_factory=list)  # name, Range
     url: str = ""
 
@@ -60,6 +61,11 @@ def site() -> Iterator[Site]:
             name = self.path.rpartition("/")[2]
             asked = self.headers.get("Range")
             site.requests.append((name, asked))
+            if name == IMAGES and site.redirect:
+                self.send_response(302)
+                self.send_header("Location", site.redirect)
+                self.end_headers()
+                return
             content = site.files.get(name)
             status = 404 if content is None else 200
             if name == IMAGES and site.statuses:
@@ -291,7 +297,17 @@ def test_a_host_that_is_not_there(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("url", ["http://", "http://host:port/"])
 def test_what_is_no_address(tmp_path: Path, url: str) -> None:
-    assert "is no address" in fails(url, tmp_path)
+    assert "is, or leads to, no http(s) address" in fails(url, tmp_path)
+
+
+@pytest.mark.parametrize("target", ["file:///etc/passwd", "ftp://127.0.0.1/x", "images.tar.gz"])
+def test_a_redirect_to_no_web_address_is_not_followed(
+    site: Site, tmp_path: Path, target: str
+) -> None:
+    site.redirect = target  # the last leads to itself
+    line = fails(site.url, tmp_path)
+    assert f"{site.url}{IMAGES} is, or leads to, no http(s) address" in line
+    assert not list(tmp_path.glob("*images*"))
 
 
 def test_too_little_room_is_seen_beforehand(

@@ -2,6 +2,7 @@ import math
 
 import numpy as np
 import pytest
+import sklearn.metrics
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -105,6 +106,36 @@ def test_nothing_of_nothing_is_perfect(score: str) -> None:
 def test_scores_at_the_edges(counts: tuple[int, ...], ones: set[str]) -> None:
     found = {score: getattr(metrics, score)(torch.tensor(counts)).item() for score in SCORES}
     assert found == {score: float(score in ones) for score in SCORES}
+
+
+PEERS = {
+    "accuracy": lambda truth, found: sklearn.metrics.accuracy_score(truth, found),
+    "iou": lambda t, f: sklearn.metrics.jaccard_score(t, f, zero_division=1.0),
+    "dice": lambda t, f: sklearn.metrics.f1_score(t, f, zero_division=1.0),
+    "precision": lambda t, f: sklearn.metrics.precision_score(t, f, zero_division=1.0),
+    "recall": lambda t, f: sklearn.metrics.recall_score(t, f, zero_division=1.0),
+}
+
+
+@settings(deadline=None, max_examples=60)
+@given(
+    shape=st.tuples(st.integers(1, 4), st.integers(1, 8), st.integers(1, 8)),
+    shares=st.tuples(*[st.sampled_from([0.0, 0.1, 0.5, 1.0])] * 2),
+    seed=st.integers(0, 2**31),
+)
+def test_scores_are_those_of_scikit_learn(
+    shape: tuple[int, ...], shares: tuple[float, float], seed: int
+) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    predicted, target = (torch.rand(shape, generator=generator) < share for share in shares)
+    counts = metrics.pixel_counts(predicted, target)
+    for score, peer in PEERS.items():
+        mine = getattr(metrics, score)
+        pooled = peer(target.flatten().numpy(), predicted.flatten().numpy())
+        assert mine(counts.sum(0)).item() == pytest.approx(pooled)
+        each = [peer(t.flatten().numpy(), p.flatten().numpy())
+                for t, p in zip(target, predicted, strict=True)]  # fmt: skip
+        assert mine(counts).tolist() == pytest.approx(each)
 
 
 @settings(deadline=None, max_examples=60)

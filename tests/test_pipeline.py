@@ -148,7 +148,7 @@ def test_killed_dvc_takes_its_stage_along_and_the_next_run_resumes(repository: P
     curve = repository / f"plots/curves/{key}.csv"
     checkpoints = repository / ".checkpoints"
     deadline = time.monotonic() + 120
-    while not list(checkpoints.glob("*/state.pt")):
+    while not list(checkpoints.glob("*/state.bin")):
         assert dvc.poll() is None and time.monotonic() < deadline
         time.sleep(0.05)
     dvc.send_signal(signal.SIGKILL)
@@ -162,7 +162,7 @@ def test_killed_dvc_takes_its_stage_along_and_the_next_run_resumes(repository: P
     output = run(repository, *command).stdout
     assert f"{key}: resumes after epoch" in output
     resumed = model_md5(repository, key)
-    assert not list(checkpoints.glob("*/state.pt"))
+    assert not list(checkpoints.glob("*/state.bin"))
     run(repository, "dvc", "repro", "-f", "-s", f"train@{key}")
     assert model_md5(repository, key) == resumed
 

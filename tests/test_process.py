@@ -274,7 +274,7 @@ def stage_error(copy: Path, *command: str) -> str:
 
 def test_an_unknown_experiment(copy: Path) -> None:
     line = stage_error(copy, "stages.train", "nonsense")
-    assert line.startswith("train: nonsense: KEY must be one of: ")
+    assert line.startswith("train: nonsense: KEY must be one of the experiments in params.yaml: ")
     assert all(key in line for key in load_params(copy / "params.yaml").experiments)
 
 

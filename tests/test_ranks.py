@@ -166,7 +166,7 @@ def test_three_ranks_change_rounding_only(repository: Path, alone: tuple) -> Non
     assert done.returncode == 0, done.stdout
     assert done.stdout.count("epoch 2/2") == 1  # rank 0 alone speaks
     assert_alike(repository, alone)
-    assert not list((repository / ".checkpoints").glob("*/state.pt"))
+    assert not list((repository / ".checkpoints").glob("*/state.bin"))
 
 
 def test_two_hosts(repository: Path, alone: tuple, tmp_path: Path) -> None:
@@ -190,7 +190,7 @@ def test_a_lost_rank_ends_all_and_the_training_resumes(repository: Path) -> None
         whole = results(repository)
         process = start(repository, ranks=2)
         deadline = time.monotonic() + 120
-        while not list((repository / ".checkpoints").glob("*/state.pt")):
+        while not list((repository / ".checkpoints").glob("*/state.bin")):
             assert process.poll() is None and time.monotonic() < deadline
             time.sleep(0.02)
         rank = psutil.Process(process.pid).children()[1]

@@ -1,9 +1,11 @@
 import gzip
 import json
 import math
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -26,6 +28,7 @@ from unet.factory import build_loss, build_model
 from unet.losses import DiceLoss, WeightedBCELoss
 from unet.profiling import profile_training
 from unet.training import (
+    Learner,
     Tally,
     Training,
     image_size_of,
@@ -263,6 +266,24 @@ def test_a_loss_that_is_not_finite_ends_the_training(tmp_path: Path, loss: str, 
     assert f"train.amp (= {amp})" in text
     assert "\n" not in text
     assert read_state(tmp_path) is None
+
+
+def test_the_first_step_of_a_loss_that_is_not_finite_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    steps = iter(range(100))
+    real = Learner.step
+
+    def broken_from_step_4(*args: Any, **options: Any) -> tuple[torch.Tensor, torch.Tensor]:
+        loss, logits = real(*args, **options)
+        return (loss * math.inf if next(steps) >= 4 else loss), logits
+
+    monkeypatch.setattr(Learner, "step", broken_from_step_4)
+    rate = one_cycle(4, 9, max_lr=0.02, warmup=0.3)  # three epochs of three steps
+    expected = f"loss is inf in epoch 2, after 4 steps, at a learning rate of {rate:.3g}: lower"
+    with pytest.raises(ValueError, match=re.escape(expected)):
+        run_training(tmp_path)
+    assert len(load_state(read_state(tmp_path))["training"]["curve"]) == 1
 
 
 def test_weights_that_a_last_step_ruins_end_the_training(tmp_path: Path) -> None:

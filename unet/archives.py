@@ -5,6 +5,7 @@
 ``NAME CLASS-ID SPECIES BREED-ID``. Both hold strays: ``._NAME`` files and ``.mat`` files.
 """
 
+import gzip
 import hashlib
 import re
 import tarfile
@@ -18,6 +19,7 @@ ANNOTATIONS = "annotations.tar.gz"
 
 IMAGE_MEMBERS = re.compile(r"images/([^/]+)\.jpg")
 TRIMAP_MEMBERS = re.compile(r"annotations/trimaps/([^/]+)\.png")
+IMAGE_NAME = re.compile(r"[A-Za-z][A-Za-z_-]*_\d+")
 LIST_MEMBERS = re.compile(r"annotations/(trainval|test)\.txt")
 
 # Far more than any edition of the dataset holds; what is more is a decompression bomb.
@@ -55,7 +57,8 @@ def members(archive: Path, pattern: re.Pattern[str]) -> Iterator[tuple[str, byte
     """
     total = 0
     try:
-        with tarfile.open(archive, "r|gz") as tar:
+        # Not "r|gz": that does not look at gzip's own checksum.
+        with gzip.open(archive) as unpacked, tarfile.open(fileobj=unpacked, mode="r|") as tar:
             for member in tar:
                 total += member.size
                 if member.size > MAX_FILE or total > MAX_ARCHIVE:
@@ -63,6 +66,8 @@ def members(archive: Path, pattern: re.Pattern[str]) -> Iterator[tuple[str, byte
                 match = pattern.fullmatch(member.name.removeprefix("./"))
                 if match and member.isfile():
                     yield match[1], tar.extractfile(member).read()
+            while unpacked.read(1 << 20):  # to the end, where the checksum stands
+                pass
     except (tarfile.TarError, EOFError, OSError, zlib.error) as error:
         raise ValueError(
             f"{archive} cannot be read ({error}): delete it and run `dvc repro -f download`"
@@ -83,7 +88,8 @@ def read_index(archive: Path) -> Index:
     """Read both lists and the trimaps.
 
     Raises:
-        ValueError: a list is missing, empty, or names an image twice; a trimap is there twice.
+        ValueError: a list is missing, empty, holds no names, or names an image twice; a trimap is
+            there twice.
     """
     lists: dict[str, list[str]] = {}
     trimaps: dict[str, bytes] = {}
@@ -93,6 +99,8 @@ def read_index(archive: Path) -> Index:
         if match := LIST_MEMBERS.fullmatch(name):
             lines = content.decode("utf-8", errors="replace").splitlines()
             entries = [line.split()[0] for line in lines if line.strip() and line[0] != "#"]
+            if wrong := [entry for entry in entries if not IMAGE_NAME.fullmatch(entry)]:
+                raise ValueError(f"{archive}: {name} lists {wrong[0][:40]!r}, no name of an image")
             lists[match[1]] = entries
         elif is_junk(stem := PurePosixPath(name).stem):
             num_junk += 1

@@ -1,7 +1,8 @@
 """What the experiments left behind, side by side: scores, curves, images worth a look."""
 
 import json
-from collections.abc import Iterable, Mapping
+import zlib
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from zipfile import BadZipFile
@@ -9,6 +10,8 @@ from zipfile import BadZipFile
 import numpy as np
 import pandas as pd
 
+SUMMARY_SCORES = ("accuracy", "iou", "dice", "precision", "recall", "boundary_iou")
+CURVE_COLUMNS = ["epoch", "train_loss", "val_loss", "val_accuracy", "val_iou"]  # those drawn
 EXAMPLE_QUANTILES = (0.02, 0.2, 0.4, 0.6, 0.8, 0.98)
 
 
@@ -35,11 +38,17 @@ class Result:
     progress: np.ndarray
 
 
-def load_result(root: Path, key: str, loss_name: str) -> Result:
+def load_result(
+    root: Path, key: str, loss_name: str, *, names: Sequence[str], num_val: int
+) -> Result:
     """Read what training and evaluation of ``key`` wrote below ``root``.
 
+    Args:
+        names: the test images'.
+        num_val: how many validation images there are.
+
     Raises:
-        ValueError: a file is missing or damaged.
+        ValueError: a file is missing, damaged, or not of this data.
     """
     try:
         scores = json.loads((root / f"metrics/{key}.json").read_text(encoding="utf-8"))
@@ -49,18 +58,47 @@ def load_result(root: Path, key: str, loss_name: str) -> Result:
         with np.load(root / f"models/{key}.progress.npz") as progress:
             epochs, watched = progress["epochs"].tolist(), progress["indices"]
             probabilities = progress["probabilities"]
-    except (OSError, EOFError, ValueError, KeyError, BadZipFile) as error:
-        raise ValueError(f"results of {key} cannot be read ({error}): run `dvc repro`") from None
+        size = packed.shape[1]
+        _check(scores.keys() >= {"threshold", *SUMMARY_SCORES}, "its scores lack some")
+        numbers = all(type(score) in (int, float) for score in scores.values())
+        _check(numbers and _all_finite(pd.Series(scores)), "its scores are not all numbers")
+        _check(_all_finite(curve[CURVE_COLUMNS]) and len(curve) > 0, "its curve is not of numbers")
+        _check(table["name"].tolist() == list(names), "its table is of other images")
+        _check(_all_finite(table[["tp", "fn", "iou"]]), "its table is not of numbers")
+        _check(packed.shape == (len(names), size, -(-size // 8)), "its masks are of other images")
+        _check(packed.dtype == probabilities.dtype == np.uint8, "its masks are no bytes")
+        shape = (len(epochs), len(watched), size, size)
+        _check(probabilities.shape == shape, "its progress is of another shape")
+        _check(((watched >= 0) & (watched < num_val)).all(), "its progress is of other images")
+        _check(watched.dtype.kind in "iu", "its progress is of no images")
+        _check(all(type(epoch) is int for epoch in epochs), "its progress is of no epochs")
+    except (
+        OSError, EOFError, ValueError, KeyError, TypeError, IndexError, AttributeError,
+        RecursionError, BadZipFile, zlib.error,
+    ) as error:  # fmt: skip
+        problem = " ".join(str(error).split())
+        raise ValueError(f"results of {key} cannot be read ({problem}): run `dvc repro`") from None
     curve.attrs["loss_name"] = loss_name
-    size = packed.shape[1]
     masks = np.unpackbits(packed, axis=-1, count=size).astype(bool)
     seen = probabilities > 255 * scores["threshold"]
     return Result(scores, curve, table, masks, epochs, watched, seen)
 
 
-def nested_summary(results: Mapping[str, Result], names: Iterable[str]) -> dict:
+def _check(holds: bool, otherwise: str) -> None:
+    if not holds:
+        raise ValueError(otherwise)
+
+
+def _all_finite(numbers: pd.DataFrame | pd.Series) -> bool:
+    return bool(np.isfinite(numbers.to_numpy(dtype=float)).all())
+
+
+def nested_summary(results: Mapping[str, Result]) -> dict:
     """``{score: {experiment: value}}``: what ``dvc exp show`` prints in short columns."""
-    return {name: {key: result.scores[name] for key, result in results.items()} for name in names}
+    return {
+        name: {key: result.scores[name] for key, result in results.items()}
+        for name in SUMMARY_SCORES
+    }
 
 
 def rows_at_quantiles(results: Mapping[str, Result], quantiles: Iterable[float]) -> list[int]:

@@ -1,6 +1,7 @@
 """``params.yaml`` as frozen dataclasses, checked as a whole before anything runs."""
 
 import json
+import math
 import re
 from dataclasses import fields
 from pathlib import Path
@@ -10,6 +11,7 @@ import yaml
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
 
+MAX_VALUES = 100_000  # of a params.yaml; a few aliases can stand for billions
 _STRICT = ConfigDict(strict=True, extra="forbid", allow_inf_nan=False)
 
 Share = Annotated[float, Field(gt=0, lt=1)]
@@ -136,7 +138,8 @@ def experiment_key(params: Params, arguments: list[str]) -> str:
     """
     if len(arguments) != 1 or arguments[0] not in params.experiments:
         known = ", ".join(params.experiments)
-        raise ValueError(f"{' '.join(arguments) or 'no KEY'}: KEY must be one of: {known}")
+        given = " ".join(arguments) or "no KEY"
+        raise ValueError(f"{given}: KEY must be one of the experiments in params.yaml: {known}")
     return arguments[0]
 
 
@@ -175,6 +178,30 @@ for _tag, _regexp, _first in [
 _Yaml12Loader.add_constructor("tag:yaml.org,2002:int", _Yaml12Loader.construct_yaml_int)
 
 
+def _parse(text: str) -> Any:
+    loader = _Yaml12Loader(text)
+    try:
+        node = loader.get_single_node()
+        if node is None:
+            return None
+        if _expanded_size(node, {}) > MAX_VALUES:
+            raise yaml.YAMLError(f"its aliases make more than {MAX_VALUES} values")
+        return loader.construct_document(node)
+    finally:
+        loader.dispose()
+
+
+def _expanded_size(node: yaml.Node, sizes: dict[int, float]) -> float:
+    """How many values ``node`` has once each alias is what it stands for; infinite of a circle."""
+    if id(node) not in sizes:
+        sizes[id(node)] = math.inf
+        parts = node.value if isinstance(node, yaml.CollectionNode) else []
+        if isinstance(node, yaml.MappingNode):
+            parts = [part for pair in parts for part in pair]
+        sizes[id(node)] = 1 + sum(_expanded_size(part, sizes) for part in parts)
+    return sizes[id(node)]
+
+
 def load_params(path: str | Path = "params.yaml") -> Params:
     """Read and check ``path``.
 
@@ -183,10 +210,10 @@ def load_params(path: str | Path = "params.yaml") -> Params:
     """
     try:
         text = Path(path).read_text(encoding="utf-8")
-        raw = yaml.load(text, Loader=_Yaml12Loader)
+        raw = _parse(text)
     except FileNotFoundError:
         raise ValueError(f"{path} is missing: run from the repository's root") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
         problem = " ".join(str(error).split())
         raise ValueError(f"{path} is not valid YAML: {problem}") from None
     if not isinstance(raw, dict):
@@ -205,6 +232,7 @@ def load_params(path: str | Path = "params.yaml") -> Params:
 def _problems(error: ValidationError, path: str | Path) -> set[str]:
     """Each problem as a line; the branches of one union are put together again."""
     allowed: dict[tuple[str, str], list[str]] = {}
+    missing: dict[str, list[str]] = {}
     for item in error.errors():
         # Names of union branches (``literal['auto']``, ``constrained-int``) are no part of the key.
         parts = [str(p) for p in item["loc"] if re.fullmatch(r"[A-Za-z0-9_]+|\d+", str(p))]
@@ -212,7 +240,8 @@ def _problems(error: ValidationError, path: str | Path) -> set[str]:
         if item["type"] == "value_error":
             where, what = ".".join(parts), str(item["ctx"]["error"])
         elif item["type"] == "missing":
-            where, what = ".".join(parts), "is missing"
+            missing.setdefault(".".join(parts[:-1]), []).append(parts[-1])
+            continue
         elif item["type"] == "unexpected_keyword_argument":
             names = ", ".join(f.name for f in fields(_section(parts[:-1])))
             where, what = ".".join(parts), f"unknown key; allowed: {names}"
@@ -227,6 +256,12 @@ def _problems(error: ValidationError, path: str | Path) -> set[str]:
             if parts[-1:] == ["limit"]:
                 what += " or null"
         allowed.setdefault((where, str(path)), []).append(what)
+    for section, keys in missing.items():
+        if len(keys) == 1:
+            where, what = f"{section}.{keys[0]}".strip("."), "is missing"
+        else:
+            where, what = section, f"{', '.join(keys)} are missing"
+        allowed[where, str(path)] = [what]
     return {
         ": ".join(part for part in (file, where, " or ".join(dict.fromkeys(what))) if part).replace(
             " or must be", " or"

@@ -10,7 +10,7 @@ import math
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import Self
 
 import numpy as np
 import psutil
@@ -109,21 +109,49 @@ def load_split(folder: Path, device: torch.device) -> Split:
             torch.from_numpy(np.load(folder / f"{name}.npy", mmap_mode="c"))
             for name in ("images", "trimaps")
         )
-    except (OSError, EOFError, ValueError) as error:
+    except (OSError, EOFError, ValueError, TypeError) as error:
         raise ValueError(f"{folder} cannot be read ({error}): run `dvc repro preprocess`") from None
-    if not len(names) == len(images) == len(trimaps):
-        raise ValueError(f"{folder} is damaged: its files disagree: run `dvc repro -f preprocess`")
+    shape = (len(names), *images.shape[1:3])
+    square = images.ndim == 4 and images.shape[1] == images.shape[2] and len(names) > 0
+    if (
+        not square
+        or (images.shape, images.dtype) != ((*shape, 3), torch.uint8)
+        or (trimaps.shape, trimaps.dtype) != (shape, torch.uint8)
+    ):
+        raise ValueError(
+            f"{folder} is damaged: {len(names)} names, images {list(images.shape)} of "
+            f"{images.dtype}, trimaps {list(trimaps.shape)} of {trimaps.dtype}: "
+            "run `dvc repro -f preprocess`"
+        )
     if images.nbytes + trimaps.nbytes <= 0.5 * free_memory(device):
         images, trimaps = images.to(device, copy=True), trimaps.to(device, copy=True)
     return Split(images, trimaps, names)
 
 
-def load_summary(folder: Path) -> dict[str, Any]:
-    """``dataset.json`` of the packed data in ``folder``."""
+@dataclass(frozen=True)
+class Summary:
+    """What training and evaluation need of ``dataset.json``."""
+
+    split: str  # official | sorted
+    pet_share: float  # of the training split's pixels, in (0, 1)
+
+
+def load_summary(folder: Path) -> Summary:
+    """Read ``dataset.json`` of the packed data in ``folder``.
+
+    Raises:
+        ValueError: it is missing, or no such summary.
+    """
+    path = folder / "dataset.json"
     try:
-        return json.loads((folder / "dataset.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise ValueError(f"{folder} cannot be read ({error}): run `dvc repro preprocess`") from None
+        content = json.loads(path.read_text(encoding="utf-8"))
+        share = content["splits"]["train"]["shares"]["pet"]
+        summary = Summary(content["split"], share)
+        if not (summary.split in ("official", "sorted") and type(share) is float and 0 < share < 1):
+            raise ValueError(f"{summary}")
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+        raise ValueError(f"{path} cannot be read ({error}): run `dvc repro preprocess`") from None
+    return summary
 
 
 def free_memory(device: torch.device) -> int:

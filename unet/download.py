@@ -19,6 +19,12 @@ WAY_OUT = (
     f"check the network, or set {MIRROR_VARIABLE} to a mirror (an address or a folder with the two "
     "archives and their MD5SUMS), or run `make demo`, which needs neither"
 )
+NO_WEB_ADDRESS = (
+    requests.exceptions.InvalidURL,
+    requests.exceptions.InvalidSchema,
+    requests.exceptions.MissingSchema,
+    requests.TooManyRedirects,
+)
 TIMEOUT = (10, 60)  # seconds to connect, and between two pieces
 CHUNK = 1 << 16  # bytes; what a broken transfer loses at most
 
@@ -159,13 +165,12 @@ def _attempts(url: str, action, backoff: float, progress=lambda: 0, num_attempts
         try:
             return action()
         except requests.RequestException as error:
+            # A redirect to another kind of address (file:, say) is not followed.
+            if isinstance(error, NO_WEB_ADDRESS):
+                raise ValueError(f"{url} is, or leads to, no http(s) address: {WAY_OUT}") from None
             status = getattr(error.response, "status_code", None)
             if status is not None and status < 500 and status not in (408, 429):
                 raise ValueError(f"{url}: the server answers {status}: {WAY_OUT}") from None
-            if isinstance(
-                error, requests.exceptions.InvalidURL | requests.exceptions.MissingSchema
-            ):
-                raise ValueError(f"{url} is no address: {WAY_OUT}") from None
             if progress() > before:
                 failures, pause = 0, backoff
             failures += 1

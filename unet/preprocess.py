@@ -45,7 +45,7 @@ def pack(raw: Path, out: Path, data: DataConfig, config: PreprocessConfig) -> di
     if needed > shutil.disk_usage(out.parent).free:
         # Asked beforehand, not after minutes of decoding.
         raise ValueError(
-            f"the disk is full: {out.parent} needs {needed >> 20} MiB: free some space"
+            f"the disk is full: {out.parent} needs {(needed >> 20) + 1} MiB: free some space"
         )
     rows: dict[str, list[tuple[str, int]]] = {}
     for split, names in splits.items():

@@ -88,9 +88,16 @@ def only_run(lock: Path, what: str) -> Iterator[None]:
 def written_whole(path: Path) -> Iterator[Path]:
     """A temporary name beside ``path`` to write to; renamed when the block ends well."""
     path.parent.mkdir(parents=True, exist_ok=True)
+    for stale in path.parent.glob(f".{path.name}.*.tmp"):  # of a process that was killed
+        if not psutil.pid_exists(int(stale.name.split(".")[-2])):
+            stale.unlink(missing_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         yield temporary
         temporary.replace(path)
+    except OSError as error:
+        if error.filename is None:  # a write's error names no file
+            error.filename = str(path)
+        raise
     finally:
         temporary.unlink(missing_ok=True)

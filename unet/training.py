@@ -4,6 +4,7 @@ import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -137,6 +138,10 @@ def train(
 
     milestones = {1, (config.epochs + 1) // 2, config.epochs}
     steps_an_epoch = math.ceil(len(train_split) / config.batch_size)
+    num_steps = config.epochs * steps_an_epoch
+    learning_rate_at = partial(
+        one_cycle, num_steps=num_steps, max_lr=config.max_lr, warmup=config.warmup
+    )
     for epoch in range(len(training.curve) + 1, config.epochs + 1):
         # A generator an epoch: an interrupted training needs no state of it to go on.
         generator = torch.Generator().manual_seed(config.seed * 1_000_003 + epoch)
@@ -150,12 +155,7 @@ def train(
             leave=False, disable=None if is_first else True,
         ) as bar:  # fmt: skip
             for step, indices in enumerate(order.split(config.batch_size)):
-                learning_rate = one_cycle(
-                    (epoch - 1) * steps_an_epoch + step,
-                    config.epochs * steps_an_epoch,
-                    max_lr=config.max_lr,
-                    warmup=config.warmup,
-                )
+                learning_rate = learning_rate_at((epoch - 1) * steps_an_epoch + step)
                 # Drawn for the whole batch, so that the number of ranks changes no image.
                 transforms = draw_transforms(len(indices), config.augment, generator)
                 mine = ranks.share_of(len(indices))
@@ -176,9 +176,13 @@ def train(
         )  # fmt: skip
         for kind, scores in (("training", train_scores), ("validation", val_scores)):
             if not math.isfinite(scores["loss"]):
+                first = tally.first_broken() if kind == "training" else steps_an_epoch
+                step = (epoch - 1) * steps_an_epoch + first
+                rate = learning_rate_at(step)
                 raise ValueError(
-                    f"{name}: the {kind} loss is {scores['loss']} in epoch {epoch}: lower "
-                    f"train.max_lr (= {config.max_lr}) or set train.amp (= {amp}) to none"
+                    f"{name}: the {kind} loss is {scores['loss']} in epoch {epoch}, after "
+                    f"{step} steps, at a learning rate of {rate:.3g}: lower train.max_lr "
+                    f"(= {config.max_lr}) or set train.amp (= {amp}) to none"
                 )
 
         best = max([r["val_accuracy"] for r in training.curve], default=-1.0)
@@ -248,13 +252,22 @@ class Tally:
         self.num_images = torch.zeros((), dtype=torch.int64, device=device)
         self.loss = torch.zeros((), dtype=torch.float32, device=device)
         self.counts = torch.zeros(4, dtype=torch.int64, device=device)
+        self.num_batches = 0
+        self.broken = torch.full((), -1, device=device)  # the first batch of a loss not finite
 
     def add(self, loss: Tensor, logits: Tensor, targets: Tensor) -> None:
         """A batch's mean ``loss``, its logits and targets (B, 1, S, S)."""
+        fine = loss.isfinite() | (self.broken >= 0)
+        self.broken = torch.where(fine, self.broken, self.num_batches)
+        self.num_batches += 1
         self.num_images += len(logits)
         self.loss += loss * len(logits)
         predicted = logits.float() > self.logit_threshold
         self.counts += metrics.pixel_counts(predicted, targets.bool()).sum(0)
+
+    def first_broken(self) -> int:
+        """The number, from 0, of the first batch whose loss was not finite on this rank."""
+        return max(0, int(self.broken))
 
     def scores(self) -> Row:
         """The mean loss, and accuracy, IoU and Dice of all pixels pooled, over all ranks."""
