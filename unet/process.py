@@ -96,7 +96,7 @@ def written_whole(path: Path) -> Iterator[Path]:
         yield temporary
         temporary.replace(path)
     except OSError as error:
-        if error.filename is None:  # a write's error names no file
+        if error.errno and error.filename is None:  # a write names no file
             error.filename = str(path)
         raise
     finally:
