@@ -30,16 +30,22 @@ from trials.bad_input import inside, run_here
 from unet.archives import md5
 from unet.process import run_stage
 
-KEY = "mp_tr_bce"
+KEY, OTHER_KEY = "mp_tr_bce", "str_ups_dice"
 RESULTS = Path(__file__).parent / "results/kills.json"
 SIGNALS = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT)
-STAGES = {"download": [], "preprocess": [], "train": [KEY]}
+# What runs at the same time: a stage and its arguments each.
+STAGES = {
+    "download": [["download"]],
+    "preprocess": [["preprocess"]],
+    "train": [["train", KEY]],
+    "two trainings": [["train", KEY], ["train", OTHER_KEY]],
+}
 # Not a result: times, and locks that stay where they are.
 IGNORED = ("plots/timing/",)
 
 
-def start(stage: str, before: Callable[[], None] = lambda: None) -> int:
-    """Fork; run ``before`` and the stage in the child. Its process number."""
+def start(command: list[str], before: Callable[[], None] = lambda: None) -> int:
+    """Fork; run ``before`` and the stage ``command`` in the child. Its process number."""
     child = os.fork()
     if child:
         return child
@@ -47,9 +53,9 @@ def start(stage: str, before: Callable[[], None] = lambda: None) -> int:
     try:
         signal.signal(signal.SIGINT, signal.default_int_handler)
         before()
-        sys.argv = [stage, *STAGES[stage]]
+        sys.argv = command
         with contextlib.redirect_stderr(io.StringIO()), contextlib.redirect_stdout(io.StringIO()):
-            run_stage(stage, importlib.import_module(f"stages.{stage}").main)
+            run_stage(command[0], importlib.import_module(f"stages.{command[0]}").main)
         status = 0
     except SystemExit as end:
         print(end.code, file=sys.stderr)
@@ -57,9 +63,10 @@ def start(stage: str, before: Callable[[], None] = lambda: None) -> int:
         os._exit(status)
 
 
-def ended(child: int) -> int:
-    """Wait for a process; its exit status, or the signal that ended it as a negative number."""
-    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+def ended(children: list[int]) -> bool:
+    """Wait for processes; whether all ended well."""
+    statuses = [os.waitpid(child, 0)[1] for child in children]
+    return not any(statuses)
 
 
 def left(folder: Path) -> dict[str, bytes]:
@@ -110,26 +117,26 @@ def kill_at_operation(number: int, moment: str) -> Callable[[], None]:
 
 
 class Trial:
-    """A stage in a folder as it is before the stage has run."""
+    """Stages in a folder as it is before they have run."""
 
-    def __init__(self, stage: str, folder: Path, work: Path) -> None:
-        self.stage, self.folder, self.work = stage, folder, work
+    def __init__(self, commands: list[list[str]], folder: Path, work: Path) -> None:
+        self.commands, self.folder, self.work = commands, folder, work
         self.fresh()
         started = time.perf_counter()
         with inside(self.work):
-            assert ended(start(stage)) == 0
+            assert ended([start(command) for command in commands])
         self.seconds = time.perf_counter() - started
         self.expected = left(self.work)
 
     def fresh(self) -> None:
-        """Its working folder, as it is before the stage has run."""
+        """Its working folder, as it is before the stages have run."""
         shutil.rmtree(self.work, ignore_errors=True)
         shutil.copytree(self.folder, self.work)
 
     def verdict(self) -> str:
         """Run to the end, and compare."""
         with inside(self.work):
-            if ended(start(self.stage)) != 0:
+            if not ended([start(command) for command in self.commands]):
                 return "does not go on"
         found = left(self.work)
         wrong = {n for n in found.keys() | self.expected if found.get(n) != self.expected.get(n)}
@@ -140,11 +147,12 @@ class Trial:
         self.fresh()
         with inside(self.work):
             for _ in range(rng.choice([1, 1, 2])):
-                child = start(self.stage)
+                children = [start(command) for command in self.commands]
                 time.sleep(rng.uniform(0, 1.05 * self.seconds))
-                with contextlib.suppress(ProcessLookupError):
-                    os.kill(child, SIGNALS[which % len(SIGNALS)])
-                ended(child)
+                for child in children:
+                    with contextlib.suppress(ProcessLookupError):
+                        os.kill(child, SIGNALS[which % len(SIGNALS)])
+                ended(children)
         return self.verdict()
 
     def at_operations(self) -> list[str]:
@@ -154,8 +162,9 @@ class Trial:
             for number in range(10**9):
                 self.fresh()
                 with inside(self.work):
-                    status = ended(start(self.stage, kill_at_operation(number, moment)))
-                if status == 0:
+                    killed = kill_at_operation(number, moment)
+                    whole = ended([start(command, killed) for command in self.commands])
+                if whole:
                     break  # it has fewer operations
                 verdicts.append(self.verdict())
         return verdicts
@@ -168,7 +177,7 @@ def prepare(root: Path) -> dict[str, Path]:
     base = root / "base"
     base.mkdir()
     shutil.copy(repository / "params.yaml", base)
-    make_tiny(base, keys=[KEY])
+    make_tiny(base, keys=[KEY, OTHER_KEY])
     params = yaml.safe_load((base / "params.yaml").read_text())
     params["train"]["epochs"] = 4
     (base / "params.yaml").write_text(yaml.safe_dump(params, sort_keys=False))
@@ -182,9 +191,13 @@ def prepare(root: Path) -> dict[str, Path]:
     params["data"]["source"] = "official"
     os.environ["OXFORD_PETS_URL"] = str(root / "mirror")
     folders = {}
-    for stage, done in {"download": [], "preprocess": ["download"],
-                        "train": ["download", "preprocess"]}.items():  # fmt: skip
-        folder = folders[stage] = root / f"before-{stage}"
+    for stages, done in {
+        ("download",): [],
+        ("preprocess",): ["download"],
+        ("train", "two trainings"): ["download", "preprocess"],
+    }.items():
+        folder = root / f"before-{stages[0]}"
+        folders |= dict.fromkeys(stages, folder)
         folder.mkdir()
         (folder / "params.yaml").write_text(yaml.safe_dump(params, sort_keys=False))
         with inside(folder):
@@ -200,11 +213,11 @@ def run_all(points: int, seed: int, *, stages: list[str], operations: bool) -> d
     with tempfile.TemporaryDirectory() as temporary:
         folders = prepare(Path(temporary))
         for stage in stages:
-            trial = Trial(stage, folders[stage], Path(temporary) / "work")
+            trial = Trial(STAGES[stage], folders[stage], Path(temporary) / "work")
             rng = random.Random(f"{seed} {stage}")
             random_points = [trial.at_random(rng, which) for which in range(points)]
             verdicts = {"at random moments": random_points}
-            if operations:
+            if operations and len(STAGES[stage]) == 1:
                 verdicts["at each file operation"] = trial.at_operations()
             for kind, values in verdicts.items():
                 counts = {value: values.count(value) for value in sorted(set(values))}

@@ -39,7 +39,7 @@ def kills() -> str:
         for kind, counts in kinds.items():
             row[kind] = ", ".join(f"{number} {verdict}" for verdict, number in counts.items())
         rows.append(row)
-    return markdown(pd.DataFrame(rows))
+    return markdown(pd.DataFrame(rows).fillna(""))
 
 
 def blocks() -> dict[str, str]:
