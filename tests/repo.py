@@ -51,6 +51,15 @@ def copy_repository(target: Path, *, commit: str | None = None) -> Path:
     return target
 
 
+def start_queue(folder: Path) -> None:
+    """Start a worker of DVC's queue, which lives on."""
+    # No pipe: the worker would hold it open for as long as it lives.
+    subprocess.run(
+        ["dvc", "queue", "start", "-j", "1"], cwd=folder, env=ENVIRONMENT, check=True,
+        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+
+
 def commit_all(folder: Path) -> None:
     run(folder, "git", "add", "-A")
     run(folder, "git", "commit", "-qm", "state")

@@ -14,7 +14,15 @@ import pytest
 import yaml
 from PIL import Image
 
-from tests.repo import ENVIRONMENT, RUNNING, commit_all, copy_repository, make_tiny, run
+from tests.repo import (
+    ENVIRONMENT,
+    RUNNING,
+    commit_all,
+    copy_repository,
+    make_tiny,
+    run,
+    start_queue,
+)
 from unet.checkpoint import load_model
 
 KEYS = ("mp_tr_bce", "mp_tr_dice", "str_tr_bce", "str_ups_dice")
@@ -117,7 +125,7 @@ def test_a_copy_runs_its_own_code_and_leaves_the_workspace_alone(repository: Pat
 def test_a_queued_sweep_gives_an_experiment_a_value(repository: Path) -> None:
     width = "experiments.mp_tr_dice.width"
     run(repository, "dvc", "exp", "run", "--queue", "-S", f"{width}=6,8")
-    run(repository, "dvc", "queue", "start", "-j", "1")
+    start_queue(repository)
     deadline = time.monotonic() + 900
     while (status := run(repository, "dvc", "queue", "status").stdout).count("Success") < 2:
         assert "Failed" not in status and time.monotonic() < deadline, status

@@ -1,18 +1,21 @@
 """Long runs, and what people do with Git and DVC: ``python -m trials.old_friends``.
 
 A training of 200 epochs must not take more and more memory. Then, in a small study with a history:
-an older commit checked out, ``dvc gc``, and ``git bisect run`` with ``dvc repro``.
+an older commit checked out, ``dvc gc``, ``git bisect run`` with ``dvc repro``, and a queued experiment
+that is killed.
 """
 
 import gc
 import re
 import tempfile
+import time
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
 import yaml
 
-from tests.repo import RUNNING, commit_all, copy_repository, make_tiny, run
+from tests.repo import RUNNING, commit_all, copy_repository, make_tiny, run, start_queue
 from tests.tiny import run_training
 from unet.archives import md5
 
@@ -88,6 +91,24 @@ def bisect(repository: Path) -> str:
     return "git bisect run with dvc repro finds the commit that breaks the training"
 
 
+def queued(repository: Path) -> str:
+    """Kill a queued experiment with its worker; the same experiment then goes on."""
+    command = ("-S", "train.epochs=1200", f"train@{KEY}")
+    run(repository, "dvc", "exp", "run", "--queue", *command)
+    start_queue(repository)
+    deadline = time.monotonic() + 120
+    while not list((repository / ".checkpoints").glob("*/state.bin")):
+        assert time.monotonic() < deadline, "the queue's worker does not train"
+        time.sleep(0.1)
+    for process in psutil.process_iter():
+        with suppress(psutil.Error):
+            if process.cwd().startswith(str(repository)):
+                process.kill()
+    output = run(repository, "dvc", "exp", "run", "--temp", *command).stdout
+    assert f"{KEY}: resumes after epoch" in output, output
+    return "a queued experiment that was killed with its worker goes on when it is run again"
+
+
 def main() -> None:
     """See the module's text."""
     with tempfile.TemporaryDirectory() as temporary:
@@ -99,6 +120,7 @@ def main() -> None:
         for stage in ("download", "preprocess", f"train@{KEY}"):
             run(repository, "dvc", "repro", "-q", "-s", stage)
         commit_all(repository)
+        print(queued(repository), flush=True)
         print(older_commit(repository), flush=True)
         print(bisect(repository), flush=True)
 
