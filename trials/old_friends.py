@@ -1,8 +1,7 @@
 """Long runs, and what people do with Git and DVC: ``python -m trials.old_friends``.
 
 A training of 200 epochs must not take more and more memory. Then, in a small study with a history:
-an older commit checked out, ``dvc gc``, ``git bisect run`` with ``dvc repro``, a queued experiment that
-is killed.
+an older commit checked out, ``dvc gc``, ``git bisect run`` with ``dvc repro``, and a killed queue.
 """
 
 import gc
