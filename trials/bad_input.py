@@ -26,10 +26,9 @@ from pathlib import Path
 import torch
 
 from tests.repo import copy_repository, make_tiny, run
-from trials.damage import DAMAGES, Damage
+from trials.damage import DAMAGES, KEY, Damage
 from unet.process import run_stage
 
-KEY = "mp_tr_bce"
 RESULTS = Path(__file__).parent / "results/bad_input.json"
 PATIENCE = 60  # seconds that a case may take
 MEMORY = 2 << 30  # bytes that all cases may take on top

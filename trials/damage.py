@@ -370,7 +370,7 @@ def damage_model(folder: Path, rng: random.Random) -> str:
         name = rng.choice(
             ["width", "depth", "downsample_mode", "upsample_mode", "threshold", "epoch"]
         )
-        odd = [None, "text", -1, 0, 10**9, 10**30, 0.5j.imag + 7, [], {}, float("nan")]
+        odd = [None, "text", -1, 0, 10**9, 10**30, 7.5, [], {}, float("nan")]
         info[name] = rng.choice(odd)
         if info["threshold"] == 0.5 or (name == "epoch" and isinstance(info[name], int)):
             info[name] = "text"

@@ -16,7 +16,8 @@ import torch
 
 from tests.repo import commit_all, copy_repository, make_tiny, run
 from trials.bad_input import inside, small_study
-from trials.kills import KEY, left
+from trials.damage import KEY
+from trials.kills import left
 from unet.archives import md5
 
 STAGES = {

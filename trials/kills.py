@@ -27,10 +27,11 @@ import yaml
 
 from tests.repo import make_tiny
 from trials.bad_input import inside, run_here
+from trials.damage import KEY
 from unet.archives import md5
 from unet.process import run_stage
 
-KEY, OTHER_KEY = "mp_tr_bce", "str_ups_dice"
+OTHER_KEY = "str_ups_dice"
 RESULTS = Path(__file__).parent / "results/kills.json"
 SIGNALS = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT)
 # What runs at the same time: a stage and its arguments each.

@@ -16,9 +16,9 @@ import yaml
 
 from tests.repo import RUNNING, commit_all, copy_repository, make_tiny, run, start_queue
 from tests.tiny import run_training
+from trials.damage import KEY
 from unet.archives import md5
 
-KEY = "mp_tr_bce"
 MODEL = f"models/{KEY}.safetensors"
 CHECK = f"""dvc repro -q -s train@{KEY} && exit 0
 exit 1
