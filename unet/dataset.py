@@ -130,7 +130,7 @@ def load_split(folder: Path, device: torch.device) -> Split:
 
 @dataclass(frozen=True)
 class Summary:
-    """What training and evaluation need of ``dataset.json``."""
+    """What training and the pictures need of ``dataset.json``."""
 
     split: str  # official | sorted
     pet_share: float  # of the training split's pixels, in (0, 1)
