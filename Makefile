@@ -4,13 +4,14 @@ METRIC ?= iou
 VENV := .venv
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 
-.PHONY: help setup demo repro parallel test lint compare readme
+.PHONY: help setup demo repro parallel test lint study compare readme
 
 help:
 	@echo "make demo      the whole pipeline on embedded data, as the experiment 'demo' (minutes)"
 	@echo "make test      the test suite"
 	@echo "make repro     the real thing: dvc repro"
 	@echo "make parallel  the same, each experiment's training on a GPU of its own; JOBS=2: two at a time"
+	@echo "make study     the factorial over seeds and the published table's split (study/); JOBS as above"
 	@echo "make compare   the experiments side by side; METRIC=accuracy for another score"
 	@echo "make lint      ruff"
 	@echo "make readme    the README's tables, anew from metrics/"
@@ -40,6 +41,9 @@ repro: setup
 parallel: setup
 	tools/parallel.sh $(JOBS)
 
+study: setup
+	tools/parallel.sh "$(JOBS)" study
+
 test: setup
 	python -m pytest
 
@@ -55,3 +59,4 @@ compare: setup
 
 readme: setup
 	python -m tools.table --readme
+	python -m study.report

@@ -62,10 +62,11 @@ class Case:
     amp: str = "auto"
     channels_last: bool = True
     keep_memory: bool = True
+    muon: bool = True
     compiled: bool = False
 
 
-PLAIN = Case(data="none", amp="none", channels_last=False, keep_memory=False)
+PLAIN = Case(data="none", amp="none", channels_last=False, keep_memory=False, muon=False)
 SUITES: dict[str, dict[str, Case]] = {
     "steps": {
         f"{name}, width {width}": replace(case, width=width)
@@ -93,6 +94,11 @@ SUITES: dict[str, dict[str, Case]] = {
         "+ freed memory kept": (case := replace(case, keep_memory=True)),
         "+ torch.compile": replace(case, compiled=True),
         "bf16 alone": replace(PLAIN, amp="bf16"),
+        "Muon, without torch.compile": replace(case, muon=True),
+        **{
+            f"{'Muon' if muon else 'AdamW'}, width 64": replace(case, width=64, muon=muon)
+            for muon in (False, True)
+        },
     },
     "sizes": {
         **{f"width {width}": Case(width=width) for width in (8, 16, 32, 64)},
@@ -158,6 +164,9 @@ def ours(case: Case, device: torch.device) -> tuple[Callable[[], int], float]:
     split = split_of(case, device)
     amp = resolve_amp(case.amp, device)
     learner = Learner(experiment, config, pet_share=0.3, device=device, amp=amp)
+    if not case.muon:
+        kernels = learner.muon.param_groups[0]["params"]
+        learner.muon = torch.optim.AdamW(kernels, fused=True)
     if case.work == "evaluation":
         model = learner.model.eval()
 

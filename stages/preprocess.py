@@ -4,7 +4,7 @@ import json
 import shutil
 from pathlib import Path
 
-from unet.config import load_params
+from unet.config import DataConfig, PreprocessConfig, load_params
 from unet.preprocess import pack, replace_folder
 from unet.process import only_run, run_stage
 
@@ -13,15 +13,19 @@ RAW, PACKED = Path("data/raw"), Path("data/packed")
 
 def main() -> None:
     params = load_params()
-    PACKED.parent.mkdir(parents=True, exist_ok=True)
-    new = PACKED.with_name(".packed")
-    with only_run(PACKED.with_name(".packed.lock"), "preprocess"):
+    preprocess(params.data, params.preprocess, PACKED)
+
+
+def preprocess(data: DataConfig, config: PreprocessConfig, packed: Path) -> None:
+    packed.parent.mkdir(parents=True, exist_ok=True)
+    new = packed.with_name(f".{packed.name}")
+    with only_run(packed.with_name(f".{packed.name}.lock"), "preprocess"):
         try:
             shutil.rmtree(new, ignore_errors=True)  # of a run that was killed
-            summary = pack(RAW, new, params.data, params.preprocess)
+            summary = pack(RAW, new, data, config)
             text = json.dumps(summary, indent=2) + "\n"
             (new / "dataset.json").write_text(text, encoding="utf-8")
-            replace_folder(new, PACKED)
+            replace_folder(new, packed)
         finally:
             shutil.rmtree(new, ignore_errors=True)
     for name, split in summary["splits"].items():

@@ -77,3 +77,8 @@ def make_tiny(folder: Path, *, keys: Iterable[str] | None = None) -> None:
     for experiment in params["experiments"].values():
         experiment |= {"width": 4, "depth": 2}
     path.write_text(yaml.safe_dump(params, sort_keys=False))
+    path = folder / "study/params.yaml"
+    study = yaml.safe_load(path.read_text())
+    for design in study.values():
+        design |= {"image_size": 32, "width": 4, "depth": 2, "amp": "none", "threads": 1}
+    path.write_text(yaml.safe_dump(study, sort_keys=False))

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from study.design import FACTORS, NAMED
 from tests.repo import ROOT
 
 PIPELINE = yaml.safe_load((ROOT / "dvc.yaml").read_text())
@@ -42,14 +43,22 @@ def closure(path: Path) -> set[Path]:
     return reached
 
 
-@pytest.mark.parametrize("name", PIPELINE["stages"])
-def test_code_dependencies_are_the_imports(name: str) -> None:
-    declared = {dep for dep in stage(name)["deps"] if dep.endswith(".py")}
-    imported = {str(p.relative_to(ROOT)) for p in closure(ROOT / f"stages/{name}.py")}
-    assert declared == imported, f"deps of {name} in dvc.yaml: wrong {declared ^ imported}"
+STAGES = [
+    pytest.param(entry.get("do", entry), id=f"{folder}{name}")
+    for folder in ("", "study/")
+    for name, entry in yaml.safe_load((ROOT / folder / "dvc.yaml").read_text())["stages"].items()
+]
 
 
-@pytest.mark.parametrize("package", ["unet", "stages"])
+@pytest.mark.parametrize("entry", STAGES)
+def test_code_dependencies_are_the_imports(entry: dict) -> None:
+    module = entry["cmd"].split()[2]
+    declared = {dep for dep in entry["deps"] if dep.endswith(".py")}
+    imported = {str(p.relative_to(ROOT)) for p in closure(ROOT / f"{module.replace('.', '/')}.py")}
+    assert declared == imported, f"deps of {module} in dvc.yaml: wrong {declared ^ imported}"
+
+
+@pytest.mark.parametrize("package", ["unet", "stages", "study"])
 def test_packages_hold_no_code_of_their_own(package: str) -> None:
     body = ast.parse((ROOT / package / "__init__.py").read_text()).body
     assert len(body) == 1 and isinstance(body[0], ast.Expr), "no stage depends on it"
@@ -58,6 +67,16 @@ def test_packages_hold_no_code_of_their_own(package: str) -> None:
 @pytest.mark.parametrize("name", PIPELINE["stages"])
 def test_commands_run_the_module_of_the_copy(name: str) -> None:
     assert stage(name)["cmd"].startswith(f"python -m stages.{name}")
+
+
+@pytest.mark.parametrize("design", ["factorial", "published"])
+def test_the_study_trains_the_cells_that_its_claims_need(design: str) -> None:
+    matrix = yaml.safe_load((ROOT / "study/dvc.yaml").read_text())["stages"][design]["matrix"]
+    if design == "factorial":
+        assert {name: tuple(matrix[name]) for name in FACTORS} == FACTORS
+    else:
+        assert matrix["cell"] == list(NAMED.values())
+    assert matrix["seed"] == f"${{{design}.seeds}}"
 
 
 def test_plot_depends_on_every_experiment() -> None:

@@ -3,7 +3,7 @@ import torch
 
 from tests.tiny import tiny_config, tiny_experiment, tiny_model
 from unet.config import load_params
-from unet.factory import build_loss, build_model, build_optimizer
+from unet.factory import build_loss, build_model, build_optimizers
 from unet.losses import DiceLoss, WeightedBCELoss
 
 EXPERIMENTS = load_params().experiments
@@ -19,10 +19,11 @@ def test_every_experiment_builds_and_learns(key: str) -> None:
     images = torch.rand(2, 3, side, side)
     targets = (images[:, :1] > 0.7).float()
     before = model.head.weight.clone()
-    optimizer = build_optimizer(model, load_params().train)
+    optimizers = build_optimizers(model, load_params().train)
     loss = loss_function(model(images), targets)
     loss.backward()
-    optimizer.step()
+    for optimizer in optimizers:
+        optimizer.step()
     assert torch.isfinite(loss)
     assert not torch.equal(model.head.weight, before)
 
@@ -69,26 +70,32 @@ def test_dice_is_dice_of_each_image() -> None:
     assert loss_function.per_image
 
 
-def test_only_kernels_decay() -> None:
+def test_every_parameter_has_one_optimizer_and_only_kernels_decay() -> None:
     model = tiny_model(downsample_mode="str_conv", upsample_mode="ups")
-    optimizer = build_optimizer(model, tiny_config(weight_decay=0.07, max_lr=0.01))
-    decay = {
-        id(p): group["weight_decay"] for group in optimizer.param_groups for p in group["params"]
-    }
+    muon, adamw = build_optimizers(model, tiny_config(weight_decay=0.07, max_lr=0.01))
+    decay, owner = {}, {}
+    for optimizer in (muon, adamw):
+        for group in optimizer.param_groups:
+            assert group["lr"] == 0.01
+            for parameter in group["params"]:
+                assert id(parameter) not in owner
+                decay[id(parameter)], owner[id(parameter)] = group["weight_decay"], optimizer
     assert len(decay) == len(list(model.parameters()))
     for name, parameter in model.named_parameters():
         kernel = name.endswith("weight") and parameter.ndim == 4
         assert decay[id(parameter)] == (0.07 if kernel else 0), name
-    assert all(group["lr"] == 0.01 for group in optimizer.param_groups)
+        inner = kernel and name not in ("encoder.0.0.weight", "head.weight")
+        assert owner[id(parameter)] is (muon if inner else adamw), name
 
 
 def test_decay_shrinks_kernels_and_nothing_else() -> None:
     model = tiny_model()
     before = {name: p.detach().clone() for name, p in model.named_parameters()}
-    optimizer = build_optimizer(model, tiny_config(weight_decay=0.5, max_lr=0.1))
+    optimizers = build_optimizers(model, tiny_config(weight_decay=0.5, max_lr=0.1))
     for parameter in model.parameters():
         parameter.grad = torch.zeros_like(parameter)
-    optimizer.step()
+    for optimizer in optimizers:
+        optimizer.step()
     for name, parameter in model.named_parameters():
         factor = 0.95 if parameter.ndim == 4 else 1.0
         torch.testing.assert_close(parameter.detach(), factor * before[name])

@@ -1,19 +1,25 @@
 #!/usr/bin/env bash
-# Train the experiments side by side, each on a GPU of its own: tools/parallel.sh [HOW_MANY_AT_A_TIME]
+# Train side by side, each on a GPU of its own: tools/parallel.sh [HOW_MANY_AT_A_TIME [study]]
 #
-# On the GPUs that CUDA_VISIBLE_DEVICES lists, or all; without a GPU, on the CPU that all share.
+# The experiments, or the study's runs. On the GPUs that CUDA_VISIBLE_DEVICES lists, or all; without
+# a GPU, on the CPU that all share.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 gpus=${CUDA_VISIBLE_DEVICES-$({ nvidia-smi --list-gpus 2>/dev/null || true; } |
   sed -n 's/^GPU \([0-9]*\):.*/\1/p' | paste -sd,)}
 number=$(tr , '\n' <<<"$gpus" | grep -c . || true)
-dvc repro preprocess
-# A slot that is free takes the next experiment; several slots a GPU where more are asked for.
+if [ "${2:-}" = study ]; then
+  file=study/dvc.yaml data=study/dvc.yaml:pack trainings='^study/dvc.yaml:(factorial|published)@'
+else
+  file=dvc.yaml data=preprocess trainings='^train@'
+fi
+dvc repro "$data"
+# A slot that is free takes the next training; several slots a GPU where more are asked for.
 export gpus number
-dvc stage list --name-only train |
+dvc stage list --name-only "$file" | grep -E "$trainings" |
   xargs -P "${1:-$((number > 0 ? number : 1))}" --process-slot-var=SLOT -I{} bash -c '
     if [ "$number" -gt 0 ]; then
       export CUDA_VISIBLE_DEVICES=$(cut -d, -f$((SLOT % number + 1)) <<<"$gpus")
     fi
     exec dvc repro --single-item {}'
-dvc repro
+dvc repro "$file"

@@ -17,7 +17,7 @@ from unet.augment import Transforms, augment, draw_transforms
 from unet.checkpoint import load_state, read_state, save_state
 from unet.config import ExperimentConfig, TrainConfig
 from unet.dataset import Split
-from unet.factory import Loss, build_loss, build_model, build_optimizer
+from unet.factory import Loss, build_loss, build_model, build_optimizers
 from unet.hardware import autocast
 from unet.model import UNet
 from unet.trimaps import pet_mask
@@ -45,7 +45,7 @@ class Training:
 
 
 class Learner:
-    """A new model with its loss, optimiser and gradient scaler, on its device.
+    """A new model with its loss, optimisers and gradient scaler, on its device.
 
     Args:
         pet_share: share of pet among the training split's pixels, in (0, 1).
@@ -67,22 +67,25 @@ class Learner:
         model = build_model(experiment, prior=self.loss_function.prior(pet_share))
         self.model = model.to(device, memory_format=torch.channels_last)
         self.net = ranks.parallel(self.model, device)
-        self.optimizer = build_optimizer(self.model, config)
+        dtype = torch.bfloat16 if amp == "bf16" else torch.float32
+        self.muon, self.adamw = build_optimizers(self.model, config, dtype=dtype)
         self.scaler = torch.amp.GradScaler(device.type, enabled=amp == "fp16")
 
     def step(
         self, images: Tensor, targets: Tensor, learning_rate: float, *, weight: float = 1.0
     ) -> tuple[Tensor, Tensor]:
         """A step down the gradient of the loss times ``weight``: the loss, a scalar, and logits."""
-        for group in self.optimizer.param_groups:
-            group["lr"] = learning_rate
+        for optimizer in (self.muon, self.adamw):
+            for group in optimizer.param_groups:
+                group["lr"] = learning_rate
         with autocast(self.amp, images.device):
             logits = self.net(images)
         # Of no image the loss is 0, not 0/0; its gradients still take part in the ranks' mean.
         loss = self.loss_function(logits, targets) if len(images) else logits.float().sum()
-        self.optimizer.zero_grad(set_to_none=True)
+        self.net.zero_grad(set_to_none=True)
         self.scaler.scale(loss * weight).backward()
-        self.scaler.step(self.optimizer)
+        self.scaler.step(self.muon)
+        self.scaler.step(self.adamw)
         self.scaler.update()
         return loss.detach(), logits.detach()
 
@@ -95,7 +98,7 @@ class Learner:
         for name in self._STATEFUL:
             getattr(self, name).load_state_dict(state[name])
 
-    _STATEFUL = ("model", "optimizer", "scaler")
+    _STATEFUL = ("model", "muon", "adamw", "scaler")
 
 
 def train(

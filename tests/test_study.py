@@ -1,0 +1,313 @@
+"""The study: its statistics, its record's checks, its claims, one run of it for real."""
+
+import json
+import re
+from itertools import product
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import yaml
+
+from study import report
+from study.design import CELLS, FACTORS, NAMED, Design, experiment_of, load_design, run_names
+from study.design import settings as design_settings
+from study.figure import draw
+from study.inference import effects, pair_differences, verdict
+from study.record import gather, load_record
+from tests.repo import ROOT, copy_repository, make_tiny, run
+from tools.table import fill
+from unet.config import load_params
+
+DESIGN = Design("official", 32, 4, 2, "none", 1, [0, 1, 2])
+NAMES = run_names(CELLS, DESIGN)
+
+
+def record(
+    *, noise: float = 0.003, seed: int = 0, num_seeds: int = 3, **planted: float
+) -> pd.DataFrame:
+    """A made-up record: IoU with ``planted`` effects (``a__b`` for interactions) and noise."""
+    rng = np.random.default_rng(seed)
+    rows = []
+    blocks = rng.normal(scale=0.02, size=num_seeds)
+    for (downsample, upsample, loss), block in product(
+        product(*FACTORS.values()), range(num_seeds)
+    ):
+        levels = {"downsample": downsample, "upsample": upsample, "loss": loss}
+        sign = {f: 0.5 if levels[f] == FACTORS[f][0] else -0.5 for f in FACTORS}
+        iou = 0.7 + blocks[block] + rng.normal(scale=noise)
+        for term, effect in planted.items():
+            iou += effect * np.prod([sign[factor] for factor in term.split("__")])
+        scores = dict.fromkeys(
+            ("iou", "accuracy", "boundary_iou", "iou_at_half", "accuracy_at_half"), iou
+        )
+        same = {"epochs": 2, "code": "c", "data": "d", "recipe": "r", "torch": "t", "device": "cpu"}
+        cost = {"parameters": 1000, "gflops": 0.1, "seconds": 3.0}
+        rows.append(levels | {"seed": block} | design_settings(DESIGN) | same | scores | cost)
+    names = [f"{'-'.join(str(row[k]) for k in (*FACTORS, 'seed'))}" for row in rows]
+    return pd.DataFrame(rows, index=names)
+
+
+# Statistics
+
+
+def test_planted_effects_are_found() -> None:
+    planted = {"downsample": 0.01, "loss": -0.02, "upsample__loss": 0.005}
+    found = effects(record(noise=1e-6, **planted), "iou")
+    expected = {term.replace("__", ":"): value for term, value in planted.items()}
+    for term, row in found.table.iterrows():
+        assert row["estimate"] == pytest.approx(expected.get(term, 0), abs=5e-6), term
+    assert found.noise == pytest.approx(1e-6, rel=0.5)
+    assert found.num_seeds == 3
+
+
+def test_estimates_are_differences_of_means() -> None:
+    frame = record(noise=0.01)
+    table = effects(frame, "iou").table
+    means = frame.groupby("loss")["iou"].mean()
+    assert table.loc["loss", "estimate"] == pytest.approx(means["bce"] - means["dice"])
+    cells = frame.groupby(["downsample", "upsample"])["iou"].mean()
+    at = {up: cells["mp", up] - cells["str_conv", up] for up in ("tr", "ups")}
+    assert table.loc["downsample:upsample", "estimate"] == pytest.approx(at["tr"] - at["ups"])
+
+
+def test_what_a_seed_does_to_all_cells_is_no_noise() -> None:
+    frame = record()
+    shifted = frame.assign(iou=frame["iou"] + 0.1 * frame["seed"])
+    pd.testing.assert_frame_equal(effects(frame, "iou").table, effects(shifted, "iou").table)
+    alone = frame.assign(iou=frame["iou"] + 0.1 * (frame.index == "mp-tr-bce-1"))
+    assert effects(alone, "iou").noise > 5 * effects(frame, "iou").noise
+
+
+def test_intervals_hold_the_truth_as_often_as_they_say() -> None:
+    tables = [effects(record(seed=seed, loss=0.004), "iou").table for seed in range(100)]
+    holds = [
+        table.loc[term, "low"] <= truth <= table.loc[term, "high"]
+        for table in tables
+        for term, truth in (("loss", 0.004), ("upsample", 0.0))
+    ]
+    assert 0.90 < np.mean(holds) < 0.99
+
+
+def test_one_seed_tells_nothing() -> None:
+    with pytest.raises(ValueError, match="two at the least"):
+        effects(record(num_seeds=1), "iou")
+
+
+def test_no_variation_is_no_certainty() -> None:
+    with pytest.raises(ValueError, match="the same in all runs"):
+        effects(record().assign(iou=0.5), "iou")
+
+
+@pytest.mark.parametrize(
+    ("interval", "expected"),
+    [((0.2, 0.1, 0.3), 1), ((-0.2, -0.3, -0.1), -1), ((0.1, -0.1, 0.3), 0), ((0.1, 0.0, 0.2), 0)],
+)
+def test_verdict(interval: tuple[float, float, float], expected: int) -> None:
+    assert verdict(*interval) == expected
+
+
+def image_counts(num_images: int, hit_rate: float, seed: int) -> pd.DataFrame:
+    rng = np.random.default_rng(seed)
+    pets = rng.integers(50, 150, num_images)
+    tp = rng.binomial(pets, hit_rate)
+    return pd.DataFrame({"tp": tp, "fp": 0, "fn": pets - tp, "tn": 256 - pets})
+
+
+def test_pairs_are_differences_of_pooled_scores() -> None:
+    counts = {"a": image_counts(200, 0.9, 0), "b": image_counts(200, 0.8, 0)}
+    (row,) = pair_differences(counts, num_resamples=300).to_dict("records")
+    pooled = {k: t["tp"].sum() / t[["tp", "fp", "fn"]].to_numpy().sum() for k, t in counts.items()}
+    assert row["iou"] == pytest.approx(pooled["a"] - pooled["b"])
+    assert 0 < row["iou_low"] < row["iou"] < row["iou_high"] < 0.2
+    assert 0 < row["accuracy_low"] < row["accuracy"] < row["accuracy_high"]
+    again = pair_differences(counts, num_resamples=300).to_dict("records")
+    assert again == [row]
+
+
+def test_a_model_is_no_better_than_itself() -> None:
+    table = image_counts(50, 0.8, 0)
+    (row,) = pair_differences({"a": table, "b": table}, num_resamples=50).to_dict("records")
+    assert row["iou_low"] == row["iou"] == row["iou_high"] == 0
+
+
+def test_images_are_resampled_in_pairs() -> None:
+    # One model is always a little better: paired images show it, unpaired ones would not.
+    base = image_counts(60, 0.7, 0)
+    worse = base.assign(tp=base["tp"] - 1, fn=base["fn"] + 1)
+    (row,) = pair_differences({"a": base, "b": worse}, num_resamples=200).to_dict("records")
+    assert row["iou_low"] > 0.5 * row["iou"] > 0
+
+
+# The record
+
+
+def test_a_record_survives_its_file(tmp_path: Path) -> None:
+    frame = record()
+    frame.sample(frac=1, random_state=0).to_csv(tmp_path / "r.csv", index=False)
+    pd.testing.assert_frame_equal(load_record(tmp_path / "r.csv", NAMES, DESIGN), frame)
+
+
+def test_runs_are_gathered(tmp_path: Path) -> None:
+    frame = record()
+    for name, row in zip(frame.index, frame.to_dict("records"), strict=True):
+        (tmp_path / f"{name}.json").write_text(json.dumps(row))
+    pd.testing.assert_frame_equal(gather(tmp_path, NAMES, DESIGN), frame)
+    (tmp_path / "mp-ups-dice-1.json").write_text("{")
+    with pytest.raises(ValueError, match="mp-ups-dice-1.json cannot be read"):
+        gather(tmp_path, NAMES, DESIGN)
+    (tmp_path / "mp-ups-dice-1.json").unlink()
+    with pytest.raises(ValueError, match="mp-ups-dice-1.json cannot be read"):
+        gather(tmp_path, NAMES, DESIGN)
+    (tmp_path / "mp-ups-dice-1.json").write_text((tmp_path / "mp-ups-dice-2.json").read_text())
+    with pytest.raises(ValueError, match="mp-ups-dice-2 stands twice"):
+        gather(tmp_path, NAMES, DESIGN)
+
+
+def put(frame: pd.DataFrame, column: str, value: object) -> pd.DataFrame:
+    frame = frame.astype({column: object})
+    frame.loc["mp-ups-dice-1", column] = value
+    return frame
+
+
+@pytest.mark.parametrize(
+    ("spoil", "line"),
+    [
+        (lambda f: f.drop("mp-ups-dice-1"), "the run mp-ups-dice-1 is missing"),
+        (lambda f: pd.concat([f, f.loc[["mp-ups-dice-1"]]]), "the run mp-ups-dice-1 stands twice"),
+        (lambda f: put(f, "seed", 7), "the run mp-ups-dice-1 is missing"),
+        (lambda f: put(f, "code", "x"), "the run mp-ups-dice-1 has another code .*x, not c"),
+        (lambda f: put(f, "data", "x"), "the run mp-ups-dice-1 has another data .*x, not d"),
+        (lambda f: put(f, "recipe", "x"), "the run mp-ups-dice-1 has another recipe"),
+        (lambda f: put(f, "epochs", 3), "the run mp-ups-dice-1 has another epochs .*3, not 2"),
+        (lambda f: put(f, "width", 8), "the run mp-ups-dice-1 has width = 8, .* 4"),
+        (lambda f: put(f, "iou", float("nan")), "the run mp-ups-dice-1 has a value"),
+        (lambda f: put(f, "accuracy", "high"), "the column accuracy is not of numbers"),
+        (lambda f: f.drop(columns="code"), "no column code"),
+        (lambda f: pd.concat([f, f.loc[["mp-tr-bce-1"]].assign(seed=9)]), "mp-tr-bce-9 is none of"),
+        (lambda f: f.iloc[:0], "mp-tr-bce-0 is missing"),
+    ],
+)
+def test_a_record_that_is_none_is_refused(tmp_path: Path, spoil, line: str) -> None:
+    path = tmp_path / "r.csv"
+    spoil(record()).to_csv(path, index=False)
+    with pytest.raises(ValueError, match=line) as caught:
+        load_record(path, NAMES, DESIGN)
+    assert str(path) in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("content", [None, "", "a,b\n1", '"'])
+def test_a_file_that_is_no_record_is_refused(tmp_path: Path, content: str | None) -> None:
+    if content is not None:
+        (tmp_path / "r.csv").write_text(content)
+    with pytest.raises(ValueError, match="r.csv"):
+        load_record(tmp_path / "r.csv", NAMES, DESIGN)
+
+
+@pytest.mark.parametrize(
+    ("change", "line"),
+    [
+        ({"image_size": 33}, "image_size = 33 with depth = 2: must be a multiple of 4"),
+        ({"width": 0}, "factorial.width: 0"),
+        ({"seeds": []}, "factorial.seeds"),
+        ({"seeds": [1, 1]}, "one stands twice"),
+        ({"amp": "auto"}, "factorial.amp: 'auto'"),
+        ({"colour": 1}, "factorial.colour"),
+    ],
+)
+def test_a_wrong_design_is_refused(tmp_path: Path, change: dict, line: str) -> None:
+    path = tmp_path / "params.yaml"
+    design = design_settings(DESIGN) | {"seeds": [0, 1, 2]}
+    path.write_text(yaml.safe_dump({"factorial": design}))
+    assert load_design("factorial", path) == DESIGN
+    path.write_text(yaml.safe_dump({"factorial": design | change}))
+    with pytest.raises(ValueError, match=re.escape(line)) as caught:
+        load_design("factorial", path)
+    assert "\n" not in str(caught.value)
+    with pytest.raises(ValueError, match="no design other"):
+        load_design("other", path)
+
+
+def test_named_experiments_are_their_cells() -> None:
+    experiments = load_params(ROOT / "params.yaml").experiments
+    assert list(experiments) == list(NAMED) == list(report.PUBLISHED)
+    for key, experiment in experiments.items():
+        made, seed = experiment_of(f"{NAMED[key]}-5", load_design("published", PARAMS))
+        assert (made, seed) == (experiment, 5)
+
+
+@pytest.mark.parametrize("name", ["", "mp", "mp-tr-bce", "mp-tr-bce-", "mp-tr-bce-x", "a-b-c-1"])
+def test_a_run_of_no_cell_is_refused(name: str) -> None:
+    with pytest.raises(ValueError, match="must be one of mp-tr-bce"):
+        experiment_of(name, DESIGN)
+
+
+# Claims
+
+
+@pytest.mark.parametrize(
+    ("planted", "outcomes"),
+    [
+        ({"loss": -0.02, "downsample": 0.02, "upsample": 0.02}, ["stands"] * 3),
+        ({"loss": 0.02, "downsample": -0.02, "upsample": -0.02}, ["falls"] * 3),
+        ({}, ["not distinguishable at 3 seeds"] * 3),
+    ],
+)
+def test_claims_follow_from_the_record(planted: dict, outcomes: list[str]) -> None:
+    lines = [line for line in report.findings(record(**planted)).splitlines() if line[:1] == "-"]
+    assert [line[3:].partition(" beats")[0] + " beats" for line in lines] == [
+        "Dice beats",
+        "max pooling beats",
+        "transposed conv beats",
+    ]
+    for line, outcome in zip(lines, outcomes, strict=True):
+        assert f"**{outcome}" in line
+        estimate, low, high = (
+            float(v) for v in re.search(r"(\S+) points .*\[(\S+), (\S+)\]", line).groups()
+        )
+        assert low <= estimate <= high
+
+
+def test_the_figure_draws_every_run() -> None:
+    runs, effect, _ = draw(record()).axes
+    assert sum(len(points.get_offsets()) for points in runs.collections) == 24
+    assert len(effect.get_yticklabels()) == 6
+
+
+PARAMS = ROOT / "study/params.yaml"
+
+
+def test_pages_say_what_the_record_says() -> None:
+    for path, texts in report.blocks(ROOT).items():
+        text = path.read_text(encoding="utf-8")
+        assert fill(text, texts) == text, f"{path} is stale: run `make readme`"
+
+
+# A run for real
+
+
+def test_a_run_trains_and_is_no_record_alone(tmp_path: Path) -> None:
+    repository = copy_repository(tmp_path / "repository")
+    make_tiny(repository)
+    stages = [
+        f"study/dvc.yaml:{name}"
+        for name in ("pack@factorial", "factorial@mp-tr-bce-0", "gather@factorial")
+    ]
+    run(repository, "dvc", "repro", "-q", "download")
+    run(repository, "dvc", "repro", "-s", *stages[:2])
+    name = "study/runs/factorial/mp-tr-bce-0.json"
+    row = json.loads((repository / name).read_text())
+    assert (row["downsample"], row["seed"], row["width"], row["epochs"]) == ("mp", 0, 4, 2)
+    assert 0 <= row["iou"] < row["accuracy"] <= 1
+
+    alone = run(repository, "dvc", "repro", "-s", stages[2], check=False)
+    assert alone.returncode != 0
+    assert "mp-tr-bce-1.json cannot be read" in alone.stdout
+    assert "Traceback" not in alone.stdout
+    unknown = run(
+        repository, "python", "-m", "study.train", "factorial", "mp-tr-mse-0", check=False
+    )
+    assert unknown.returncode == 1 and "must be one of mp-tr-bce" in unknown.stdout
+    assert "Traceback" not in unknown.stdout
