@@ -2,11 +2,12 @@
 
 ``python -m benchmarks.speed SUITE [--rounds N]``, SUITE one of:
 
-steps    a training step with and without data, and evaluation
-peers    this project, the loop of the tutorials, segmentation-models-pytorch's example
-levers   what each measure taken gives, one added to the other
-sizes    against image size, width and number of images
-mapped   arrays in memory against arrays mapped from disk, the file's cache emptied before
+steps       a training step with and without data, and evaluation
+peers       this project, the loop of the tutorials, segmentation-models-pytorch's example
+levers      what each measure taken gives, one added to the other
+optimizers  what Muon costs, beside AdamW on all weights
+sizes       against image size, width and number of images
+mapped      arrays in memory against arrays mapped from disk, the file's cache emptied before
 
 Each case runs in a process of its own, case after case, round after round, so that whatever else
 the machine does falls on all alike. ``peers`` reads data/raw and
@@ -94,11 +95,11 @@ SUITES: dict[str, dict[str, Case]] = {
         "+ freed memory kept": (case := replace(case, keep_memory=True)),
         "+ torch.compile": replace(case, compiled=True),
         "bf16 alone": replace(PLAIN, amp="bf16"),
-        "Muon, without torch.compile": replace(case, muon=True),
-        **{
-            f"{'Muon' if muon else 'AdamW'}, width 64": replace(case, width=64, muon=muon)
-            for muon in (False, True)
-        },
+    },
+    "optimizers": {
+        f"{name}, width {width}": Case(data="none", width=width, muon=muon)
+        for width in (16, 64)
+        for name, muon in {"AdamW": False, "Muon": True}.items()
     },
     "sizes": {
         **{f"width {width}": Case(width=width) for width in (8, 16, 32, 64)},

@@ -64,4 +64,4 @@ trained=$(cat slurm-*_*.out | grep -c "Running stage 'train@")
 here=$(grep -c "Running stage 'train@" "$work/gathered.log" || true)
 echo "of $number trainings $trained ran as Slurm tasks, $here while gathering"
 [ "$trained" = "$number" ] && [ "$here" = 0 ]
-dvc status --quiet
+dvc status --quiet dvc.yaml

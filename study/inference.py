@@ -1,4 +1,4 @@
-"""From scores to claims: effects with their uncertainty, the noise of a seed, pairs of models."""
+"""From scores to claims: effects with their uncertainty, the noise of a seed, pairs."""
 
 from dataclasses import dataclass
 from itertools import combinations
@@ -71,15 +71,16 @@ def verdict(estimate: float, low: float, high: float) -> int:
 def pair_differences(
     counts: dict[str, pd.DataFrame], *, num_resamples: int = 2000, seed: int = 0
 ) -> pd.DataFrame:
-    """How much better one model is than another on the same test images, pooled over pixels.
+    """How much better one experiment is than another on the same test images.
 
     Args:
-        counts: model -> a row an image, columns tp, fp, fn, tn, the images in the same order.
+        counts: experiment -> a row an image, columns tp, fp, fn, tn, the images in the same order;
+            of one model, or summed over those of several seeds.
 
     Returns:
-        A row a pair of models: ``first``, ``second``, and for iou and accuracy the difference with
-        the 95 % interval of a percentile bootstrap over the images. How another training of the
-        same models would turn out is not in it.
+        A row a pair of experiments: ``first``, ``second``, and for iou and accuracy, pooled over
+        pixels, the difference with the 95 % interval of a percentile bootstrap over the images. How
+        another training would turn out is not in it.
     """
     rows = []
     for first, second in combinations(counts, 2):
@@ -89,8 +90,8 @@ def pair_differences(
             ("accuracy", ["tp", "tn"], ["tp", "fp", "fn", "tn"]),
         ):
             sums = [
-                counts[model][columns].sum(axis=1).to_numpy(dtype=float)
-                for model in (first, second)
+                counts[experiment][columns].sum(axis=1).to_numpy(dtype=float)
+                for experiment in (first, second)
                 for columns in (hits, pixels)
             ]
 

@@ -99,6 +99,7 @@ def cells_table(record: pd.DataFrame) -> str:
                 for score, title in SCORES.items()
             }
             | {
+                "IoU with the mirror image": f"{100 * runs['iou_mirrored'].mean():.2f}",
                 "parameters": f"{runs['parameters'].iloc[0] / 1e6:.3f} M",
                 "MFLOP an image": f"{1000 * runs['gflops'].iloc[0]:.0f}",
                 "seconds of training, median": f"{runs['seconds'].median():.0f}",
@@ -108,9 +109,9 @@ def cells_table(record: pd.DataFrame) -> str:
 
 
 def pairs_table(pairs: pd.DataFrame) -> str:
-    """The named experiments' models against each other on the same test images."""
+    """The named experiments against each other on the same test images."""
     rows = [
-        {"models": f"{row['first']} − {row['second']}"}
+        {"experiments": f"{row['first']} − {row['second']}"}
         | {
             title: points(row[score], row[f"{score}_low"], row[f"{score}_high"])
             for score, title in (("iou", "IoU"), ("accuracy", "accuracy"))
@@ -132,7 +133,8 @@ def published_table(record: pd.DataFrame) -> str:
                 "published accuracy, width 64": f"{PUBLISHED[key]:.2%}",
                 f"our accuracy, width {runs['width'].iloc[0]}": f"{accuracy:.2%}",
                 "difference, points": f"{100 * (accuracy - PUBLISHED[key]):+.2f}",
-                "our accuracy at 0.5": f"{runs['accuracy_at_half'].mean():.2%}",
+                "at threshold 0.5": f"{runs['accuracy_at_half'].mean():.2%}",
+                "with the mirror image": f"{runs['accuracy_mirrored'].mean():.2%}",
                 "our IoU": f"{runs['iou'].mean():.4f}",
                 "our parameters": f"{runs['parameters'].iloc[0] / 1e6:.2f} M",
             }

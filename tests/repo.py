@@ -77,6 +77,10 @@ def make_tiny(folder: Path, *, keys: Iterable[str] | None = None) -> None:
     for experiment in params["experiments"].values():
         experiment |= {"width": 4, "depth": 2}
     path.write_text(yaml.safe_dump(params, sort_keys=False))
+
+
+def make_study_tiny(folder: Path) -> None:
+    """The same of the study's own params."""
     path = folder / "study/params.yaml"
     study = yaml.safe_load(path.read_text())
     for design in study.values():

@@ -5,6 +5,7 @@ import sys
 from dataclasses import asdict, replace
 from pathlib import Path
 
+import pandas as pd
 import pytest
 import torch
 
@@ -20,8 +21,20 @@ TINY = Case(width=4, size=32, batch_size=8, num_images=32)
 
 def test_the_page_shows_the_results() -> None:
     text = report.README.read_text(encoding="utf-8")
-    assert {name.partition("-")[0] for name in report.blocks()} == {*SUITES, "pipeline", "quality"}
+    shown = {name.partition("-")[0] for name in report.blocks()}
+    assert shown == {*SUITES, "pipeline", "quality", "recorded"}
     assert report.fill(text, report.blocks()) == text
+
+
+def test_a_bar_is_passed_once() -> None:
+    epochs = pd.DataFrame(
+        {"val_accuracy": [0.5, 0.92, 0.90, 0.925], "gflop": [1e3] * 4, "seconds": [10, 20, 30, 40]}
+    )
+    assert report.until_bars(epochs) == {
+        "to 91%": "epoch 2: 2 TFLOP, 30 s",
+        "to 93%": "not in 4 epochs: 4 TFLOP, 100 s",
+        "best accuracy": "92.50%",
+    }
 
 
 @pytest.mark.parametrize("changes", [{}, {"data": "mapped"}, {"work": "evaluation"}])
@@ -68,5 +81,5 @@ def test_the_loops_train_on_the_dataset_s_files(tmp_path: Path) -> None:
     runs = json.loads((repository / "benchmarks/results/quality.json").read_text())
     assert [run["seed"] for run in runs] == [0, 1]
     sizes = [epoch["size"] for epoch in runs[0]["epochs"]]
-    assert len(sizes) == 6 and sizes == sorted(sizes) and sizes[0] == 16 and sizes[-1] == 32
+    assert len(sizes) == 10 and sizes == sorted(sizes) and sizes[0] == 16 and sizes[-1] == 32
     assert all(0 <= epoch["val_accuracy"] <= 1 for run in runs for epoch in run["epochs"])

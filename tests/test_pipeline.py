@@ -205,7 +205,7 @@ def test_all_variants_two_at_a_time(repository: Path, finished: Path) -> None:
     first_epoch = output.index("epoch 1/2")
     assert output[:first_epoch].count("Running stage 'train@") == 2
     assert {model_md5(repository, key) for key in KEYS} == {model_md5(finished, k) for k in KEYS}
-    assert run(repository, "dvc", "status", "-q", check=False).returncode == 0
+    assert run(repository, "dvc", "status", "-q", "dvc.yaml", check=False).returncode == 0
 
 
 def test_a_profile_leaves_all_as_it_is(repository: Path) -> None:
@@ -213,4 +213,4 @@ def test_a_profile_leaves_all_as_it_is(repository: Path) -> None:
     assert "convolution_backward" in output and "profile/mp_tr_bce.json.gz" in output
     assert (repository / "profile/mp_tr_bce.json.gz").stat().st_size > 1000
     assert run(repository, "git", "status", "--short").stdout == ""
-    assert run(repository, "dvc", "status", "-q", check=False).returncode == 0
+    assert run(repository, "dvc", "status", "-q", "dvc.yaml", check=False).returncode == 0

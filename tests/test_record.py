@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tests.repo import ROOT, RUNNING, copy_repository, make_tiny, run
+from tests.repo import ROOT, RUNNING, copy_repository, make_study_tiny, make_tiny, run
 from tools.table import fill, readme_blocks, scores
 
 LOCK = yaml.safe_load((ROOT / "dvc.lock").read_text())["stages"]
@@ -38,6 +38,7 @@ def stale_reasons(repository: Path, file: str = "dvc.yaml") -> dict[str, list[st
 def trained_bits(repository: Path, file: str) -> dict[str, str]:
     """What a small fixed-seed training leaves: the checksum of each file."""
     make_tiny(repository)
+    make_study_tiny(repository)
     for command in {
         "dvc.yaml": (
             "stages.download", "stages.preprocess", "stages.train mp_tr_bce",

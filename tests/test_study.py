@@ -2,12 +2,14 @@
 
 import json
 import re
+from dataclasses import replace
 from itertools import product
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 import yaml
 
 from study import report
@@ -15,8 +17,11 @@ from study.design import CELLS, FACTORS, NAMED, Design, experiment_of, load_desi
 from study.design import settings as design_settings
 from study.figure import draw
 from study.inference import effects, pair_differences, verdict
+from study.pairs import sum_runs
 from study.record import gather, load_record
-from tests.repo import ROOT, copy_repository, make_tiny, run
+from study.train import Mirrored
+from tests.repo import ROOT, copy_repository, make_study_tiny, make_tiny, run
+from tests.tiny import tiny_model
 from tools.table import fill
 from unet.config import load_params
 
@@ -40,8 +45,12 @@ def record(
         for term, effect in planted.items():
             iou += effect * np.prod([sign[factor] for factor in term.split("__")])
         scores = dict.fromkeys(
-            ("iou", "accuracy", "boundary_iou", "iou_at_half", "accuracy_at_half"), iou
-        )
+            (
+                "iou", "accuracy", "boundary_iou", "iou_at_half", "accuracy_at_half",
+                "iou_mirrored", "accuracy_mirrored",
+            ),
+            iou,
+        )  # fmt: skip
         same = {"epochs": 2, "code": "c", "data": "d", "recipe": "r", "torch": "t", "device": "cpu"}
         cost = {"parameters": 1000, "gflops": 0.1, "seconds": 3.0}
         rows.append(levels | {"seed": block} | design_settings(DESIGN) | same | scores | cost)
@@ -140,6 +149,21 @@ def test_images_are_resampled_in_pairs() -> None:
     assert row["iou_low"] > 0.5 * row["iou"] > 0
 
 
+def test_pairs_are_of_all_seeds(tmp_path: Path) -> None:
+    tables = {name: image_counts(20, 0.8, seed) for seed, name in enumerate(("a-0", "a-1", "b-0"))}
+    for name, table in tables.items():
+        table.rename_axis("name").to_csv(tmp_path / f"{name}.csv")
+    sums = sum_runs({"a": ["a-0", "a-1"], "b": ["b-0"]}, tmp_path)
+    np.testing.assert_array_equal(sums["a"], tables["a-0"] + tables["a-1"])
+    np.testing.assert_array_equal(sums["b"], tables["b-0"])
+
+    tables["b-0"].iloc[::-1].rename_axis("name").to_csv(tmp_path / "b-0.csv")
+    with pytest.raises(ValueError, match=r"b-0\.csv is of other images"):
+        sum_runs({"a": ["a-0"], "b": ["b-0"]}, tmp_path)
+    with pytest.raises(ValueError, match=r"b-1\.csv cannot be read"):
+        sum_runs({"a": ["a-0"], "b": ["b-1"]}, tmp_path)
+
+
 # The record
 
 
@@ -234,8 +258,8 @@ def test_named_experiments_are_their_cells() -> None:
     experiments = load_params(ROOT / "params.yaml").experiments
     assert list(experiments) == list(NAMED) == list(report.PUBLISHED)
     for key, experiment in experiments.items():
-        made, seed = experiment_of(f"{NAMED[key]}-5", load_design("published", PARAMS))
-        assert (made, seed) == (experiment, 5)
+        design = replace(load_design("published", PARAMS), width=experiment.width)
+        assert experiment_of(f"{NAMED[key]}-5", design) == (experiment, 5)
 
 
 @pytest.mark.parametrize("name", ["", "mp", "mp-tr-bce", "mp-tr-bce-", "mp-tr-bce-x", "a-b-c-1"])
@@ -288,9 +312,20 @@ def test_pages_say_what_the_record_says() -> None:
 # A run for real
 
 
+def test_a_mirrored_answer_is_the_mean_of_both() -> None:
+    model = tiny_model(random_head=True)
+    images = torch.rand(2, 3, 16, 16)
+    answer = Mirrored(model).predict(images)
+    torch.testing.assert_close(answer, Mirrored(model).predict(images.flip(-1)).flip(-1))
+    there, back = model.predict(images), model.predict(images.flip(-1)).flip(-1)
+    torch.testing.assert_close(answer, (there + back) / 2)
+    assert not torch.allclose(there, back, atol=1e-4)
+
+
 def test_a_run_trains_and_is_no_record_alone(tmp_path: Path) -> None:
     repository = copy_repository(tmp_path / "repository")
     make_tiny(repository)
+    make_study_tiny(repository)
     stages = [
         f"study/dvc.yaml:{name}"
         for name in ("pack@factorial", "factorial@mp-tr-bce-0", "gather@factorial")
@@ -301,6 +336,11 @@ def test_a_run_trains_and_is_no_record_alone(tmp_path: Path) -> None:
     row = json.loads((repository / name).read_text())
     assert (row["downsample"], row["seed"], row["width"], row["epochs"]) == ("mp", 0, 4, 2)
     assert 0 <= row["iou"] < row["accuracy"] <= 1
+    assert abs(row["iou_mirrored"] - row["iou"]) < 0.1
+    counts = sum_runs({"x": ["mp-tr-bce-0"]}, repository / "study/runs/factorial")["x"]
+    tp, fp, fn, tn = counts.sum()
+    assert tp / (tp + fp + fn) == pytest.approx(row["iou"])
+    assert (tp + tn) / counts.to_numpy().sum() == pytest.approx(row["accuracy"])
 
     alone = run(repository, "dvc", "repro", "-s", stages[2], check=False)
     assert alone.returncode != 0
