@@ -6,6 +6,7 @@ steps       a training step with and without data, and evaluation
 peers       this project, the loop of the tutorials, segmentation-models-pytorch's example
 levers      what each measure taken gives, one added to the other
 optimizers  what Muon costs, beside AdamW on all weights
+batches     against the batch size
 sizes       against image size, width and number of images
 mapped      arrays in memory against arrays mapped from disk, the file's cache emptied before
 
@@ -101,6 +102,7 @@ SUITES: dict[str, dict[str, Case]] = {
         for width in (16, 64)
         for name, muon in {"AdamW": False, "Muon": True}.items()
     },
+    "batches": {f"batches of {n}": Case(batch_size=n) for n in (8, 16, 32, 64)},
     "sizes": {
         **{f"width {width}": Case(width=width) for width in (8, 16, 32, 64)},
         **{f"{size} px": Case(size=size) for size in (64, 128, 256)},

@@ -104,7 +104,7 @@ def _draw_costs(ax: Axes, record: pd.DataFrame) -> None:
     ax.scatter([], [], marker="o", color="black", label="filled: weighted BCE")
     ax.scatter([], [], marker="o", color="black", facecolor="none", label="hollow: Dice")
     ax.legend(fontsize=8, loc="upper center", bbox_to_anchor=(0.3, -0.16), ncols=2)
-    ax.set_title("Quality against cost\n(mean of the seeds; area: parameters)", fontsize=10)
+    ax.set_title("Quality against cost\n(seeds' mean; area: parameters)", fontsize=10)
     ax.set(xlabel="MFLOP an image, forward", ylabel="IoU [points]")
     ax.grid(alpha=0.3)
 

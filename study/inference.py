@@ -18,7 +18,8 @@ class Effects:
     Attributes:
         table: a row an effect, named by its factors: ``estimate``, ``low``, ``high`` (95 %
             confidence interval) and ``p``, each in the score's unit.
-        noise: standard deviation of a run's score when all but the chance of its seed is the same.
+        noise: standard deviation of a run's score when another seed trains the same variant,
+            pooled over the variants.
         num_seeds: runs of each cell.
     """
 
@@ -33,7 +34,8 @@ def effects(record: pd.DataFrame, score: str) -> Effects:
     A main effect is the mean score at a factor's first level minus that at its second; an
     interaction is how much larger the one factor's effect is at the other's first level than at its
     second. The three-way interaction is in the model, so that the residual is the chance of
-    training alone: 7 (n - 1) degrees of freedom of 8 cells with n seeds.
+    training alone, without what a seed does to all variants alike: 7 (n - 1) degrees of freedom
+    with n seeds.
 
     Raises:
         ValueError: fewer than two seeds, or a score without any variation.
@@ -59,7 +61,8 @@ def effects(record: pd.DataFrame, score: str) -> Effects:
             "p": fit.pvalues[terms],
         }
     )
-    return Effects(table, float(np.sqrt(fit.mse_resid)), num_seeds)
+    noise = record.groupby(list(FACTORS))[score].var().mean() ** 0.5
+    return Effects(table, float(noise), num_seeds)
 
 
 def verdict(estimate: float, low: float, high: float) -> int:

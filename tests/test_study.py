@@ -30,12 +30,18 @@ NAMES = run_names(CELLS, DESIGN)
 
 
 def record(
-    *, noise: float = 0.003, seed: int = 0, num_seeds: int = 3, **planted: float
+    *,
+    noise: float = 0.003,
+    block_noise: float = 0.02,
+    seed: int = 0,
+    num_seeds: int = 3,
+    **planted: float,
 ) -> pd.DataFrame:
-    """A made-up record: IoU with ``planted`` effects (``a__b`` for interactions) and noise."""
+    """A made-up record: IoU with ``planted`` effects (``a__b`` for interactions), noise of each run
+    and noise that a seed's runs share."""
     rng = np.random.default_rng(seed)
     rows = []
-    blocks = rng.normal(scale=0.02, size=num_seeds)
+    blocks = rng.normal(scale=block_noise, size=num_seeds)
     for (downsample, upsample, loss), block in product(
         product(*FACTORS.values()), range(num_seeds)
     ):
@@ -63,12 +69,19 @@ def record(
 
 def test_planted_effects_are_found() -> None:
     planted = {"downsample": 0.01, "loss": -0.02, "upsample__loss": 0.005}
-    found = effects(record(noise=1e-6, **planted), "iou")
+    frame = record(noise=1e-6, **planted)
+    found = effects(frame, "iou")
     expected = {term.replace("__", ":"): value for term, value in planted.items()}
     for term, row in found.table.iterrows():
         assert row["estimate"] == pytest.approx(expected.get(term, 0), abs=5e-6), term
-    assert found.noise == pytest.approx(1e-6, rel=0.5)
     assert found.num_seeds == 3
+    one_cell = frame.loc[[f"mp-tr-bce-{seed}" for seed in range(3)], "iou"]
+    assert found.noise == pytest.approx(one_cell.std(), rel=1e-3)
+
+
+def test_the_noise_is_what_another_seed_does() -> None:
+    found = effects(record(noise=0.003, block_noise=0.004, num_seeds=60), "iou")
+    assert found.noise == pytest.approx(0.005, rel=0.2)  # variances add up
 
 
 def test_estimates_are_differences_of_means() -> None:
@@ -81,12 +94,15 @@ def test_estimates_are_differences_of_means() -> None:
     assert table.loc["downsample:upsample", "estimate"] == pytest.approx(at["tr"] - at["ups"])
 
 
-def test_what_a_seed_does_to_all_cells_is_no_noise() -> None:
+def test_what_a_seed_does_to_all_cells_widens_no_interval() -> None:
     frame = record()
     shifted = frame.assign(iou=frame["iou"] + 0.1 * frame["seed"])
     pd.testing.assert_frame_equal(effects(frame, "iou").table, effects(shifted, "iou").table)
     alone = frame.assign(iou=frame["iou"] + 0.1 * (frame.index == "mp-tr-bce-1"))
-    assert effects(alone, "iou").noise > 5 * effects(frame, "iou").noise
+    widths = [
+        (t["high"] - t["low"]).min() for t in (effects(f, "iou").table for f in (frame, alone))
+    ]
+    assert widths[1] > 5 * widths[0]
 
 
 def test_intervals_hold_the_truth_as_often_as_they_say() -> None:
