@@ -6,8 +6,8 @@ plain    the loop and the recipe of the tutorials (see plain.py), 15 epochs
 record   this project's loop with the recipe in params.yaml
 fast     the same with the settings in FAST: fewer epochs, that begin with small images
 
-Runs go to results/quality.json; an earlier run of the same recipe, seed and width is replaced.
-The machine should have nothing else to do.
+Runs go to results/quality.json; an earlier run of the same recipe, seed and width is replaced, and
+so are all runs of a recipe whose settings were others. The machine should have nothing else to do.
 """
 
 import argparse
@@ -17,6 +17,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from benchmarks.common import DATA, machine, read_results, write_results
 from benchmarks.plain import PlainTraining, extract
@@ -72,6 +73,13 @@ def run_plain(params: Params, seed: int, width: int, epochs: int = 15) -> Iterat
         yield {"size": size, "seconds": seconds, "val_accuracy": accuracy}
 
 
+def replaces(run: dict[str, Any], other: dict[str, Any]) -> bool:
+    """Whether ``run`` is a repetition of ``other``, or of its recipe as it stands now."""
+    if (run["recipe"], run["width"]) != (other["recipe"], other["width"]):
+        return False
+    return run["seed"] == other["seed"] or run.get("changes") != other.get("changes")
+
+
 def main() -> None:
     """See the module's text."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -96,8 +104,7 @@ def main() -> None:
             gflops = 3 * num_images * cost(build_model(experiment), epoch["size"])["gflops"]
             run["epochs"].append(epoch | {"gflop": gflops})
             print(run["recipe"], f"seed {seed}", len(run["epochs"]), epoch, file=sys.stderr)
-            same = ("recipe", "seed", "width")
-            others = [r for r in read_results("quality") if any(r[k] != run[k] for k in same)]
+            others = [r for r in read_results("quality") if not replaces(run, r)]
             write_results("quality", [*others, run])
 
 

@@ -85,7 +85,7 @@ def quality() -> str:
     for run in sorted(read_results("quality"), key=lambda r: (r["recipe"], r["seed"])):
         epochs = pd.DataFrame(run["epochs"])
         epochs["seconds"] = epochs.groupby("size")["seconds"].transform("min")
-        row = {"recipe": run["recipe"], "seed": str(run["seed"])}
+        row = {"recipe": run["recipe"], "seed": str(run["seed"]), "epochs": str(len(epochs))}
         row["machine"] = run["machine"]["device"].partition(" avx")[0]
         rows.append(row | until_bars(epochs))
     return table(rows)

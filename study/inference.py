@@ -16,8 +16,8 @@ class Effects:
     """What a score owes to the factors.
 
     Attributes:
-        table: a row an effect, named by its factors: ``estimate``, ``low``, ``high`` (95 %
-            confidence interval) and ``p``, each in the score's unit.
+        table: a row an effect, named by its factors: ``estimate``, and ``low`` and ``high`` of its
+            95 % confidence interval, in the score's unit.
         noise: standard deviation of a run's score when another seed trains the same variant,
             pooled over the variants.
         num_seeds: runs of each cell.
@@ -58,7 +58,6 @@ def effects(record: pd.DataFrame, score: str) -> Effects:
             "estimate": fit.params[terms],
             "low": interval.loc[terms, 0],
             "high": interval.loc[terms, 1],
-            "p": fit.pvalues[terms],
         }
     )
     noise = record.groupby(list(FACTORS))[score].var().mean() ** 0.5

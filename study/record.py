@@ -9,8 +9,12 @@ import pandas as pd
 
 from study.design import FACTORS, Design, settings
 
-# What all rows of a record have to share.
+# What all rows of a record have to share, and the numbers that its readers need.
 SAME = ("epochs", "code", "data", "recipe", "torch", "device")
+NUMBERS = (
+    "accuracy", "iou", "boundary_iou", "accuracy_at_half", "iou_at_half", "accuracy_mirrored",
+    "iou_mirrored", "parameters", "gflops", "seconds",
+)  # fmt: skip
 
 
 def gather(folder: Path, names: Iterable[str], design: Design) -> pd.DataFrame:
@@ -52,7 +56,7 @@ def checked(frame: pd.DataFrame, names: Iterable[str], design: Design) -> pd.Dat
         ValueError: a run is missing, stands twice, is none of ``names``, differs from the others in
             code, data or settings, or has a score that is no number.
     """
-    columns = [*FACTORS, "seed", *settings(design), *SAME, "accuracy", "iou"]
+    columns = [*FACTORS, "seed", *settings(design), *SAME, *NUMBERS]
     if missing := [column for column in columns if column not in frame]:
         raise ValueError(f"there is no column {missing[0]}")
     keys = frame[[*FACTORS, "seed"]].astype(str).itertuples(index=False)
@@ -71,6 +75,8 @@ def checked(frame: pd.DataFrame, names: Iterable[str], design: Design) -> pd.Dat
                 f"{value}: run `make study`"
             )
     for column in SAME:
+        if unknown := frame.index[frame[column].isna()].tolist():
+            raise ValueError(f"the run {unknown[0]} does not say its {column}: run `make study`")
         usual = frame[column].mode()[0]
         if other := frame.index[frame[column] != usual].tolist():
             raise ValueError(
@@ -78,7 +84,7 @@ def checked(frame: pd.DataFrame, names: Iterable[str], design: Design) -> pd.Dat
                 f"({frame[column][other[0]]}, not {usual}): run `make study`"
             )
     scores = frame.select_dtypes("number")
-    for column in ("accuracy", "iou"):
+    for column in NUMBERS:
         if column not in scores:
             raise ValueError(f"the column {column} is not of numbers")
     if broken := scores.index[~np.isfinite(scores).all(axis=1)].tolist():

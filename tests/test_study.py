@@ -29,6 +29,13 @@ DESIGN = Design("official", 32, 4, 2, "none", 1, [0, 1, 2])
 NAMES = run_names(CELLS, DESIGN)
 
 
+# Each score has its own, so that none can be taken for another.
+OFFSETS = {
+    "iou": 0, "accuracy": 0.2, "boundary_iou": -0.3, "iou_at_half": -0.01,
+    "accuracy_at_half": 0.19, "iou_mirrored": 0.01, "accuracy_mirrored": 0.21,
+}  # fmt: skip
+
+
 def record(
     *,
     noise: float = 0.003,
@@ -50,13 +57,7 @@ def record(
         iou = 0.7 + blocks[block] + rng.normal(scale=noise)
         for term, effect in planted.items():
             iou += effect * np.prod([sign[factor] for factor in term.split("__")])
-        scores = dict.fromkeys(
-            (
-                "iou", "accuracy", "boundary_iou", "iou_at_half", "accuracy_at_half",
-                "iou_mirrored", "accuracy_mirrored",
-            ),
-            iou,
-        )  # fmt: skip
+        scores = {score: iou + offset for score, offset in OFFSETS.items()}
         same = {"epochs": 2, "code": "c", "data": "d", "recipe": "r", "torch": "t", "device": "cpu"}
         cost = {"parameters": 1000, "gflops": 0.1, "seconds": 3.0}
         rows.append(levels | {"seed": block} | design_settings(DESIGN) | same | scores | cost)
@@ -225,6 +226,8 @@ def put(frame: pd.DataFrame, column: str, value: object) -> pd.DataFrame:
         (lambda f: put(f, "iou", float("nan")), "the run mp-ups-dice-1 has a value"),
         (lambda f: put(f, "accuracy", "high"), "the column accuracy is not of numbers"),
         (lambda f: f.drop(columns="code"), "no column code"),
+        (lambda f: f.drop(columns="iou_mirrored"), "no column iou_mirrored"),
+        (lambda f: f.assign(torch=None), "the run mp-tr-bce-0 does not say its torch"),
         (lambda f: pd.concat([f, f.loc[["mp-tr-bce-1"]].assign(seed=9)]), "mp-tr-bce-9 is none of"),
         (lambda f: f.iloc[:0], "mp-tr-bce-0 is missing"),
     ],
@@ -278,6 +281,11 @@ def test_named_experiments_are_their_cells() -> None:
         assert experiment_of(f"{NAMED[key]}-5", design) == (experiment, 5)
 
 
+def test_no_epoch_is_chosen() -> None:
+    # The few images that the study validates on are test images of the sorted split.
+    assert load_params(ROOT / "params.yaml").train.keep == "last"
+
+
 @pytest.mark.parametrize("name", ["", "mp", "mp-tr-bce", "mp-tr-bce-", "mp-tr-bce-x", "a-b-c-1"])
 def test_a_run_of_no_cell_is_refused(name: str) -> None:
     with pytest.raises(ValueError, match="must be one of mp-tr-bce"):
@@ -288,26 +296,70 @@ def test_a_run_of_no_cell_is_refused(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("planted", "outcomes"),
+    ("planted", "outcome"),
     [
-        ({"loss": -0.02, "downsample": 0.02, "upsample": 0.02}, ["stands"] * 3),
-        ({"loss": 0.02, "downsample": -0.02, "upsample": -0.02}, ["falls"] * 3),
-        ({}, ["not distinguishable at 3 seeds"] * 3),
+        ({"loss": -0.02, "downsample": 0.02, "upsample": 0.02}, "holds here"),
+        ({"loss": 0.02, "downsample": -0.02, "upsample": -0.02}, "here it is the other way round"),
+        ({}, "not distinguishable at 3 seeds"),
     ],
 )
-def test_claims_follow_from_the_record(planted: dict, outcomes: list[str]) -> None:
+def test_claims_follow_from_the_record(planted: dict, outcome: str) -> None:
     lines = [line for line in report.findings(record(**planted)).splitlines() if line[:1] == "-"]
     assert [line[3:].partition(" beats")[0] + " beats" for line in lines] == [
         "Dice beats",
         "max pooling beats",
         "transposed conv beats",
     ]
-    for line, outcome in zip(lines, outcomes, strict=True):
-        assert f"**{outcome}" in line
-        estimate, low, high = (
-            float(v) for v in re.search(r"(\S+) points .*\[(\S+), (\S+)\]", line).groups()
+    for line in lines:
+        assert f"**{outcome}**" in line
+        for score in ("accuracy", "IoU"):
+            match = re.search(rf"(\S+) \[(\S+), (\S+)\] points of {score}", line)
+            estimate, low, high = map(float, match.groups())
+            assert low <= estimate <= high
+
+
+def test_a_claim_that_the_scores_part_on_is_told_by_score() -> None:
+    frame = record(loss=-0.02)
+    turned = frame.assign(accuracy=1.6 - frame["accuracy"])
+    line = next(li for li in report.findings(turned).splitlines() if "Dice beats" in li)
+    assert "**by accuracy: here it is the other way round; by IoU: holds here**" in line
+    dice, bce = (frame.loc[frame["loss"] == loss, "iou"].mean() for loss in ("dice", "bce"))
+    assert f"{100 * (dice - bce):+.2f} [" in line and f"{100 * (bce - dice):+.2f} [" in line
+
+
+def test_tables_show_the_right_scores() -> None:
+    frame = record(noise=0, block_noise=0.01)
+    mean = 100 * frame["iou"].mean()
+    cells = report.cells_table(frame).splitlines()
+    assert len(cells) == 2 + len(CELLS)
+    shown = [[float(v.split(" ±")[0]) for v in row.split("|")[2:7]] for row in cells[2:]]
+    expected = [mean, mean + 20, mean - 30, mean - 1, mean + 1]
+    np.testing.assert_allclose(shown, [expected] * len(CELLS), atol=0.006)
+
+    rows = [row.split("|") for row in report.effects_table(record(loss=-0.02)).splitlines()]
+    assert [cell.strip() for cell in rows[0][2:6]] == list(report.SCORES.values())
+    (loss,) = (row for row in rows if row[1].strip() == "weighted BCE − Dice")
+    assert all(-3 < float(cell.split()[0]) < -1 for cell in loss[2:6])
+
+    published = report.published_table(record(num_seeds=1)).splitlines()[2:]
+    for key, cell, row in zip(NAMED, NAMED.values(), published, strict=True):
+        run = record(num_seeds=1).loc[f"{cell}-0"]
+        texts = [text.strip() for text in row.split("|")[1:-1]]
+        assert texts[0] == key
+        assert texts[2] == f"{run['accuracy']:.2%}"
+        assert float(texts[3]) == pytest.approx(
+            100 * (run["accuracy"] - report.PUBLISHED[key]), abs=0.006
         )
-        assert low <= estimate <= high
+        assert texts[4:7] == [
+            f"{run['accuracy_at_half']:.2%}",
+            f"{run['accuracy_mirrored']:.2%}",
+            f"{run['iou']:.4f}",
+        ]
+
+    pairs = pair_differences({"a": image_counts(9, 0.9, 0), "b": image_counts(9, 0.5, 0)})
+    (row,) = report.pairs_table(pairs).splitlines()[2:]
+    assert f"| a − b | {100 * pairs['iou'][0]:+.2f} [" in row
+    assert f"| {100 * pairs['accuracy'][0]:+.2f} [" in row
 
 
 def test_the_figure_draws_every_run() -> None:

@@ -100,7 +100,7 @@ def fill(text: str, blocks: dict[str, str]) -> str:
         pattern = re.compile(f"(<!-- {name} -->\n).*?(\n<!-- /{name} -->)", re.DOTALL)
         text, count = pattern.subn(lambda m, b=block: f"{m[1]}{b}{m[2]}", text)
         if count != 1:
-            raise ValueError(f"README.md: the markers of {name} stand {count} times, not once")
+            raise ValueError(f"the markers of {name} stand {count} times, not once")
     return text
 
 
