@@ -74,7 +74,7 @@ def _draw_runs(ax: Axes, record: pd.DataFrame, found: Effects) -> None:
 
 
 def _draw_effects(ax: Axes, found: Effects) -> None:
-    table = 100 * found.table.iloc[::-1]
+    table = 100 * found.table[["estimate", "low", "high"]].iloc[::-1]
     for row, (estimate, low, high) in enumerate(table.to_numpy()):
         color = {1: BETTER, -1: WORSE, 0: UNCLEAR}[verdict(estimate, low, high)]
         ax.plot([low, high], [row, row], color=color, lw=2.5)

@@ -6,7 +6,7 @@ from itertools import combinations
 import numpy as np
 import pandas as pd
 import statsmodels.formula.api as smf
-from scipy.stats import bootstrap
+from scipy.stats import bootstrap, ttest_1samp
 
 from study.design import FACTORS
 
@@ -16,8 +16,10 @@ class Effects:
     """What a score owes to the factors.
 
     Attributes:
-        table: a row an effect, named by its factors: ``estimate``, and ``low`` and ``high`` of its
-            95 % confidence interval, in the score's unit.
+        table: a row an effect, named by its factors: ``estimate``, ``low`` and ``high`` of its 95 %
+            confidence interval, and ``low_alone`` and ``high_alone`` of the interval from this
+            effect's value with each seed alone (n - 1 degrees of freedom), which does not take
+            chance to be alike for all effects; in the score's unit.
         noise: standard deviation of a run's score when another seed trains the same variant,
             pooled over the variants.
         num_seeds: runs of each cell.
@@ -60,8 +62,20 @@ def effects(record: pd.DataFrame, score: str) -> Effects:
             "high": interval.loc[terms, 1],
         }
     )
+    alone = [_interval_of_seeds(frame, term) for term in terms]
+    table[["low_alone", "high_alone"]] = np.array(alone)
     noise = record.groupby(list(FACTORS))[score].var().mean() ** 0.5
     return Effects(table, float(noise), num_seeds)
+
+
+def _interval_of_seeds(frame: pd.DataFrame, term: str) -> tuple[float, float]:
+    """The t interval of the effect ``term`` as it is with each seed alone."""
+    contrast = frame[term.split(":")].prod(axis=1)
+    # The codes are orthogonal within a seed: a coefficient needs no other.
+    sums = pd.DataFrame({"xy": contrast * frame["score"], "xx": contrast**2})
+    sums = sums.groupby(frame["seed"]).sum()
+    low, high = ttest_1samp(sums["xy"] / sums["xx"], 0).confidence_interval(0.95)
+    return low, high
 
 
 def verdict(estimate: float, low: float, high: float) -> int:

@@ -46,7 +46,8 @@ def findings(record: pd.DataFrame) -> str:
         better, other = (LEVELS[level] for level in FACTORS[factor][::sign])
         said = {}
         for score in SCORES:
-            estimate, *interval = sign * found[score].table.loc[factor]
+            row = sign * found[score].table.loc[factor]
+            estimate, *interval = row[["estimate", "low", "high"]]
             said[score] = (estimate, *sorted(interval))
         outcomes = {SCORES[score]: words[verdict(*said[score])] for score in ("accuracy", "iou")}
         outcome = "; ".join(f"by {score}: {outcome}" for score, outcome in outcomes.items())
@@ -77,14 +78,18 @@ def findings(record: pd.DataFrame) -> str:
 def effects_table(record: pd.DataFrame) -> str:
     """Each effect on each score, in points."""
     tables = {title: effects(record, score) for score, title in SCORES.items()}
-    rows = [
-        {"effect": contrast(term).replace("\n", ", ")}
-        | {title: points(*found.table.loc[term]) for title, found in tables.items()}
-        for term in next(iter(tables.values())).table.index
-    ]
+    rows = []
+    for term in next(iter(tables.values())).table.index:
+        row = {"effect": contrast(term).replace("\n", ", ")}
+        for title, found in tables.items():
+            row[title] = points(*found.table.loc[term, ["estimate", "low", "high"]])
+        for title in ("IoU", "accuracy"):
+            alone = tables[title].table.loc[term, ["estimate", "low_alone", "high_alone"]]
+            row[f"{title}, interval of its own"] = points(*alone)
+        rows.append(row)
     noise = {title: f"{100 * found.noise:.2f}" for title, found in tables.items()}
     rows.append({"effect": "standard deviation of a run, by its seed"} | noise)
-    return markdown(pd.DataFrame(rows))
+    return markdown(pd.DataFrame(rows).fillna(""))
 
 
 def cells_table(record: pd.DataFrame) -> str:

@@ -80,6 +80,24 @@ def test_planted_effects_are_found() -> None:
     assert found.noise == pytest.approx(one_cell.std(), rel=1e-3)
 
 
+def test_an_interval_of_seeds_alone_knows_their_own_spread() -> None:
+    frame = record(num_seeds=4, loss=0.01)
+    by_seed = frame.groupby(["seed", "loss"])["iou"].mean().unstack()
+    differences = by_seed["bce"] - by_seed["dice"]
+    half = 3.18245 * differences.std() / 2  # t at 97.5 % with 3 degrees of freedom, sqrt(4) seeds
+    row = effects(frame, "iou").table.loc["loss"]
+    assert row["low_alone"] == pytest.approx(differences.mean() - half, rel=1e-4)
+    assert row["high_alone"] == pytest.approx(differences.mean() + half, rel=1e-4)
+
+    # A seed that favours one loss: the pooled interval shares that out, this one does not.
+    sign = frame["loss"].map({"bce": 0.5, "dice": -0.5})
+    favoured = frame.assign(
+        iou=frame["iou"] + sign * frame["seed"].map([0.0, 0.04, -0.04, 0.0].__getitem__)
+    )
+    row = effects(favoured, "iou").table.loc["loss"]
+    assert row["high_alone"] - row["low_alone"] > 1.5 * (row["high"] - row["low"])
+
+
 def test_the_noise_is_what_another_seed_does() -> None:
     found = effects(record(noise=0.003, block_noise=0.004, num_seeds=60), "iou")
     assert found.noise == pytest.approx(0.005, rel=0.2)  # variances add up
