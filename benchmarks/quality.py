@@ -28,7 +28,7 @@ from unet.factory import build_model
 from unet.hardware import keep_freed_memory, resolve_amp, resolve_device
 from unet.training import Training, image_size_of, train
 
-FAST = {"epochs": 10, "grow_from": 0.5, "grow_until": 0.6}
+FAST = {"epochs": 6, "grow_from": 0.5, "grow_until": 0.7}
 EXPERIMENT = "mp_tr_bce"
 
 

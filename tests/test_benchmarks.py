@@ -81,5 +81,5 @@ def test_the_loops_train_on_the_dataset_s_files(tmp_path: Path) -> None:
     runs = json.loads((repository / "benchmarks/results/quality.json").read_text())
     assert [run["seed"] for run in runs] == [0, 1]
     sizes = [epoch["size"] for epoch in runs[0]["epochs"]]
-    assert len(sizes) == 10 and sizes == sorted(sizes) and sizes[0] == 16 and sizes[-1] == 32
+    assert len(sizes) == 6 and sizes == sorted(sizes) and sizes[0] == 16 and sizes[-1] == 32
     assert all(0 <= epoch["val_accuracy"] <= 1 for run in runs for epoch in run["epochs"])
