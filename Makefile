@@ -3,11 +3,14 @@ PYTHON ?= python3
 METRIC ?= iou
 VENV := .venv
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
+# An epoch's line appears when it is over, also where the output is no terminal.
+export PYTHONUNBUFFERED := 1
 
 .PHONY: help setup demo repro parallel test lint study compare readme
 
 help:
-	@echo "make demo      the whole pipeline on embedded data, as the experiment 'demo' (minutes)"
+	@echo "make setup     .venv with all that is needed (6 GB); the others do it first, where it is not there"
+	@echo "make demo      the whole pipeline on drawn animals, as the experiment 'demo' (minutes)"
 	@echo "make test      the test suite"
 	@echo "make repro     the real thing: dvc repro"
 	@echo "make parallel  the same, each experiment's training on a GPU of its own; JOBS=2: two at a time"
@@ -20,20 +23,22 @@ setup: $(VENV)/ready
 
 $(VENV)/ready: requirements.txt
 	@$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit(f"Python {sys.version.split()[0]} is too old: 3.11 or newer is needed; name one with make PYTHON=python3.12")'
+	@echo "Installing requirements.txt into $(VENV): 6 GB, some minutes (README: What is installed)"
 	$(PYTHON) -m venv $(VENV)
 	$(VENV)/bin/python -m pip install -q --disable-pip-version-check -r requirements.txt
 	@touch $@
 
 # A run in a copy of the repository, kept as an experiment: nothing here changes.
 demo: setup
-	@dvc exp remove demo >/dev/null 2>&1 || true
-	dvc exp run --temp --name demo -S data.source=synthetic -S preprocess.image_size=64
+	@dvc exp remove new-demo >/dev/null 2>&1 || true
+	dvc exp run --temp --name new-demo -S data.source=synthetic -S preprocess.image_size=64
+	@dvc exp rename -f new-demo demo
 	@rm -rf demo && mkdir demo
 	@dvc get -q . metrics --rev demo -o demo/metrics
 	@dvc get -q . plots --rev demo -o demo/plots
 	@echo && python -m tools.table demo
 	@echo && echo "Drawn animals, not the real dataset: these scores say that the pipeline works, no more."
-	@echo "Pictures: demo/plots/*.png and *.jpg. The run: dvc exp show"
+	@echo "Pictures: demo/plots/*.png and *.jpg. The run beside the recorded one: make compare"
 
 repro: setup
 	dvc repro

@@ -214,3 +214,15 @@ def test_a_profile_leaves_all_as_it_is(repository: Path) -> None:
     assert (repository / "profile/mp_tr_bce.json.gz").stat().st_size > 1000
     assert run(repository, "git", "status", "--short").stdout == ""
     assert run(repository, "dvc", "status", "-q", "dvc.yaml", check=False).returncode == 0
+
+
+def test_an_experiment_repeats_where_the_cache_lacks_the_record(tmp_path: Path) -> None:
+    repository = copy_repository(tmp_path / "repo")
+    settings = (
+        "data.source=synthetic", "data.num_synthetic=48", "preprocess.image_size=32",
+        "train.epochs=1", "train.threads=1", "experiments.mp_tr_bce.width=4",
+    )  # fmt: skip
+    changes = [word for setting in settings for word in ("-S", setting)]
+    for _ in range(2):
+        output = run(repository, "dvc", "exp", "run", "--temp", *changes, "train@mp_tr_bce").stdout
+    assert "Stage 'train@mp_tr_bce' is cached - skipping run" in output
