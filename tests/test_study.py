@@ -359,8 +359,11 @@ def test_tables_show_the_right_scores() -> None:
     (loss,) = (row for row in rows if row[1].strip() == "weighted BCE − Dice")
     assert all(-3 < float(cell.split()[0]) < -1 for cell in loss[2:6])
 
-    published = report.published_table(record(num_seeds=1)).splitlines()[2:]
-    for key, cell, row in zip(NAMED, NAMED.values(), published, strict=True):
+    published = report.published_table(record(num_seeds=1)).splitlines()
+    same = report.published_table(record(num_seeds=1).assign(accuracy=0.925)).splitlines()[-1]
+    assert "2 of our 4 rows are above" in same
+    assert "those are 3.0 points apart, ours 0.0" in same
+    for key, cell, row in zip(NAMED, NAMED.values(), published[2:6], strict=True):
         run = record(num_seeds=1).loc[f"{cell}-0"]
         texts = [text.strip() for text in row.split("|")[1:-1]]
         assert texts[0] == key
