@@ -17,7 +17,7 @@ help:
 	@echo "make study     the factorial over seeds and the published table's split (study/); JOBS as above"
 	@echo "make compare   the experiments side by side; METRIC=accuracy for another score"
 	@echo "make lint      ruff"
-	@echo "make readme    the README's tables, anew from metrics/"
+	@echo "make readme    the tables and claims of README.md and study/README.md, anew from the record"
 
 setup: $(VENV)/ready
 
