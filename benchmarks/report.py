@@ -1,5 +1,6 @@
 """The tables of benchmarks/README.md, from results/: ``python -m benchmarks.report``."""
 
+import sys
 from pathlib import Path
 
 import pandas as pd
@@ -133,4 +134,7 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except ValueError as error:
+        sys.exit(f"report: {error}")

@@ -4,6 +4,7 @@
 ``python -m tools.table --readme`` writes what stands between the README's markers anew.
 """
 
+import argparse
 import json
 import re
 import sys
@@ -106,13 +107,16 @@ def fill(text: str, blocks: dict[str, str]) -> str:
 
 def main() -> None:
     """See the module's text."""
-    argument = sys.argv[1] if len(sys.argv) > 1 else "."
-    if argument == "--readme":
+    parser = argparse.ArgumentParser("python -m tools.table", description=__doc__.splitlines()[0])
+    parser.add_argument("folder", type=Path, nargs="?", default=Path(), help="a repository")
+    parser.add_argument("--readme", action="store_true", help="into README.md, not printed")
+    arguments = parser.parse_args()
+    if arguments.readme:
         readme = Path("README.md")
         text = fill(readme.read_text(encoding="utf-8"), readme_blocks(Path()))
         readme.write_text(text, encoding="utf-8", newline="\n")
     else:
-        print(score_table(scores(Path(argument))).to_string(index=False))
+        print(score_table(scores(arguments.folder)).to_string(index=False))
 
 
 if __name__ == "__main__":
