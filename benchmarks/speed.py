@@ -11,8 +11,8 @@ sizes       against image size, width and number of images
 mapped      arrays in memory against arrays mapped from disk, the file's cache emptied before
 
 Each case runs in a process of its own, case after case, round after round, so that whatever else
-the machine does falls on all alike. Results go to results/NAME.json (NAME is SUITE, or SUITE-WORD for
-another machine). ``peers`` reads data/raw and data/packed (``dvc repro preprocess``) and needs
+the machine does falls on all alike. Results go to results/NAME.json: NAME is SUITE, or SUITE-WORD
+for another machine. ``peers`` reads data/raw and data/packed (``dvc repro preprocess``) and needs
 benchmarks/requirements.txt; the others draw noise.
 """
 
