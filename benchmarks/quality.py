@@ -7,7 +7,8 @@ record   this project's loop with the recipe in params.yaml
 fast     the same with the settings in FAST: fewer epochs, that begin with small images
 
 Runs go to results/quality.json; an earlier run of the same recipe, seed and width is replaced, and
-so are all runs of a recipe whose settings were others. The machine should have nothing else to do.
+so are all runs of that recipe and width with other settings or other code. The machine should have
+nothing else to do.
 """
 
 import argparse
@@ -21,6 +22,7 @@ from typing import Any
 
 from benchmarks.common import DATA, machine, read_results, write_results
 from benchmarks.plain import PlainTraining, extract
+from unet.checkpoint import fingerprint
 from unet.config import Params, load_params
 from unet.dataset import load_split, load_summary
 from unet.evaluation import cost
@@ -77,7 +79,7 @@ def replaces(run: dict[str, Any], other: dict[str, Any]) -> bool:
     """Whether ``run`` is a repetition of ``other``, or of its recipe as it stands now."""
     if (run["recipe"], run["width"]) != (other["recipe"], other["width"]):
         return False
-    return run["seed"] == other["seed"] or run.get("changes") != other.get("changes")
+    return run["seed"] == other["seed"] or run.get("made_of") != other.get("made_of")
 
 
 def main() -> None:
@@ -98,6 +100,8 @@ def main() -> None:
         else:
             epochs = run_ours(params, seed, arguments.width, changes)
             run["changes"] = changes
+            config = replace(params.train, **changes, seed=0)
+            run["made_of"] = fingerprint(config, modules=("unet",))
         run |= {"machine": machine(), "epochs": []}
         for epoch in epochs:
             # Forward and backward are three times the forward pass.

@@ -1,6 +1,6 @@
 """Images a second, memory, and the share of the machine's peak.
 
-``python -m benchmarks.speed SUITE [--rounds N]``, SUITE one of:
+``python -m benchmarks.speed SUITE [--rounds N] [--as NAME]``, SUITE one of:
 
 steps       a training step with and without data, and evaluation
 peers       this project, the loop of the tutorials, segmentation-models-pytorch's example
@@ -11,8 +11,9 @@ sizes       against image size, width and number of images
 mapped      arrays in memory against arrays mapped from disk, the file's cache emptied before
 
 Each case runs in a process of its own, case after case, round after round, so that whatever else
-the machine does falls on all alike. ``peers`` reads data/raw and
-data/packed (``dvc repro preprocess``) and needs benchmarks/requirements.txt; the others draw noise.
+the machine does falls on all alike. Results go to results/NAME.json: NAME is SUITE, or SUITE-WORD
+for another machine. ``peers`` reads data/raw and data/packed (``dvc repro preprocess``) and needs
+benchmarks/requirements.txt; the others draw noise.
 """
 
 import argparse
@@ -33,7 +34,7 @@ import psutil
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from benchmarks.common import DATA, RESULTS, machine, peak_flops, summary, synchronize
+from benchmarks.common import DATA, machine, peak_flops, summary, synchronize, write_results
 from benchmarks.plain import PlainTraining, extract
 from unet.augment import draw_transforms
 from unet.config import load_params
@@ -281,9 +282,9 @@ def measure(case: Case, seconds: float) -> dict[str, float]:
     return result
 
 
-def run_suite(name: str, *, rounds: int, seconds: float) -> None:
-    """Measure the cases of a suite in turns and write its results."""
-    cases = SUITES[name]
+def run_suite(suite: str, *, name: str, rounds: int, seconds: float) -> None:
+    """Measure the cases of a suite in turns and write ``results/NAME.json``."""
+    cases = SUITES[suite]
     runs: dict[str, list[dict[str, float]]] = {label: [] for label in cases}
     for turn in range(rounds):
         for label, case in cases.items():
@@ -297,7 +298,7 @@ def run_suite(name: str, *, rounds: int, seconds: float) -> None:
     for label, case in cases.items():
         figures = {key: summary([run[key] for run in runs[label]]) for key in runs[label][0]}
         results["cases"][label] = {"case": asdict(case), **figures}
-    RESULTS.joinpath(f"{name}.json").write_text(json.dumps(results, indent=1) + "\n")
+    write_results(name, results)
 
 
 def main() -> None:
@@ -306,12 +307,16 @@ def main() -> None:
     parser.add_argument("suite", choices=SUITES, nargs="?")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--seconds", type=float, default=10, help="of each measurement")
+    parser.add_argument("--as", dest="name", metavar="NAME", help="SUITE, or SUITE-WORD")
     parser.add_argument("--case", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.case:
         print(json.dumps(measure(Case(**json.loads(arguments.case)), arguments.seconds)))
     elif arguments.suite:
-        run_suite(arguments.suite, rounds=arguments.rounds, seconds=arguments.seconds)
+        suite, name = arguments.suite, arguments.name or arguments.suite
+        if name.partition("-")[0] != suite:
+            parser.error(f"--as {name}: must be {suite}, or {suite}- and a word")
+        run_suite(suite, name=name, rounds=arguments.rounds, seconds=arguments.seconds)
     else:
         parser.print_help()
 

@@ -16,9 +16,10 @@ dvc repro preprocess
 if ! git diff --quiet HEAD -- dvc.lock; then
   git commit -q -m "The data of this run" dvc.lock
 fi
-UNET_COMMIT=$(git rev-parse HEAD) # a later commit is not for tasks that still wait
-export UNET_COMMIT
-number=$(dvc stage list --name-only train | wc -l)
+UNET_COMMIT=$(git rev-parse HEAD) # a later state is not for tasks that still wait
+UNET_KEYS=$(dvc stage list --name-only train | sed 's/^train@//' | xargs)
+export UNET_COMMIT UNET_KEYS
+number=$(wc -w <<<"$UNET_KEYS")
 sbatch --wait --array="0-$((number - 1))" "$@" cluster/train.sbatch
 # The trainings are in the run-cache; evaluation and pictures are made here.
 dvc repro

@@ -36,11 +36,11 @@ stop() {
   for daemon in slurmd slurmctld; do
     [ ! -e "$work/$daemon.pid" ] || kill "$(cat "$work/$daemon.pid")" || true
   done
-  pkill munged || true
+  [ -z "${munged:-}" ] || pkill munged || true
   rm -rf "$work"
 }
 trap stop EXIT
-pgrep munged >/dev/null || runuser -u munge -- munged
+pgrep munged >/dev/null || { runuser -u munge -- munged && munged=ours; }
 slurmctld -f "$SLURM_CONF"
 slurmd -f "$SLURM_CONF"
 for _ in $(seq 30); do

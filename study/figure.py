@@ -18,6 +18,15 @@ LEVELS = {
     "tr": "transposed conv", "ups": "nearest upsampling",
     "bce": "weighted BCE", "dice": "Dice",
 }  # fmt: skip
+SCORES = {
+    "accuracy": "accuracy",
+    "iou": "IoU",
+    "accuracy_at_half": "accuracy at threshold 0.5",
+    "iou_at_half": "IoU at threshold 0.5",
+    "iou_per_image": "mean IoU of the images",
+    "iou_boundary_ignored": "IoU without the boundary",
+    "boundary_iou": "boundary IoU",
+}
 BETTER, WORSE, UNCLEAR = "#009E73", "#D55E00", "#777777"
 MARKERS = {"mp": "o", "str_conv": "s"}
 COLORS = {"tr": "#0072B2", "ups": "#E69F00"}
@@ -34,18 +43,25 @@ def contrast(term: str) -> str:
 
 
 def draw(record: pd.DataFrame) -> Figure:
-    """Each run; the effects with their intervals; quality against cost. IoU in points (0.01)."""
-    found = effects(record, "iou")
+    """What each choice changes, by each score; each run; quality against cost. In points (0.01)."""
+    found = {score: effects(record, score) for score in SCORES}
+    num_seeds = found["iou"].num_seeds
     figure = Figure(figsize=(10, 8.5), layout="constrained")
-    axes = figure.subplot_mosaic(
-        [["runs", "runs"], ["effects", "costs"]], height_ratios=[1, 1.15], width_ratios=[1.35, 1]
+    top, bottom = figure.subfigures(2, 1, height_ratios=(1, 1.4))
+    panels = top.subplots(1, len(FACTORS), sharex=True, sharey=True)
+    for ax, factor in zip(panels, FACTORS, strict=True):
+        _draw_effect(ax, factor, found)
+    top.supxlabel(
+        f"difference in points; bars: 95 % intervals over {num_seeds} seeds; green: first better, "
+        "red: second better, grey: cannot be told",
+        fontsize=9,
     )
-    _draw_runs(axes["runs"], record, found)
-    _draw_effects(axes["effects"], found)
-    _draw_costs(axes["costs"], record)
+    runs, costs = bottom.subplots(1, 2, width_ratios=(1.25, 1))
+    _draw_runs(runs, record, found["iou"])
+    _draw_costs(costs, record)
     first = record.iloc[0]
     figure.suptitle(
-        f"Eight U-Nets, {found.num_seeds} seeds each: width {first['width']}, "
+        f"Eight U-Nets, {num_seeds} seeds each: width {first['width']}, "
         f"{first['image_size']} × {first['image_size']} pixels, {first['epochs']} epochs, "
         f"{first['split']} test split",
         fontsize=13,
@@ -65,27 +81,24 @@ def _draw_runs(ax: Axes, record: pd.DataFrame, found: Effects) -> None:
         ax.plot([points.mean()] * 2, [row - 0.3, row + 0.3], color="black", lw=2, zorder=2)
     ax.set_yticks(range(len(ordered)), [", ".join(LEVELS[level] for level in c) for c in ordered])
     ax.set_title(
-        "Every run: a mark a seed, a bar their mean.\n"
-        f"Another seed alone moves a run by ± {100 * found.noise:.2f} points (standard deviation).",
+        "Every run: a mark a seed, a bar their mean\n"
+        f"(standard deviation by the seed alone: {100 * found.noise:.2f})",
         fontsize=10,
     )
     ax.set_xlabel("IoU on the test images [points]")
     ax.grid(axis="x", alpha=0.3)
 
 
-def _draw_effects(ax: Axes, found: Effects) -> None:
-    table = 100 * found.table[["estimate", "low", "high"]].iloc[::-1]
-    for row, (estimate, low, high) in enumerate(table.to_numpy()):
+def _draw_effect(ax: Axes, factor: str, found: dict[str, Effects]) -> None:
+    for row, of_score in enumerate(found.values()):
+        estimate, low, high = 100 * of_score.table.loc[factor, ["estimate", "low", "high"]]
         color = {1: BETTER, -1: WORSE, 0: UNCLEAR}[verdict(estimate, low, high)]
         ax.plot([low, high], [row, row], color=color, lw=2.5)
         ax.plot(estimate, row, "o", color=color)
     ax.axvline(0, color="black", lw=1)
-    ax.set_yticks(range(len(table)), [contrast(term) for term in table.index], fontsize=8)
-    ax.set_title(
-        "What a choice changes, 95 % interval\n(green: first better; red: second; grey: unclear)",
-        fontsize=10,
-    )
-    ax.set_xlabel("difference of IoU [points]")
+    ax.set_yticks(range(len(found)), [SCORES[score] for score in found])
+    ax.set_ylim(len(found) - 0.5, -0.5)
+    ax.set_title(contrast(factor).replace(" − ", "\n− "), fontsize=10)
     ax.grid(axis="x", alpha=0.3)
 
 
@@ -103,7 +116,7 @@ def _draw_costs(ax: Axes, record: pd.DataFrame) -> None:
         ax.scatter([], [], marker="o", color=color, label=LEVELS[level])
     ax.scatter([], [], marker="o", color="black", label="filled: weighted BCE")
     ax.scatter([], [], marker="o", color="black", facecolor="none", label="hollow: Dice")
-    ax.legend(fontsize=8, loc="upper center", bbox_to_anchor=(0.3, -0.16), ncols=2)
+    ax.legend(fontsize=8, loc="upper right", bbox_to_anchor=(1, -0.14), ncols=2)
     ax.set_title("Quality against cost\n(seeds' mean; area: parameters)", fontsize=10)
     ax.set(xlabel="MFLOP an image, forward", ylabel="IoU [points]")
     ax.grid(alpha=0.3)

@@ -1,13 +1,13 @@
 """The study's claims and tables in README.md and study/README.md: ``python -m study.report``."""
 
 import sys
+from itertools import combinations
 from pathlib import Path
 
 import pandas as pd
-from scipy.stats import t
 
 from study.design import CELLS, FACTORS, NAMED, load_design, run_names
-from study.figure import LEVELS, contrast
+from study.figure import LEVELS, SCORES, contrast
 from study.inference import effects, verdict
 from study.record import load_record
 from tools.table import fill, markdown
@@ -18,12 +18,8 @@ PUBLISHED = {
 }  # fmt: skip
 # The published conclusions: the factor, and whether its first level is said to be the better one.
 CLAIMS = {"loss": False, "downsample": True, "upsample": True}
-SCORES = {
-    "iou": "IoU",
-    "accuracy": "accuracy",
-    "boundary_iou": "boundary IoU",
-    "iou_at_half": "IoU at threshold 0.5",
-}
+CELL_SCORES = {score: SCORES[score] for score in ("iou", "accuracy", "boundary_iou", "iou_at_half")}
+MAIN, INTERACTIONS = list(FACTORS), [":".join(pair) for pair in combinations(FACTORS, 2)]
 
 
 def points(estimate: float, low: float, high: float) -> str:
@@ -32,64 +28,80 @@ def points(estimate: float, low: float, high: float) -> str:
 
 
 def findings(record: pd.DataFrame) -> str:
-    """What becomes of each published conclusion, by accuracy and by IoU."""
-    found = {score: effects(record, score) for score in SCORES}
-    num_seeds, noise = found["iou"].num_seeds, found["iou"].noise
-    words = {
-        1: "holds here",
-        -1: "here it is the other way round",
-        0: f"not distinguishable at {num_seeds} seeds",
-    }
+    """What becomes of each published conclusion, by each score."""
+    found = {title: effects(record, score) for score, title in SCORES.items()}
+    num_seeds, noise = found["IoU"].num_seeds, found["IoU"].noise
     lines = []
     for factor, first_is_better in CLAIMS.items():
         sign = 1 if first_is_better else -1
         better, other = (LEVELS[level] for level in FACTORS[factor][::sign])
-        said = {}
-        for score in SCORES:
-            row = sign * found[score].table.loc[factor]
-            estimate, *interval = row[["estimate", "low", "high"]]
-            said[score] = (estimate, *sorted(interval))
-        outcomes = {SCORES[score]: words[verdict(*said[score])] for score in ("accuracy", "iou")}
-        outcome = "; ".join(f"by {score}: {outcome}" for score, outcome in outcomes.items())
-        if len(set(outcomes.values())) == 1:
-            outcome = outcomes["IoU"]
-        figures = "; ".join(
-            f"{points(*said[score])} points of {SCORES[score]}"
-            for score in ("accuracy", "iou", "iou_at_half")
-        )
-        lines.append(
-            f"- *{better} beats {other}*: **{outcome}**. {better} against {other}: {figures} "
-            f"({num_seeds} seeds, 95 % CI)."
-        )
+        outcomes: dict[int, list[str]] = {1: [], -1: [], 0: []}
+        for title, of_score in found.items():
+            row = of_score.table.loc[factor, ["estimate", "low", "high"]]
+            outcomes[sign * verdict(*row)].append(title)
+        lines.append(f"- *{better} beats {other}*: {_outcome(outcomes, num_seeds)}.")
+    columns = {contrast(factor): factor for factor in MAIN}
+    rows = [
+        {"score": title}
+        | {
+            column: points(*of_score.table.loc[factor, ["estimate", "low", "high"]])
+            for column, factor in columns.items()
+        }
+        for title, of_score in found.items()
+    ]
     first = record.iloc[0]
-    apart = 2**0.5 * noise * t.ppf(0.975, len(record) - record.groupby(list(FACTORS)).ngroups)
+    rates = record.groupby("loss")[["precision", "recall"]].mean()
+    leans = ", ".join(
+        f"with {LEVELS[loss]} {precision:.3f} and {recall:.3f}"
+        for loss, precision, recall in rates.loc[list(FACTORS["loss"])].itertuples()
+    )
     return (
         f"From {len(record)} runs, eight variants with {num_seeds} seeds each, at width "
         f"{first['width']}, {first['image_size']} x {first['image_size']} pixels and "
-        f"{first['epochs']} epochs ({first['split']} test split, each loss at its own threshold):"
+        f"{first['epochs']} epochs, on the {first['split']} test split:"
         "\n\n" + "\n".join(lines) + "\n\n"
-        f"Another seed alone moves the IoU of such a run by {100 * noise:.2f} points (standard "
-        f"deviation): two runs with different seeds can be {100 * apart:.1f} points apart by "
-        "chance (95 %). The intervals are over seeds, on these test images, at this size; the "
-        "published conclusions were drawn at width 64 and 128 x 128 pixels."
+        "First minus second, in points (hundredths), with the wider of two 95 % intervals over "
+        f"{num_seeds} seeds; boundary as background and each loss at its own threshold where a "
+        f"score does not say otherwise:\n\n{markdown(pd.DataFrame(rows))}\n\n"
+        f"Mean precision and recall: {leans}. Another seed alone moves the IoU of such a "
+        f"run by {100 * noise:.2f} points (standard deviation): two runs of one variant differ by "
+        f"{100 * 2**0.5 * noise:.1f} points (root mean square) by chance alone."
     )
 
 
-def effects_table(record: pd.DataFrame) -> str:
-    """Each effect on each score, in points."""
-    tables = {title: effects(record, score) for score, title in SCORES.items()}
+def _outcome(outcomes: dict[int, list[str]], num_seeds: int) -> str:
+    """In words, the scores by which a claim holds (1), is turned round (-1), or is open (0)."""
+    words = {
+        1: "holds here",
+        -1: "the other way round here",
+        0: f"not distinguishable at {num_seeds} seeds",
+    }
+    said = {sign: scores for sign, scores in outcomes.items() if scores}
+    if len(said) == 1:
+        return f"**{words[next(iter(said))]}**, by all {len(SCORES)} scores"
+    parts = "; ".join(f"{words[sign]} by {_listed(scores)}" for sign, scores in said.items())
+    return f"**it depends on the score**: {parts}" if {1, -1} <= said.keys() else parts
+
+
+def _listed(titles: list[str]) -> str:
+    return " and ".join(filter(None, [", ".join(titles[:-1]), titles[-1]]))
+
+
+def effects_table(record: pd.DataFrame, terms: list[str]) -> str:
+    """The effects ``terms`` on each score, in points, each with both its intervals."""
     rows = []
-    for term in next(iter(tables.values())).table.index:
-        row = {"effect": contrast(term).replace("\n", ", ")}
-        for title, found in tables.items():
-            row[title] = points(*found.table.loc[term, ["estimate", "low", "high"]])
-        for title in ("IoU", "accuracy"):
-            alone = tables[title].table.loc[term, ["estimate", "low_alone", "high_alone"]]
-            row[f"{title}, interval of its own"] = points(*alone)
+    for score, title in SCORES.items():
+        found = effects(record, score)
+        row = {"score": title}
+        for term in terms:
+            effect = found.table.loc[term]
+            pooled = points(*effect[["estimate", "low_pooled", "high_pooled"]])
+            alone = points(*effect[["estimate", "low_alone", "high_alone"]]).partition(" ")[2]
+            row[contrast(term).replace("\n", ", ")] = f"{pooled}, alone {alone}"
+        if terms == MAIN:
+            row["a seed"] = f"{100 * found.noise:.2f}"
         rows.append(row)
-    noise = {title: f"{100 * found.noise:.2f}" for title, found in tables.items()}
-    rows.append({"effect": "standard deviation of a run, by its seed"} | noise)
-    return markdown(pd.DataFrame(rows).fillna(""))
+    return markdown(pd.DataFrame(rows))
 
 
 def cells_table(record: pd.DataFrame) -> str:
@@ -100,7 +112,7 @@ def cells_table(record: pd.DataFrame) -> str:
             {"variant": ", ".join(LEVELS[level] for level in cell)}
             | {
                 title: f"{100 * runs[score].mean():.2f} ± {100 * runs[score].std():.2f}"
-                for score, title in SCORES.items()
+                for score, title in CELL_SCORES.items()
             }
             | {
                 "IoU with the mirror image": f"{100 * runs['iou_mirrored'].mean():.2f}",
@@ -110,6 +122,21 @@ def cells_table(record: pd.DataFrame) -> str:
             }
         )
     return markdown(pd.DataFrame(rows))
+
+
+def of_record(pairs: pd.DataFrame, record: pd.DataFrame) -> pd.DataFrame:
+    """``pairs``, if they are of the runs in ``record``.
+
+    Raises:
+        ValueError: they are not: a difference of accuracies is not that of the runs' means.
+    """
+    means = record.groupby(list(FACTORS))["accuracy"].mean()
+    for row in pairs.to_dict("records"):
+        first, second = (means[tuple(NAMED[row[k]].split("-"))] for k in ("first", "second"))
+        if abs(first - second - row["accuracy"]) > 1e-9:
+            names = f"{row['first']} and {row['second']}"
+            raise ValueError(f"{names} are of other runs than the record")
+    return pairs
 
 
 def pairs_table(pairs: pd.DataFrame) -> str:
@@ -162,14 +189,15 @@ def blocks(root: Path = Path()) -> dict[Path, dict[str, str]]:
         records[name] = load_record(folder / f"{name}.csv", run_names(cells, design), design)
     pairs = folder / "pairs.csv"
     try:
-        differences = pairs_table(pd.read_csv(pairs))
+        differences = pairs_table(of_record(pd.read_csv(pairs), records["factorial"]))
     except (OSError, ValueError, KeyError) as error:
-        raise ValueError(f"{pairs} cannot be read ({error}): run `make study`") from None
+        raise ValueError(f"{pairs}: {error}: run `make study`") from None
     table = published_table(records["published"])
     return {
         root / "README.md": {"findings": findings(records["factorial"]), "published": table},
         folder / "README.md": {
-            "effects": effects_table(records["factorial"]),
+            "effects": effects_table(records["factorial"], MAIN),
+            "interactions": effects_table(records["factorial"], INTERACTIONS),
             "cells": cells_table(records["factorial"]),
             "pairs": differences,
         },

@@ -1,11 +1,14 @@
 """The README's tables are made of the metrics and nothing else."""
 
+import json
+import shutil
 from pathlib import Path
 
 import pandas as pd
 import pytest
 
-from tools.table import fill, markdown, scores
+from tests.repo import ROOT
+from tools.table import fill, markdown, readme_blocks, scores
 
 
 def test_fill_replaces_what_stands_between_the_markers() -> None:
@@ -28,6 +31,19 @@ def test_markdown() -> None:
         "| x | 1 |",
         "| y | 2 |",
     ]
+
+
+def test_the_caption_says_what_was_kept(tmp_path: Path) -> None:
+    for name in ("metrics", "plots/timing"):
+        shutil.copytree(ROOT / name, tmp_path / name)
+    params = (ROOT / "params.yaml").read_text(encoding="utf-8")
+    (tmp_path / "params.yaml").write_text(params.replace("keep: last", "keep: best"), "utf-8")
+    one = tmp_path / "metrics/mp_tr_dice.json"
+    one.write_text(json.dumps(json.loads(one.read_text()) | {"epoch": 12}))
+    assert "after epoch 15 or 12 (the best), one seed" in readme_blocks(tmp_path)["scores"]
+    (tmp_path / "plots/timing/mp_tr_bce.csv").unlink()
+    with pytest.raises(ValueError, match=r"mp_tr_bce\.csv.*run `dvc repro`"):
+        readme_blocks(tmp_path)
 
 
 def test_no_scores(tmp_path: Path) -> None:

@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pandas as pd
 
+from unet.config import load_params
+
 COLUMNS = {
     "accuracy": ("accuracy", lambda v: f"{v:.2%}"),
     "iou": ("IoU", lambda v: f"{v:.4f}"),
@@ -53,8 +55,11 @@ def markdown(table: pd.DataFrame) -> str:
 def readme_blocks(root: Path) -> dict[str, str]:
     """Marker -> the text that belongs between its two lines in the README."""
     frame = scores(root)
-    info = {name: frame[name].unique().tolist() for name in ("num_images", "epoch")}
-    timing = {key: pd.read_csv(root / f"plots/timing/{key}.csv") for key in frame.index}
+    params = load_params(root / "params.yaml")
+    try:
+        timing = {key: pd.read_csv(root / f"plots/timing/{key}.csv") for key in frame.index}
+    except OSError as error:
+        raise ValueError(f"{error}: run `dvc repro`") from None
     times = pd.DataFrame(
         {
             "experiment": list(timing),
@@ -74,11 +79,12 @@ def readme_blocks(root: Path) -> dict[str, str]:
             "boundary ignored": _pair(frame, "_boundary_ignored"),
         }
     )
+    epochs = " or ".join(str(epoch) for epoch in frame["epoch"].unique())
     caption = (
-        f"Official test split, {info['num_images'][0]:,} images, boundary as background, weights "
-        f"after epoch {info['epoch'][0]} (the last), one seed."
+        f"{params.preprocess.split.capitalize()} test split, "
+        f"{frame['num_images'].iloc[0]:,} images, "
+        f"boundary as background, weights after epoch {epochs} (the {params.train.keep}), one seed."
     )
-    assert all(len(values) == 1 for values in info.values())
     return {
         "scores": f"{caption}\n\n{markdown(score_table(frame))}",
         "treatments": markdown(halves),
