@@ -173,9 +173,10 @@ def published_table(record: pd.DataFrame) -> str:
         )
     above = sum(mine > theirs for mine, theirs in zip(ours, PUBLISHED.values(), strict=True))
     spans = [100 * (max(values) - min(values)) for values in (PUBLISHED.values(), ours)]
+    how_many = "All" if above == len(ours) else f"{above} of"
     return (
         f"{markdown(pd.DataFrame(rows))}\n\n"
-        f"{above} of our {len(ours)} rows are above the published ones. From the best to the worst "
+        f"{how_many} our {len(ours)} rows are above the published ones. From the best to the worst "
         f"those are {spans[0]:.1f} points apart, ours {spans[1]:.1f}."
     )
 
