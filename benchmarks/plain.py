@@ -3,7 +3,6 @@ DataLoader that decodes the JPEG and the mask of each image anew in each epoch, 
 step. The model is this project's, with torch's own initialisation and pixels in [0, 1].
 """
 
-import tarfile
 import tempfile
 import time
 from collections.abc import Iterator
@@ -41,14 +40,19 @@ class PetFiles(Dataset):
 
 
 def extract() -> Path:
-    """A temporary folder with the files of the two archives of ``data/raw``; unpacked once."""
+    """A temporary folder with the images and trimaps in the archives of ``data/raw``; made once."""
     digest = archives.md5(RAW / archives.IMAGES)[:8]
     folder = Path(tempfile.gettempdir()) / f"unet-benchmark-files-{digest}"
     if not folder.exists():
         temporary = folder.with_name(f"{folder.name}.part")
-        for name in (archives.IMAGES, archives.ANNOTATIONS):
-            with tarfile.open(RAW / name) as archive:
-                archive.extractall(temporary, filter="data")
+        for archive, pattern, kind in (
+            (archives.IMAGES, archives.IMAGE_MEMBERS, "images/{}.jpg"),
+            (archives.ANNOTATIONS, archives.TRIMAP_MEMBERS, "annotations/trimaps/{}.png"),
+        ):
+            for name, content in archives.members(RAW / archive, pattern):
+                path = temporary / kind.format(name)
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.write_bytes(content)
         temporary.rename(folder)
     return folder
 
