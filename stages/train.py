@@ -46,10 +46,10 @@ def main() -> None:
 
 def train_one(params: Params, key: str, device: torch.device) -> None:
     experiment, config = params.experiments[key], params.train
-    threads = set_threads(config.threads)
-    make_repeatable(device)
     # `auto` measures: the ranks are to agree on what came of it.
     amp = from_first(resolve_amp(config.amp, device).encode(), device).decode()
+    threads = set_threads(config.threads)
+    make_repeatable(device)
     keep_freed_memory()
 
     summary = load_summary(DATA)
@@ -60,8 +60,7 @@ def train_one(params: Params, key: str, device: torch.device) -> None:
         write_csv(Path(f"plots/curves/{key}.csv"), training.curve)
         write_csv(Path(f"plots/timing/{key}.csv"), training.timing)
 
-    # Without `amp`: what `auto` measures after an interruption is not to begin the training anew.
-    settings = (experiment, config, summary, device.type, threads, num_ranks())
+    settings = (experiment, config, summary, device.type, amp, threads, num_ranks())
     files = [path for name in ("train", "val") for path in (DATA / name).iterdir()]
     folder = checkpoint_folder(fingerprint(*settings, torch.__version__, files=files))
     writes = rank() == 0
@@ -98,7 +97,7 @@ def train_one(params: Params, key: str, device: torch.device) -> None:
             "epochs": config.epochs,
             "seed": config.seed,
             "device": device.type,
-            "amp": training.amp,
+            "amp": amp,
             "threads": threads,
             "ranks": num_ranks(),
         }

@@ -16,11 +16,10 @@ class Effects:
     """What a score owes to the factors.
 
     Attributes:
-        table: a row an effect, named by its factors, in the score's unit: ``estimate``; a 95 %
-            confidence interval ``low_pooled`` to ``high_pooled``, which takes chance to be alike
-            for all effects; another, ``low_alone`` to ``high_alone``, from this effect's value with
-            each seed alone (n - 1 degrees of freedom), which does not; and ``low`` to ``high``, the
-            wider of the two on either side.
+        table: a row an effect, named by its factors: ``estimate``, ``low`` and ``high`` of its 95 %
+            confidence interval, and ``low_alone`` and ``high_alone`` of the interval from this
+            effect's value with each seed alone (n - 1 degrees of freedom), which does not take
+            chance to be alike for all effects; in the score's unit.
         noise: standard deviation of a run's score when another seed trains the same variant,
             pooled over the variants.
         num_seeds: runs of each cell.
@@ -59,14 +58,12 @@ def effects(record: pd.DataFrame, score: str) -> Effects:
     table = pd.DataFrame(
         {
             "estimate": fit.params[terms],
-            "low_pooled": interval.loc[terms, 0],
-            "high_pooled": interval.loc[terms, 1],
+            "low": interval.loc[terms, 0],
+            "high": interval.loc[terms, 1],
         }
     )
     alone = [_interval_of_seeds(frame, term) for term in terms]
     table[["low_alone", "high_alone"]] = np.array(alone)
-    table["low"] = table[["low_pooled", "low_alone"]].min(axis=1)
-    table["high"] = table[["high_pooled", "high_alone"]].max(axis=1)
     noise = record.groupby(list(FACTORS))[score].var().mean() ** 0.5
     return Effects(table, float(noise), num_seeds)
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pandas as pd
 
 from study.design import CELLS, FACTORS, NAMED, load_design, run_names
-from study.figure import LEVELS, SCORES, contrast
+from study.figure import LEVELS, SCORES, contrast, widest
 from study.inference import effects, verdict
 from study.record import load_record
 from tools.table import fill, markdown
@@ -37,14 +37,13 @@ def findings(record: pd.DataFrame) -> str:
         better, other = (LEVELS[level] for level in FACTORS[factor][::sign])
         outcomes: dict[int, list[str]] = {1: [], -1: [], 0: []}
         for title, of_score in found.items():
-            row = of_score.table.loc[factor, ["estimate", "low", "high"]]
-            outcomes[sign * verdict(*row)].append(title)
+            outcomes[sign * verdict(*widest(of_score.table.loc[factor]))].append(title)
         lines.append(f"- *{better} beats {other}*: {_outcome(outcomes, num_seeds)}.")
     columns = {contrast(factor): factor for factor in MAIN}
     rows = [
         {"score": title}
         | {
-            column: points(*of_score.table.loc[factor, ["estimate", "low", "high"]])
+            column: points(*widest(of_score.table.loc[factor]))
             for column, factor in columns.items()
         }
         for title, of_score in found.items()
@@ -95,7 +94,7 @@ def effects_table(record: pd.DataFrame, terms: list[str]) -> str:
         row = {"score": title}
         for term in terms:
             effect = found.table.loc[term]
-            pooled = points(*effect[["estimate", "low_pooled", "high_pooled"]])
+            pooled = points(*effect[["estimate", "low", "high"]])
             alone = points(*effect[["estimate", "low_alone", "high_alone"]]).partition(" ")[2]
             row[contrast(term).replace("\n", ", ")] = f"{pooled}, alone {alone}"
         if terms == MAIN:
@@ -188,6 +187,9 @@ def blocks(root: Path = Path()) -> dict[Path, dict[str, str]]:
     for name, cells in (("factorial", CELLS), ("published", list(NAMED.values()))):
         design = load_design(name, folder / "params.yaml")
         records[name] = load_record(folder / f"{name}.csv", run_names(cells, design), design)
+    needed = {*SCORES, "precision", "recall"}
+    if missing := sorted(needed - {*records["factorial"].columns}):
+        raise ValueError(f"{folder / 'factorial.csv'}: there is no column {missing[0]}")
     pairs = folder / "pairs.csv"
     try:
         differences = pairs_table(of_record(pd.read_csv(pairs), records["factorial"]))

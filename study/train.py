@@ -27,7 +27,7 @@ from unet.process import only_run, run_stage, written_whole
 from unet.training import train
 
 CODE = ("unet", "study", "__main__")
-NUM_WATCHED = 16  # validation images: their loss is to stay finite, no epoch is chosen by them
+NUM_WATCHED = 16  # validation images: their loss is to stay finite, nothing else comes of them
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ def main() -> None:
     kind, name = sys.argv[1:]
     params, design = load_params(), load_design(kind)
     experiment, seed = experiment_of(name, design)
-    config = replace(params.train, seed=seed, amp=design.amp, threads=design.threads, keep="last")
+    config = replace(params.train, seed=seed, amp=design.amp, threads=design.threads)
     device = resolve_device(config.device)
     amp = resolve_amp(config.amp, device)
     set_threads(config.threads)

@@ -138,16 +138,6 @@ def test_an_interrupted_training_ends_with_the_same_bits(
     assert [row["epoch"] for row in resumed.timing] == [1, 2, 3, 4]
 
 
-def test_an_interrupted_training_keeps_its_precision(tmp_path: Path) -> None:
-    # `auto` may measure otherwise the second time.
-    whole = run_training(tmp_path / "whole", epochs=3, amp="bf16")
-    with pytest.raises(KeyboardInterrupt):
-        run_training(tmp_path / "broken", epochs=3, amp="bf16", on_epoch=stop_at(3))
-    resumed = run_training(tmp_path / "broken", epochs=3, amp="none")
-    assert resumed.amp == "bf16"
-    assert same_training(resumed, whole)
-
-
 def test_interrupted_within_an_epoch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     whole = run_training(tmp_path / "whole")
     batch, calls = Split.batch, []

@@ -178,13 +178,7 @@ for _tag, _regexp, _first in [
 _Yaml12Loader.add_constructor("tag:yaml.org,2002:int", _Yaml12Loader.construct_yaml_int)
 
 
-def parse_yaml(text: str) -> Any:
-    """The document that ``text`` is, read as DVC reads it.
-
-    Raises:
-        yaml.YAMLError: it is none, or its aliases stand for too much.
-        RecursionError: it is nested too deep.
-    """
+def _parse(text: str) -> Any:
     loader = _Yaml12Loader(text)
     try:
         node = loader.get_single_node()
@@ -216,7 +210,7 @@ def load_params(path: str | Path = "params.yaml") -> Params:
     """
     try:
         text = Path(path).read_text(encoding="utf-8")
-        raw = parse_yaml(text)
+        raw = _parse(text)
     except FileNotFoundError:
         raise ValueError(f"{path} is missing: run from the repository's root") from None
     except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:

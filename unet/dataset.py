@@ -18,7 +18,6 @@ import torch
 from torch import Tensor
 
 SPLITS = ("train", "val", "test")
-MAKE_IT = "run `dvc repro preprocess` (the study's data: `make study`)"
 
 
 @dataclass(frozen=True)
@@ -111,7 +110,7 @@ def load_split(folder: Path, device: torch.device) -> Split:
             for name in ("images", "trimaps")
         )
     except (OSError, EOFError, ValueError, TypeError) as error:
-        raise ValueError(f"{folder} cannot be read ({error}): {MAKE_IT}") from None
+        raise ValueError(f"{folder} cannot be read ({error}): run `dvc repro preprocess`") from None
     shape = (len(names), *images.shape[1:3])
     square = images.ndim == 4 and images.shape[1] == images.shape[2] and len(names) > 0
     if (
@@ -151,7 +150,7 @@ def load_summary(folder: Path) -> Summary:
         if not (summary.split in ("official", "sorted") and type(share) is float and 0 < share < 1):
             raise ValueError(f"{summary}")
     except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
-        raise ValueError(f"{path} cannot be read ({error}): {MAKE_IT}") from None
+        raise ValueError(f"{path} cannot be read ({error}): run `dvc repro preprocess`") from None
     return summary
 
 

@@ -28,19 +28,18 @@ def learning_curves(curves: Mapping[str, pd.DataFrame]) -> Figure:
     kinds = sorted({frame.attrs["loss_name"] for frame in curves.values()})
     panels = [("val_iou", "validation IoU", ""), ("val_accuracy", "validation accuracy", " [%]")]
     figure = Figure(figsize=(WIDTH, 3.6 + 3.4), layout="constrained")
-    axes = figure.subplots(2, max(2, len(kinds)))
-    for ax in axes.flat:
-        ax.axis("off")
-    for ax, (column, title, unit) in zip(axes[0], panels, strict=False):
-        ax.axis("on")
+    axes = figure.subplots(2, 2)
+    for ax, (column, title, unit) in zip(axes[0], panels, strict=True):
         for (key, frame), color, style in zip(
             curves.items(), _cycle(COLORS), _cycle(STYLES), strict=False
         ):
             values = frame[column] * (100 if unit else 1)
             ax.plot(frame["epoch"], values, style, color=color, label=key, marker=".", lw=1.6)
         ax.set(title=title, ylabel=title.split()[-1] + unit)
-    for ax, kind in zip(axes[1], kinds, strict=False):
-        ax.axis("on")
+    for ax, kind in zip(axes[1], [*kinds, None], strict=False):
+        if kind is None:
+            ax.axis("off")
+            continue
         for (key, frame), color in zip(curves.items(), _cycle(COLORS), strict=False):
             if frame.attrs["loss_name"] == kind:
                 ax.plot(
@@ -155,13 +154,12 @@ def progress(
         masks: experiment -> (epochs, K, S, S) bool.
     """
     num_images, num_epochs = len(images), len(epochs)
-    span = max(2, num_epochs)  # the head shows photograph and truth
-    columns = num_images * span
+    columns = num_images * num_epochs
     tile = WIDTH / columns
     figure = Figure(figsize=(WIDTH, (len(masks) + 1) * tile + 1.1), layout="constrained")
     axes = figure.subplots(len(masks) + 1, columns, squeeze=False)
     for column in range(columns):
-        k, e = divmod(column, span)
+        k, e = divmod(column, num_epochs)
         head = axes[0, column]
         if e == 0:
             _show(head, images[k])
@@ -171,10 +169,6 @@ def progress(
             head.set_title("truth", fontsize=8)
         else:
             head.axis("off")
-        if e == num_epochs:
-            for ax in axes[1:, column]:
-                ax.axis("off")
-            continue
         for ax, mask in zip(axes[1:, column], masks.values(), strict=True):
             _show(ax, overlay(images[k], mask[e, k], targets[k]))
         axes[1, column].set_title(f"epoch {epochs[e]}", fontsize=8)

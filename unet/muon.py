@@ -52,8 +52,7 @@ class Muon(torch.optim.Optimizer):
 
 
 def orthogonalized(matrix: Tensor, *, num_steps: int = 5) -> Tensor:
-    """U V^T, roughly, of a ``matrix`` U S V^T: singular values of more than about a thousandth of
-    its norm end between 0.7 and 1.2.
+    """U V^T, roughly, of a ``matrix`` U S V^T: its singular values end between 0.7 and 1.2.
 
     A Newton-Schulz iteration, odd polynomials of the matrix, with Jordan's coefficients: they lift
     small singular values fast and stop short of 1, which does no harm. 0 stays 0.

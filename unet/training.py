@@ -35,7 +35,6 @@ class Training:
         weights: the state dict to keep (last or best epoch).
         kept_epoch: its epoch, counted from 1.
         snapshots: epoch -> probabilities (K, S, S) of the watched images, uint8, 255 = 1.
-        amp: the precision it began in, ``bf16 | fp16 | none``.
     """
 
     curve: list[Row] = field(default_factory=list)
@@ -43,7 +42,6 @@ class Training:
     weights: dict[str, Tensor] = field(default_factory=dict)
     kept_epoch: int = 0
     snapshots: dict[int, Tensor] = field(default_factory=dict)
-    amp: str = "none"
 
 
 class Learner:
@@ -122,21 +120,21 @@ def train(
     Args:
         pet_share: share of pet among the training split's pixels, in (0, 1).
         watched: indices of validation images to predict after the first, middle and last epoch.
-        amp: ``bf16 | fp16 | none``; a training that goes on keeps to the one it began in.
+        amp: ``bf16 | fp16 | none``.
         on_epoch: called after each epoch (and once on resuming), before its state is saved.
 
     Raises:
         ValueError: the loss is no longer finite.
     """
-    content = ranks.from_first(read_state(checkpoint), device)
-    state = load_state(content) if content else {"training": {"amp": amp}}
-    training = Training(**state["training"])
-    learner = Learner(experiment, config, pet_share=pet_share, device=device, amp=training.amp)
+    learner = Learner(experiment, config, pet_share=pet_share, device=device, amp=amp)
     model, loss_function = learner.model, learner.loss_function
+    training = Training()
     is_first = ranks.rank() == 0  # it alone writes and speaks
 
-    if content:
+    if content := ranks.from_first(read_state(checkpoint), device):
+        state = load_state(content)
         learner.load_state_dict(state)
+        training = Training(**state["training"])
         if is_first:
             on_epoch(training)
             tqdm.write(f"{name}: resumes after epoch {len(training.curve)}")
@@ -177,7 +175,7 @@ def train(
         seconds = time.perf_counter() - started
         val_scores = validate(
             model, loss_function, val_split, batch_size=4 * config.batch_size,
-            device=device, amp=training.amp,
+            device=device, amp=amp,
         )  # fmt: skip
         for kind, scores in (("training", train_scores), ("validation", val_scores)):
             if not math.isfinite(scores["loss"]):
@@ -187,7 +185,7 @@ def train(
                 raise ValueError(
                     f"{name}: the {kind} loss is {scores['loss']} in epoch {epoch}, after "
                     f"{step} steps, at a learning rate of {rate:.3g}: lower train.max_lr "
-                    f"(= {config.max_lr}) or set train.amp (= {training.amp}) to none"
+                    f"(= {config.max_lr}) or set train.amp (= {amp}) to none"
                 )
 
         best = max([r["val_accuracy"] for r in training.curve], default=-1.0)
