@@ -36,12 +36,8 @@ def run(folder: Path, *command: str, check: bool = True) -> subprocess.Completed
     return done
 
 
-def copy_repository(target: Path, *, commit: str | None = None) -> Path:
-    """The tracked files as they are in the working tree (or at ``commit``), as a new repository."""
-    if commit:
-        run(ROOT, "git", "clone", "-q", "--no-checkout", str(ROOT), str(target))
-        run(target, "git", "checkout", "-q", commit)
-        return target
+def copy_repository(target: Path) -> Path:
+    """The tracked files as they are in the working tree, as a new repository."""
     for name in run(ROOT, "git", "ls-files", "-co", "--exclude-standard").stdout.splitlines():
         if (ROOT / name).is_file():
             (target / name).parent.mkdir(parents=True, exist_ok=True)

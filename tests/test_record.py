@@ -1,16 +1,12 @@
 """The recorded study: dvc.lock, metrics and README belong to the pipeline as it stands."""
 
-import hashlib
 import json
-import re
-import warnings
 from pathlib import Path
 
 import pytest
 import yaml
 
-from study.design import NAMED
-from tests.repo import ROOT, RUNNING, copy_repository, make_study_tiny, make_tiny, run
+from tests.repo import ROOT, RUNNING, copy_repository, run
 from tools.table import fill, readme_blocks, scores
 
 LOCK = yaml.safe_load((ROOT / "dvc.lock").read_text())["stages"]
@@ -36,64 +32,10 @@ def stale_reasons(repository: Path, file: str = "dvc.yaml") -> dict[str, list[st
     return reasons
 
 
-KEYS = ("mp_tr_bce", "str_ups_dice")  # between them every downsampling, upsampling and loss
-RUNS = tuple(f"{NAMED[key]}-0" for key in KEYS)
-# Pipeline -> commands that run a little of it, and the results to compare.
-SMALL_RUNS = {
-    "dvc.yaml": (
-        "stages.download",
-        "stages.preprocess",
-        *(f"stages.{stage} {key}" for key in KEYS for stage in ("train", "evaluate")),
-    ),
-    "study/dvc.yaml": (
-        "stages.download",
-        "study.pack factorial",
-        *(f"study.train factorial {name}" for name in RUNS),
-    ),
-}
-RESULTS = {
-    "dvc.yaml": [
-        name
-        for key in KEYS
-        for name in (f"models/{key}.safetensors", f"plots/curves/{key}.csv", f"metrics/{key}.json")
-    ],
-    "study/dvc.yaml": [
-        f"study/runs/factorial/{n}.{kind}" for n in RUNS for kind in ("csv", "json")
-    ],
-}
-
-
-def trained_bits(repository: Path, file: str) -> dict[str, str]:
-    """What a small fixed-seed training leaves: the checksum of each file."""
-    make_tiny(repository)
-    make_study_tiny(repository)
-    for command in SMALL_RUNS[file]:
-        run(repository, "python", "-m", *command.split())
-    checksums = {}
-    for name in RESULTS[file]:
-        content = (repository / name).read_text("latin-1")
-        if name.startswith("study/runs"):  # less the clock, and the code that is to be compared
-            content = re.sub(r'"(seconds|code)": .*', "", content)
-        checksums[name] = hashlib.md5(content.encode()).hexdigest()
-    return checksums
-
-
 @pytest.mark.parametrize("file", ["dvc.yaml", "study/dvc.yaml"])
 def test_lock_matches_the_pipeline(tmp_path: Path, file: str) -> None:
-    reasons = stale_reasons(copy_repository(tmp_path / "now"), file)
-    code, other = set(), {}
-    for name, of_stage in reasons.items():
-        # A change of code is well where the results stay the same; the figure is redrawn at once.
-        known = {r for r in of_stage if r.endswith(".py") and not name.endswith(":figure")}
-        code |= known
-        other[name] = [reason for reason in of_stage if reason not in known]
-    assert not any(other.values()), f"the lock is of another pipeline: {other}; run `dvc repro`"
-    if code:
-        warnings.warn(f"code changed since the record: {sorted(code)}", stacklevel=1)
-        lock = file.replace(".yaml", ".lock")
-        recorded = run(ROOT, "git", "log", "-1", "--format=%H", "--", lock).stdout.strip()
-        before = trained_bits(copy_repository(tmp_path / "recorded", commit=recorded), file)
-        assert trained_bits(tmp_path / "now", file) == before, "results changed: run `dvc repro`"
+    reasons = stale_reasons(copy_repository(tmp_path), file)
+    assert reasons == {}, "the lock is of another pipeline: run `dvc repro`"
 
 
 @pytest.mark.parametrize(
