@@ -42,15 +42,6 @@ def contrast(term: str) -> str:
     return f"({contrast(one)})\nwith {LEVELS[first]} − with {LEVELS[second]}"
 
 
-def widest(effect: pd.Series) -> tuple[float, float, float]:
-    """A row of :attr:`study.inference.Effects.table`: its estimate, and the wider of its intervals.
-
-    The pooled one is too narrow where an effect's chance is larger than that of the others.
-    """
-    low, high = effect[["low", "low_alone"]].min(), effect[["high", "high_alone"]].max()
-    return effect["estimate"], low, high
-
-
 def draw(record: pd.DataFrame) -> Figure:
     """What each choice changes, by each score; each run; quality against cost. In points (0.01)."""
     found = {score: effects(record, score) for score in SCORES}
@@ -100,7 +91,7 @@ def _draw_runs(ax: Axes, record: pd.DataFrame, found: Effects) -> None:
 
 def _draw_effect(ax: Axes, factor: str, found: dict[str, Effects]) -> None:
     for row, of_score in enumerate(found.values()):
-        estimate, low, high = widest(100 * of_score.table.loc[factor])
+        estimate, low, high = 100 * of_score.table.loc[factor, ["estimate", "low", "high"]]
         color = {1: BETTER, -1: WORSE, 0: UNCLEAR}[verdict(estimate, low, high)]
         ax.plot([low, high], [row, row], color=color, lw=2.5)
         ax.plot(estimate, row, "o", color=color)

@@ -1,4 +1,4 @@
-"""From scores to claims: effects with their uncertainty, the noise of a seed, pairs."""
+"""From scores to claims: effects with their uncertainty, the noise of a seed, the images."""
 
 from dataclasses import dataclass
 from itertools import combinations
@@ -6,9 +6,9 @@ from itertools import combinations
 import numpy as np
 import pandas as pd
 import statsmodels.formula.api as smf
-from scipy.stats import bootstrap, ttest_1samp
+from scipy.stats import ttest_1samp
 
-from study.design import FACTORS
+from study.design import CELLS, FACTORS, NAMED
 
 
 @dataclass(frozen=True)
@@ -16,10 +16,11 @@ class Effects:
     """What a score owes to the factors.
 
     Attributes:
-        table: a row an effect, named by its factors: ``estimate``, ``low`` and ``high`` of its 95 %
-            confidence interval, and ``low_alone`` and ``high_alone`` of the interval from this
-            effect's value with each seed alone (n - 1 degrees of freedom), which does not take
-            chance to be alike for all effects; in the score's unit.
+        table: a row an effect, named by its factors, in the score's unit: ``estimate``; a 95 %
+            confidence interval ``low_pooled`` to ``high_pooled``, which takes chance to be alike
+            for all effects; another, ``low_alone`` to ``high_alone``, from this effect's value with
+            each seed alone (n - 1 degrees of freedom), which does not; and ``low`` to ``high``, the
+            wider of the two on either side.
         noise: standard deviation of a run's score when another seed trains the same variant,
             pooled over the variants.
         num_seeds: runs of each cell.
@@ -58,12 +59,14 @@ def effects(record: pd.DataFrame, score: str) -> Effects:
     table = pd.DataFrame(
         {
             "estimate": fit.params[terms],
-            "low": interval.loc[terms, 0],
-            "high": interval.loc[terms, 1],
+            "low_pooled": interval.loc[terms, 0],
+            "high_pooled": interval.loc[terms, 1],
         }
     )
     alone = [_interval_of_seeds(frame, term) for term in terms]
     table[["low_alone", "high_alone"]] = np.array(alone)
+    table["low"] = table[["low_pooled", "low_alone"]].min(axis=1)
+    table["high"] = table[["high_pooled", "high_alone"]].max(axis=1)
     noise = record.groupby(list(FACTORS))[score].var().mean() ** 0.5
     return Effects(table, float(noise), num_seeds)
 
@@ -84,41 +87,54 @@ def verdict(estimate: float, low: float, high: float) -> int:
     return int(low > 0) - int(high < 0)
 
 
-def pair_differences(
-    counts: dict[str, pd.DataFrame], *, num_resamples: int = 2000, seed: int = 0
+def contrasts(names: list[str]) -> pd.DataFrame:
+    """What the runs ``names`` of a factorial are compared for: weights, a column a run.
+
+    A row for each main effect, named by its factor, and for each two of the named experiments,
+    called ``first - second``: the mean over the one side's runs minus that over the other's.
+    """
+    cells = [name.rpartition("-")[0] for name in names]
+    sides = {
+        factor: [[cell for cell in CELLS if level in cell.split("-")] for level in levels]
+        for factor, levels in FACTORS.items()
+    }
+    sides |= {f"{a} - {b}": [[NAMED[a]], [NAMED[b]]] for a, b in combinations(NAMED, 2)}
+    members = {name: [np.isin(cells, side) for side in both] for name, both in sides.items()}
+    rows = [first / first.sum() - second / second.sum() for first, second in members.values()]
+    return pd.DataFrame(rows, index=list(sides), columns=names)
+
+
+def image_intervals(
+    counts: np.ndarray, contrasts: pd.DataFrame, *, num_resamples: int = 2000, seed: int = 0
 ) -> pd.DataFrame:
-    """How much better one experiment is than another on the same test images.
+    """How much a difference owes to the test images that were drawn.
 
     Args:
-        counts: experiment -> a row an image, columns tp, fp, fn, tn, the images in the same order;
-            of one model, or summed over those of several seeds.
+        counts: (R, I, 4): tp, fp, fn, tn of R runs on the same I images.
+        contrasts: a row a comparison, a column a run: its weight in the difference.
 
     Returns:
-        A row a pair of experiments: ``first``, ``second``, and for iou and accuracy, pooled over
-        pixels, the difference with the 95 % interval of a percentile bootstrap over the images. How
-        another training would turn out is not in it.
+        A row a comparison; for accuracy and iou, pooled over pixels, and iou_per_image, the mean
+        over images (1 where neither has a pet), the difference (``iou``) with the 95 % interval
+        (``iou_low``, ``iou_high``) of a percentile bootstrap over the images. How other seeds would
+        turn out is not in it.
     """
-    rows = []
-    for first, second in combinations(counts, 2):
-        row: dict[str, object] = {"first": first, "second": second}
-        for score, hits, pixels in (
-            ("iou", ["tp"], ["tp", "fp", "fn"]),
-            ("accuracy", ["tp", "tn"], ["tp", "fp", "fn", "tn"]),
-        ):
-            sums = [
-                counts[experiment][columns].sum(axis=1).to_numpy(dtype=float)
-                for experiment in (first, second)
-                for columns in (hits, pixels)
-            ]
-
-            def difference(h1, p1, h2, p2, axis=-1):  # noqa: ANN001, ANN202
-                return h1.sum(axis) / p1.sum(axis) - h2.sum(axis) / p2.sum(axis)
-
-            interval = bootstrap(
-                sums, difference, paired=True, vectorized=True, n_resamples=num_resamples,
-                batch=100, method="percentile", rng=np.random.default_rng(seed),
-            ).confidence_interval  # fmt: skip
-            row |= {score: difference(*sums), f"{score}_low": interval.low}
-            row[f"{score}_high"] = interval.high
-        rows.append(row)
-    return pd.DataFrame(rows)
+    num_images = counts.shape[1]
+    rng = np.random.default_rng(seed)
+    draws = rng.multinomial(num_images, [1 / num_images] * num_images, size=num_resamples)
+    times = np.vstack([np.ones(num_images), draws])  # how often each image; first: as they are
+    tp, fp, fn, tn = np.moveaxis(counts.astype(float), 2, 0)
+    union = tp + fp + fn
+    iou_per_image = np.where(union > 0, tp / np.maximum(union, 1), 1.0)
+    scores = {
+        "accuracy": (times @ (tp + tn).T) / (times @ (union + tn).T),
+        "iou": (times @ tp.T) / (times @ union.T),
+        "iou_per_image": (times @ iou_per_image.T) / num_images,
+    }
+    table = pd.DataFrame(index=contrasts.index)
+    for score, of_runs in scores.items():
+        differences = of_runs @ contrasts.to_numpy().T
+        table[score] = differences[0]
+        low, high = np.quantile(differences[1:], (0.025, 0.975), axis=0)
+        table[f"{score}_low"], table[f"{score}_high"] = low, high
+    return table

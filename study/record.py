@@ -12,8 +12,9 @@ from study.design import FACTORS, Design, settings
 # What all rows of a record have to share, and the numbers that its readers need.
 SAME = ("epochs", "code", "data", "recipe", "torch", "device")
 NUMBERS = (
-    "accuracy", "iou", "boundary_iou", "accuracy_at_half", "iou_at_half", "accuracy_mirrored",
-    "iou_mirrored", "parameters", "gflops", "seconds",
+    "accuracy", "iou", "precision", "recall", "boundary_iou", "accuracy_at_half", "iou_at_half",
+    "iou_per_image", "iou_boundary_ignored", "accuracy_mirrored", "iou_mirrored", "parameters",
+    "gflops", "seconds",
 )  # fmt: skip
 
 
@@ -81,7 +82,8 @@ def checked(frame: pd.DataFrame, names: Iterable[str], design: Design) -> pd.Dat
         if other := frame.index[frame[column] != usual].tolist():
             raise ValueError(
                 f"the run {other[0]} has another {column} than the others "
-                f"({frame[column][other[0]]}, not {usual}): run `make study`"
+                f"({frame[column][other[0]]}, not {usual}): train one or the others anew, "
+                f"`dvc repro -f -s` with their stages in study/dvc.yaml"
             )
     scores = frame.select_dtypes("number")
     for column in NUMBERS:

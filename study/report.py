@@ -7,8 +7,8 @@ from pathlib import Path
 import pandas as pd
 
 from study.design import CELLS, FACTORS, NAMED, load_design, run_names
-from study.figure import LEVELS, SCORES, contrast, widest
-from study.inference import effects, verdict
+from study.figure import LEVELS, SCORES, contrast
+from study.inference import contrasts, effects, verdict
 from study.record import load_record
 from tools.table import fill, markdown
 
@@ -19,6 +19,7 @@ PUBLISHED = {
 # The published conclusions: the factor, and whether its first level is said to be the better one.
 CLAIMS = {"loss": False, "downsample": True, "upsample": True}
 CELL_SCORES = {score: SCORES[score] for score in ("iou", "accuracy", "boundary_iou", "iou_at_half")}
+IMAGE_SCORES = {score: SCORES[score] for score in ("accuracy", "iou", "iou_per_image")}
 MAIN, INTERACTIONS = list(FACTORS), [":".join(pair) for pair in combinations(FACTORS, 2)]
 
 
@@ -37,13 +38,14 @@ def findings(record: pd.DataFrame) -> str:
         better, other = (LEVELS[level] for level in FACTORS[factor][::sign])
         outcomes: dict[int, list[str]] = {1: [], -1: [], 0: []}
         for title, of_score in found.items():
-            outcomes[sign * verdict(*widest(of_score.table.loc[factor]))].append(title)
+            row = of_score.table.loc[factor, ["estimate", "low", "high"]]
+            outcomes[sign * verdict(*row)].append(title)
         lines.append(f"- *{better} beats {other}*: {_outcome(outcomes, num_seeds)}.")
     columns = {contrast(factor): factor for factor in MAIN}
     rows = [
         {"score": title}
         | {
-            column: points(*widest(of_score.table.loc[factor]))
+            column: points(*of_score.table.loc[factor, ["estimate", "low", "high"]])
             for column, factor in columns.items()
         }
         for title, of_score in found.items()
@@ -94,7 +96,7 @@ def effects_table(record: pd.DataFrame, terms: list[str]) -> str:
         row = {"score": title}
         for term in terms:
             effect = found.table.loc[term]
-            pooled = points(*effect[["estimate", "low", "high"]])
+            pooled = points(*effect[["estimate", "low_pooled", "high_pooled"]])
             alone = points(*effect[["estimate", "low_alone", "high_alone"]]).partition(" ")[2]
             row[contrast(term).replace("\n", ", ")] = f"{pooled}, alone {alone}"
         if terms == MAIN:
@@ -123,31 +125,33 @@ def cells_table(record: pd.DataFrame) -> str:
     return markdown(pd.DataFrame(rows))
 
 
-def of_record(pairs: pd.DataFrame, record: pd.DataFrame) -> pd.DataFrame:
-    """``pairs``, if they are of the runs in ``record``.
+def of_record(differences: pd.DataFrame, record: pd.DataFrame) -> pd.DataFrame:
+    """``differences`` of :func:`study.inference.image_intervals`, if they are of ``record``'s runs.
 
     Raises:
-        ValueError: they are not: a difference of accuracies is not that of the runs' means.
+        ValueError: they are not: a difference is not that of the record's scores.
     """
-    means = record.groupby(list(FACTORS))["accuracy"].mean()
-    for row in pairs.to_dict("records"):
-        first, second = (means[tuple(NAMED[row[k]].split("-"))] for k in ("first", "second"))
-        if abs(first - second - row["accuracy"]) > 1e-9:
-            names = f"{row['first']} and {row['second']}"
-            raise ValueError(f"{names} are of other runs than the record")
-    return pairs
+    weights = contrasts(list(record.index))
+    for comparison in weights.index:
+        for score in IMAGE_SCORES:
+            expected = weights.loc[comparison] @ record[score]
+            if not abs(differences.loc[comparison, score] - expected) < 1e-9:
+                raise ValueError(f"{comparison} is of other runs than the record")
+    return differences.loc[weights.index]
 
 
-def pairs_table(pairs: pd.DataFrame) -> str:
-    """The named experiments against each other on the same test images."""
-    rows = [
-        {"experiments": f"{row['first']} − {row['second']}"}
-        | {
-            title: points(row[score], row[f"{score}_low"], row[f"{score}_high"])
-            for score, title in (("iou", "IoU"), ("accuracy", "accuracy"))
-        }
-        for row in pairs.to_dict("records")
-    ]
+def images_table(differences: pd.DataFrame) -> str:
+    """The comparisons on the same test images, with what other images could have shown."""
+    rows = []
+    for comparison, row in differences.iterrows():
+        words = contrast(comparison) if comparison in FACTORS else comparison.replace("-", "−")
+        rows.append(
+            {"comparison": words}
+            | {
+                title: points(*row[[score, f"{score}_low", f"{score}_high"]])
+                for score, title in IMAGE_SCORES.items()
+            }
+        )
     return markdown(pd.DataFrame(rows))
 
 
@@ -187,14 +191,12 @@ def blocks(root: Path = Path()) -> dict[Path, dict[str, str]]:
     for name, cells in (("factorial", CELLS), ("published", list(NAMED.values()))):
         design = load_design(name, folder / "params.yaml")
         records[name] = load_record(folder / f"{name}.csv", run_names(cells, design), design)
-    needed = {*SCORES, "precision", "recall"}
-    if missing := sorted(needed - {*records["factorial"].columns}):
-        raise ValueError(f"{folder / 'factorial.csv'}: there is no column {missing[0]}")
-    pairs = folder / "pairs.csv"
+    path = folder / "images.csv"
     try:
-        differences = pairs_table(of_record(pd.read_csv(pairs), records["factorial"]))
+        differences = of_record(pd.read_csv(path, index_col="comparison"), records["factorial"])
+        images = images_table(differences)
     except (OSError, ValueError, KeyError) as error:
-        raise ValueError(f"{pairs}: {error}: run `make study`") from None
+        raise ValueError(f"{path}: {error}: run `make study`") from None
     table = published_table(records["published"])
     return {
         root / "README.md": {"findings": findings(records["factorial"]), "published": table},
@@ -202,7 +204,7 @@ def blocks(root: Path = Path()) -> dict[Path, dict[str, str]]:
             "effects": effects_table(records["factorial"], MAIN),
             "interactions": effects_table(records["factorial"], INTERACTIONS),
             "cells": cells_table(records["factorial"]),
-            "pairs": differences,
+            "images": images,
         },
     }
 

@@ -15,9 +15,9 @@ import yaml
 from study import report
 from study.design import CELLS, FACTORS, NAMED, Design, experiment_of, load_design, run_names
 from study.design import settings as design_settings
-from study.figure import SCORES, draw, widest
-from study.inference import effects, pair_differences, verdict
-from study.pairs import sum_runs
+from study.figure import SCORES, draw
+from study.images import load_counts
+from study.inference import contrasts, effects, image_intervals, verdict
 from study.record import gather, load_record
 from study.train import Mirrored
 from tests.repo import ROOT, copy_repository, make_study_tiny, make_tiny, run
@@ -96,7 +96,7 @@ def test_an_interval_of_seeds_alone_knows_their_own_spread() -> None:
         iou=frame["iou"] + sign * frame["seed"].map([0.0, 0.04, -0.04, 0.0].__getitem__)
     )
     row = effects(favoured, "iou").table.loc["loss"]
-    assert row["high_alone"] - row["low_alone"] > 1.5 * (row["high"] - row["low"])
+    assert row["high_alone"] - row["low_alone"] > 1.5 * (row["high_pooled"] - row["low_pooled"])
 
 
 def test_the_noise_is_what_another_seed_does() -> None:
@@ -115,11 +115,13 @@ def test_estimates_are_differences_of_means() -> None:
 
 
 def test_the_interval_is_the_wider_of_both() -> None:
-    table = effects(record(), "iou").table
-    for effect in (row for _, row in table.iterrows()):
-        estimate, low, high = widest(effect)
-        half = max(effect["high"], effect["high_alone"]) - estimate
-        assert (estimate - low, high - estimate) == pytest.approx((half, half))
+    for seed in range(5):
+        table = effects(record(seed=seed), "iou").table
+        for low, high in (("low_pooled", "high_pooled"), ("low_alone", "high_alone")):
+            assert (table["low"] <= table[low]).all() and (table[high] <= table["high"]).all()
+        wide = table[["high_pooled", "high_alone"]].max(axis=1) - table["estimate"]
+        np.testing.assert_allclose(table["high"] - table["estimate"], wide)
+        np.testing.assert_allclose(table["estimate"] - table["low"], wide)
 
 
 def test_what_a_seed_does_to_all_cells_widens_no_interval() -> None:
@@ -128,16 +130,17 @@ def test_what_a_seed_does_to_all_cells_widens_no_interval() -> None:
     pd.testing.assert_frame_equal(effects(frame, "iou").table, effects(shifted, "iou").table)
     alone = frame.assign(iou=frame["iou"] + 0.1 * (frame.index == "mp-tr-bce-1"))
     widths = [
-        (t["high"] - t["low"]).min() for t in (effects(f, "iou").table for f in (frame, alone))
+        (t["high_pooled"] - t["low_pooled"]).min()
+        for t in (effects(f, "iou").table for f in (frame, alone))
     ]
     assert widths[1] > 5 * widths[0]
 
 
 def test_intervals_hold_the_truth_as_often_as_they_say() -> None:
     tables = [effects(record(seed=seed, loss=0.004), "iou").table for seed in range(100)]
-    for kind in ("", "_alone"):
+    for kind in ("pooled", "alone"):
         holds = [
-            table.loc[term, f"low{kind}"] <= truth <= table.loc[term, f"high{kind}"]
+            table.loc[term, f"low_{kind}"] <= truth <= table.loc[term, f"high_{kind}"]
             for table in tables
             for term, truth in (("loss", 0.004), ("upsample", 0.0))
         ]
@@ -162,51 +165,88 @@ def test_verdict(interval: tuple[float, float, float], expected: int) -> None:
     assert verdict(*interval) == expected
 
 
-def image_counts(num_images: int, hit_rate: float, seed: int) -> pd.DataFrame:
+def image_counts(num_images: int, hit_rate: float, seed: int) -> np.ndarray:
+    """Counts (I, 4) of a run without false alarms that finds so much of each pet."""
     rng = np.random.default_rng(seed)
     pets = rng.integers(50, 150, num_images)
     tp = rng.binomial(pets, hit_rate)
-    return pd.DataFrame({"tp": tp, "fp": 0, "fn": pets - tp, "tn": 256 - pets})
+    return np.stack([tp, np.zeros_like(tp), pets - tp, 256 - pets], axis=1)
 
 
-def test_pairs_are_differences_of_pooled_scores() -> None:
-    counts = {"a": image_counts(200, 0.9, 0), "b": image_counts(200, 0.8, 0)}
-    (row,) = pair_differences(counts, num_resamples=300).to_dict("records")
-    pooled = {k: t["tp"].sum() / t[["tp", "fp", "fn"]].to_numpy().sum() for k, t in counts.items()}
-    assert row["iou"] == pytest.approx(pooled["a"] - pooled["b"])
-    assert 0 < row["iou_low"] < row["iou"] < row["iou_high"] < 0.2
-    assert 0 < row["accuracy_low"] < row["accuracy"] < row["accuracy_high"]
-    again = pair_differences(counts, num_resamples=300).to_dict("records")
+FIRST_BEATS_SECOND = pd.DataFrame([[1.0, -1.0]], index=["a - b"])
+
+
+def test_contrasts_are_differences_of_means() -> None:
+    frame = record(noise=0.01)
+    found = contrasts(NAMES) @ frame["iou"]
+    table = effects(frame, "iou").table
+    for factor in FACTORS:
+        assert found[factor] == pytest.approx(table.loc[factor, "estimate"])
+    means = {key: frame.filter(like=cell, axis=0)["iou"].mean() for key, cell in NAMED.items()}
+    for a, b in combinations(NAMED, 2):
+        assert found[f"{a} - {b}"] == pytest.approx(means[a] - means[b])
+    assert len(found) == 3 + 6
+
+
+def test_differences_are_of_pooled_scores_and_of_means() -> None:
+    counts = np.stack([image_counts(200, 0.9, 0), image_counts(200, 0.8, 0)])
+    (row,) = image_intervals(counts, FIRST_BEATS_SECOND, num_resamples=300).to_dict("records")
+    tp, _, fn, tn = counts.sum(axis=1).T
+    assert row["iou"] == pytest.approx(np.subtract(*(tp / (tp + fn))))
+    assert row["accuracy"] == pytest.approx(np.subtract(*((tp + tn) / (200 * 256))))
+    each = counts[..., 0] / counts[..., [0, 2]].sum(axis=-1)
+    assert row["iou_per_image"] == pytest.approx(np.subtract(*each.mean(axis=1)))
+    for score in ("iou", "accuracy", "iou_per_image"):
+        assert 0 < row[f"{score}_low"] < row[score] < row[f"{score}_high"] < 0.2
+    again = image_intervals(counts, FIRST_BEATS_SECOND, num_resamples=300).to_dict("records")
     assert again == [row]
 
 
+def test_an_interval_over_images_knows_their_spread() -> None:
+    counts = np.stack([image_counts(400, 0.9, 0), image_counts(400, 0.8, 1)])
+    row = image_intervals(counts, FIRST_BEATS_SECOND).iloc[0]
+    each = np.subtract(*(counts[..., 0] / counts[..., [0, 2]].sum(axis=-1)))
+    half = 1.96 * each.std() / 400**0.5
+    assert row["iou_per_image_high"] - row["iou_per_image"] == pytest.approx(half, rel=0.1)
+    assert row["iou_per_image"] - row["iou_per_image_low"] == pytest.approx(half, rel=0.1)
+
+
+def test_an_image_without_a_pet_counts_as_found() -> None:
+    counts = np.stack([image_counts(4, 0.8, 0)] * 2)
+    counts[:, 0] = [(0, 0, 0, 256), (0, 6, 0, 250)]
+    row = image_intervals(counts, FIRST_BEATS_SECOND).iloc[0]
+    assert row["iou_per_image"] == pytest.approx(1 / 4)
+
+
 def test_a_model_is_no_better_than_itself() -> None:
-    table = image_counts(50, 0.8, 0)
-    (row,) = pair_differences({"a": table, "b": table}, num_resamples=50).to_dict("records")
+    counts = np.stack([image_counts(50, 0.8, 0)] * 2)
+    row = image_intervals(counts, FIRST_BEATS_SECOND, num_resamples=50).iloc[0]
     assert row["iou_low"] == row["iou"] == row["iou_high"] == 0
 
 
 def test_images_are_resampled_in_pairs() -> None:
     # One model is always a little better: paired images show it, unpaired ones would not.
     base = image_counts(60, 0.7, 0)
-    worse = base.assign(tp=base["tp"] - 1, fn=base["fn"] + 1)
-    (row,) = pair_differences({"a": base, "b": worse}, num_resamples=200).to_dict("records")
+    counts = np.stack([base, base + [-1, 0, 1, 0]])
+    row = image_intervals(counts, FIRST_BEATS_SECOND, num_resamples=200).iloc[0]
     assert row["iou_low"] > 0.5 * row["iou"] > 0
 
 
-def test_pairs_are_of_all_seeds(tmp_path: Path) -> None:
-    tables = {name: image_counts(20, 0.8, seed) for seed, name in enumerate(("a-0", "a-1", "b-0"))}
+def test_counts_are_of_the_same_images(tmp_path: Path) -> None:
+    columns = ["tp", "fp", "fn", "tn"]
+    tables = {
+        name: pd.DataFrame(image_counts(20, 0.8, seed), columns=columns).rename_axis("name")
+        for seed, name in enumerate(("a-0", "a-1"))
+    }
     for name, table in tables.items():
-        table.rename_axis("name").to_csv(tmp_path / f"{name}.csv")
-    sums = sum_runs({"a": ["a-0", "a-1"], "b": ["b-0"]}, tmp_path)
-    np.testing.assert_array_equal(sums["a"], tables["a-0"] + tables["a-1"])
-    np.testing.assert_array_equal(sums["b"], tables["b-0"])
+        table.to_csv(tmp_path / f"{name}.csv")
+    np.testing.assert_array_equal(load_counts(tmp_path, tables), np.stack(list(tables.values())))
 
-    tables["b-0"].iloc[::-1].rename_axis("name").to_csv(tmp_path / "b-0.csv")
-    with pytest.raises(ValueError, match=r"b-0\.csv is of other images"):
-        sum_runs({"a": ["a-0"], "b": ["b-0"]}, tmp_path)
+    tables["a-1"].iloc[::-1].to_csv(tmp_path / "a-1.csv")
+    with pytest.raises(ValueError, match=r"a-1\.csv is of other images"):
+        load_counts(tmp_path, ["a-0", "a-1"])
     with pytest.raises(ValueError, match=r"b-1\.csv cannot be read"):
-        sum_runs({"a": ["a-0"], "b": ["b-1"]}, tmp_path)
+        load_counts(tmp_path, ["a-0", "b-1"])
 
 
 # The record
@@ -410,23 +450,25 @@ def test_tables_show_the_right_scores() -> None:
             f"{run['iou']:.4f}",
         ]
 
-    pairs = pair_differences({"a": image_counts(9, 0.9, 0), "b": image_counts(9, 0.5, 0)})
-    (row,) = report.pairs_table(pairs).splitlines()[2:]
-    assert f"| a − b | {100 * pairs['iou'][0]:+.2f} [" in row
-    assert f"| {100 * pairs['accuracy'][0]:+.2f} [" in row
 
-
-def test_pairs_of_another_record_are_refused() -> None:
-    frame = record()
-    rows = [{"first": a, "second": b} for a, b in combinations(NAMED, 2)]
-    means = {key: frame.filter(like=cell, axis=0)["accuracy"].mean() for key, cell in NAMED.items()}
-    pairs = pd.DataFrame(rows).assign(
-        accuracy=[means[row["first"]] - means[row["second"]] for row in rows]
+def test_images_of_another_record_are_refused() -> None:
+    frame = record(num_seeds=2)
+    counts = np.stack([image_counts(9, 0.8, seed) for seed in range(len(frame))])
+    table = image_intervals(counts, contrasts(list(frame.index)), num_resamples=9)
+    tp, fp, fn, tn = counts.astype(float).sum(axis=1).T
+    frame = frame.assign(
+        accuracy=(tp + tn) / (tp + fp + fn + tn),
+        iou=tp / (tp + fp + fn),
+        iou_per_image=(counts[..., 0] / counts[..., :3].sum(axis=-1)).mean(axis=1),
     )
-    pd.testing.assert_frame_equal(report.of_record(pairs, frame), pairs)
-    pairs.loc[2, "accuracy"] += 1e-5
-    with pytest.raises(ValueError, match="mp_tr_bce and str_ups_dice are of other runs"):
-        report.of_record(pairs, frame)
+    pd.testing.assert_frame_equal(report.of_record(table, frame), table)
+    rows = report.images_table(table).splitlines()[2:]
+    assert rows[2].startswith("| weighted BCE − Dice |")
+    assert rows[3].startswith("| mp_tr_bce − mp_tr_dice |")
+    assert f"| {100 * table['iou'].iloc[3]:+.2f} [" in rows[3]
+    frame.loc["mp-tr-bce-0", "iou"] += 1e-5
+    with pytest.raises(ValueError, match="downsample is of other runs"):
+        report.of_record(table, frame)
 
 
 def test_the_figure_draws_every_run() -> None:
@@ -472,10 +514,10 @@ def test_a_run_trains_and_is_no_record_alone(tmp_path: Path) -> None:
     assert (row["downsample"], row["seed"], row["width"], row["epochs"]) == ("mp", 0, 4, 2)
     assert 0 <= row["iou"] < row["accuracy"] <= 1
     assert abs(row["iou_mirrored"] - row["iou"]) < 0.1
-    counts = sum_runs({"x": ["mp-tr-bce-0"]}, repository / "study/runs/factorial")["x"]
-    tp, fp, fn, tn = counts.sum()
+    counts = load_counts(repository / "study/runs/factorial", ["mp-tr-bce-0"])
+    tp, fp, fn, tn = counts.sum(axis=(0, 1))
     assert tp / (tp + fp + fn) == pytest.approx(row["iou"])
-    assert (tp + tn) / counts.to_numpy().sum() == pytest.approx(row["accuracy"])
+    assert (tp + tn) / counts.sum() == pytest.approx(row["accuracy"])
 
     alone = run(repository, "dvc", "repro", "-s", stages[2], check=False)
     assert alone.returncode != 0
