@@ -7,7 +7,8 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 . .venv/bin/activate
 
-if ! git diff --quiet HEAD -- params.yaml dvc.yaml stages unet; then
+unchanged() { [ -z "$(git status --porcelain -- params.yaml dvc.yaml stages unet)" ]; }
+if ! unchanged; then
   echo "submit: params.yaml, dvc.yaml or code differ from the last commit: commit them first" >&2
   exit 1
 fi
@@ -21,5 +22,10 @@ UNET_KEYS=$(dvc stage list --name-only train | sed 's/^train@//' | xargs)
 export UNET_COMMIT UNET_KEYS
 number=$(wc -w <<<"$UNET_KEYS")
 sbatch --wait --array="0-$((number - 1))" "$@" cluster/train.sbatch
+if [ "$(git rev-parse HEAD)" != "$UNET_COMMIT" ] || ! unchanged; then
+  echo "submit: all is trained, but this clone changed meanwhile: git checkout $UNET_COMMIT and" \
+    "dvc repro gather it" >&2
+  exit 1
+fi
 # The trainings are in the run-cache; evaluation and pictures are made here.
 dvc repro

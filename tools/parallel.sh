@@ -21,5 +21,6 @@ dvc stage list --name-only "$file" | grep -E "$trainings" |
     if [ "$number" -gt 0 ]; then
       export CUDA_VISIBLE_DEVICES=$(cut -d, -f$((SLOT % number + 1)) <<<"$gpus")
     fi
-    exec dvc repro --single-item {}'
+    # The others go on when one fails; xargs would stop at the 255 that dvc ends with.
+    dvc --wait-for-lock repro --single-item {} || exit 1'
 dvc repro "$file"
