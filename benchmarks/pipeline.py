@@ -6,7 +6,6 @@ nothing to do ``dvc repro`` where all is up to date (left out where it is not)
 
 import argparse
 import os
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -30,6 +29,7 @@ def decode_all(size: int) -> None:
     def decode(content: bytes, mode: str, resample: Image.Resampling) -> None:
         Image.open(BytesIO(content)).convert(mode).resize((size, size), resample)
 
+    decoded = []
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         for archive, pattern, mode, resample in (
             (archives.IMAGES, archives.IMAGE_MEMBERS, "RGB", Image.Resampling.BILINEAR),
@@ -37,7 +37,9 @@ def decode_all(size: int) -> None:
         ):
             for name, content in archives.members(RAW / archive, pattern):
                 if not archives.is_junk(name):
-                    pool.submit(decode, content, mode, resample)
+                    decoded.append(pool.submit(decode, content, mode, resample))
+        for one in decoded:
+            one.result()
 
 
 def main() -> None:
@@ -50,9 +52,7 @@ def main() -> None:
         outs = (Path(folder) / str(number) for number in count())
 
         def preprocess() -> None:
-            out = next(outs)
-            pack(RAW, out, params.data, params.preprocess)
-            shutil.rmtree(out)
+            pack(RAW, next(outs), params.data, params.preprocess)
 
         seconds = in_turns(
             {

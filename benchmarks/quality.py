@@ -71,8 +71,8 @@ def run_plain(params: Params, seed: int, width: int, epochs: int = 15) -> Iterat
     size = params.preprocess.image_size
     folder = extract()
     training = PlainTraining(folder, names, size=size, width=width, seed=seed, device=device.type)
-    for _, (seconds, accuracy) in zip(range(epochs), training.epochs(), strict=False):
-        yield {"size": size, "seconds": seconds, "val_accuracy": accuracy}
+    for _, epoch in zip(range(epochs), training.epochs(), strict=False):
+        yield {"size": size} | epoch
 
 
 def replaces(run: dict[str, Any], other: dict[str, Any]) -> bool:
@@ -97,6 +97,8 @@ def main() -> None:
         run = {"recipe": arguments.recipe, "seed": seed, "width": arguments.width}
         if arguments.recipe == "plain":
             epochs = run_plain(params, seed, arguments.width)
+            files = [Path("benchmarks/plain.py"), Path("unet/model.py")]
+            run["made_of"] = fingerprint(files=files, modules=())
         else:
             epochs = run_ours(params, seed, arguments.width, changes)
             run["changes"] = changes
