@@ -387,27 +387,33 @@ def test_a_claim_that_the_scores_part_on_is_told_by_score() -> None:
     turned = frame.assign(accuracy=1.6 - frame["accuracy"])
     line = next(li for li in report.findings(turned).splitlines() if "Dice beats" in li)
     assert "**it depends on the score**: holds here by IoU, accuracy at threshold 0.5, " in line
-    assert line.endswith("boundary IoU; the other way round here by accuracy.")
+    assert "boundary IoU; the other way round here by accuracy. IoU: +" in line
 
     undecided = frame.assign(accuracy=record(noise=0.1)["accuracy"])
     line = next(li for li in report.findings(undecided).splitlines() if "Dice beats" in li)
     assert "depends" not in line
-    assert line.endswith("boundary IoU; not distinguishable at 3 seeds by accuracy.")
+    assert "boundary IoU; not distinguishable at 3 seeds by accuracy. IoU: +" in line
 
 
-def test_findings_show_each_effect_on_each_score() -> None:
+def test_findings_show_the_difference_that_is_claimed() -> None:
+    frame = record(loss=-0.02, upsample=-0.01)
+    table = 100 * effects(frame, "iou").table[["estimate", "low", "high"]]
+    lines = report.findings(frame).splitlines()
+    for claim, factor, sign in (("Dice", "loss", -1), ("transposed", "upsample", 1)):
+        (line,) = (line for line in lines if line.startswith(f"- *{claim}"))
+        shown = [float(word.strip("[],.")) for word in line.partition("IoU: ")[2].split()]
+        low, high = sorted(sign * table.loc[factor, ["low", "high"]])
+        expected = (sign * table.loc[factor, "estimate"], low, high)
+        assert shown == pytest.approx(expected, abs=0.006)
+
+
+def test_findings_say_which_way_each_loss_leans() -> None:
     frame = record(loss=-0.02)
-    turned = frame.assign(accuracy=1.6 - frame["accuracy"])
-    lines = report.findings(turned).splitlines()
-    bce, dice = (turned[turned["loss"] == loss] for loss in ("bce", "dice"))
-    for score, title in SCORES.items():
-        (line,) = (line for line in lines if line.startswith(f"| {title} |"))
-        *_, shown, _ = (cell.strip() for cell in line.split("|"))
-        estimate, low, high = map(float, re.fullmatch(r"(\S+) \[(\S+), (\S+)\]", shown).groups())
-        assert estimate == pytest.approx(100 * (bce[score].mean() - dice[score].mean()), abs=0.006)
-        assert low < estimate < high
-    expected = f"with weighted BCE {bce['precision'].mean():.3f} and {bce['recall'].mean():.3f}"
-    assert expected in lines[-1]
+    bce, dice = (frame[frame["loss"] == loss] for loss in ("bce", "dice"))
+    lines = report.findings(frame).splitlines()
+    for score in ("precision", "recall"):
+        assert f"{bce[score].mean():.3f}" in lines[-1].partition("with Dice")[0]
+        assert f"{dice[score].mean():.3f}" in lines[-1].partition("with Dice")[2]
 
 
 def test_tables_show_the_right_scores() -> None:
