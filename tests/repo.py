@@ -76,7 +76,8 @@ def make_tiny(folder: Path, *, keys: Iterable[str] | None = None) -> None:
 
 
 def make_study_tiny(folder: Path) -> None:
-    """The same of the study's own params."""
+    """The same of the study's own params; the recorded runs are of another design."""
+    shutil.rmtree(folder / "study/runs", ignore_errors=True)
     path = folder / "study/params.yaml"
     study = yaml.safe_load(path.read_text())
     for design in study.values():

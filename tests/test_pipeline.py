@@ -16,6 +16,7 @@ from PIL import Image
 
 from tests.repo import (
     ENVIRONMENT,
+    ROOT,
     RUNNING,
     commit_all,
     copy_repository,
@@ -206,6 +207,28 @@ def test_all_variants_two_at_a_time(repository: Path, finished: Path) -> None:
     assert output[:first_epoch].count("Running stage 'train@") == 2
     assert {model_md5(repository, key) for key in KEYS} == {model_md5(finished, k) for k in KEYS}
     assert run(repository, "dvc", "status", "-q", "dvc.yaml", check=False).returncode == 0
+
+
+def test_a_failed_training_stops_no_other(tmp_path: Path) -> None:
+    (tmp_path / "tools").mkdir()
+    shutil.copy2(ROOT / "tools/parallel.sh", tmp_path / "tools")
+    dvc = tmp_path / "bin/dvc"
+    dvc.parent.mkdir()
+    dvc.write_text(
+        '#!/bin/sh\necho "$@" >> calls\n'
+        'case "$*" in\n'
+        "*list*) printf 'train@a\\ntrain@b\\ntrain@c\\nplot\\n' ;;\n"
+        "*train@a) exit 255 ;;\n"
+        "esac\n"
+    )
+    dvc.chmod(0o755)
+    path = f"PATH={dvc.parent}{os.pathsep}{os.environ['PATH']}"
+    done = run(tmp_path, "env", path, "CUDA_VISIBLE_DEVICES=", "tools/parallel.sh", check=False)
+    calls = (tmp_path / "calls").read_text().splitlines()
+    trained = [call.split()[-1] for call in calls if "--single-item" in call]
+    assert trained == ["train@a", "train@b", "train@c"]
+    assert done.returncode != 0
+    assert calls[-1].endswith("train@c")  # what needs all of them is not begun
 
 
 def test_a_profile_leaves_all_as_it_is(repository: Path) -> None:
