@@ -122,13 +122,12 @@ def of_record(differences: pd.DataFrame, record: pd.DataFrame) -> pd.DataFrame:
     Raises:
         ValueError: they are not: a difference is not that of the record's scores.
     """
-    weights = contrasts(list(record.index))
-    for comparison in weights.index:
-        for score in IMAGE_SCORES:
-            expected = weights.loc[comparison] @ record[score]
-            if not abs(differences.loc[comparison, score] - expected) < 1e-9:
-                raise ValueError(f"{comparison} is of other runs than the record")
-    return differences.loc[weights.index]
+    weights, scores = contrasts(list(record.index)), list(IMAGE_SCORES)
+    differences = differences.loc[weights.index]
+    same = (differences[scores] - weights @ record[scores]).abs() < 1e-9
+    if other := same.index[~same.all(axis=1)].tolist():
+        raise ValueError(f"{other[0]} is of other runs than the record")
+    return differences
 
 
 def images_table(differences: pd.DataFrame) -> str:

@@ -409,11 +409,10 @@ def test_findings_show_the_difference_that_is_claimed() -> None:
 
 def test_findings_say_which_way_each_loss_leans() -> None:
     frame = record(loss=-0.02)
-    bce, dice = (frame[frame["loss"] == loss] for loss in ("bce", "dice"))
-    lines = report.findings(frame).splitlines()
-    for score in ("precision", "recall"):
-        assert f"{bce[score].mean():.3f}" in lines[-1].partition("with Dice")[0]
-        assert f"{dice[score].mean():.3f}" in lines[-1].partition("with Dice")[2]
+    line = report.findings(frame).splitlines()[-1]
+    for loss, words in (("bce", "with weighted BCE"), ("dice", "with Dice")):
+        runs = frame[frame["loss"] == loss]
+        assert f"{words} {runs['precision'].mean():.3f} and {runs['recall'].mean():.3f}" in line
 
 
 def test_tables_show_the_right_scores() -> None:
