@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from benchmarks.common import RESULTS, read_results
+from benchmarks.common import RESULTS, read_results, summary
 from tools.table import fill, markdown, scores
 
 README = Path(__file__).parent / "README.md"
@@ -73,6 +73,12 @@ def peers(suite: str) -> str:
     return table(rows)
 
 
+def first_epoch(accuracy: pd.Series, bar: float) -> int | None:
+    """The first epoch, from 1, whose ``accuracy`` passes ``bar``, if one does."""
+    passed = accuracy >= bar
+    return int(passed.argmax()) + 1 if passed.any() else None
+
+
 def until_bars(epochs: pd.DataFrame) -> dict[str, str]:
     """What it took until validation accuracy first passed each bar.
 
@@ -81,12 +87,34 @@ def until_bars(epochs: pd.DataFrame) -> dict[str, str]:
     """
     row = {}
     for bar in BARS:
-        passed = epochs["val_accuracy"] >= bar
-        number = int(passed.argmax()) + 1 if passed.any() else len(epochs)
-        gflop, seconds = epochs[["gflop", "seconds"]].iloc[:number].sum()
-        words = f"epoch {number}" if passed.any() else f"not in {number} epochs"
+        number = first_epoch(epochs["val_accuracy"], bar)
+        gflop, seconds = epochs[["gflop", "seconds"]][:number].sum()
+        words = f"epoch {number}" if number else f"not in {len(epochs)} epochs"
         row[f"to {bar:.0%}"] = f"{words}: {gflop / 1e3:,.0f} TFLOP, {seconds:,.0f} s"
     return row | {"best accuracy": f"{epochs['val_accuracy'].max():.2%}"}
+
+
+def shortcuts() -> str:
+    """What each way took until the first bar over its seeds, and where it ended."""
+    bar, rows = BARS[0], []
+    for way, runs in pd.DataFrame(read_results("shortcuts")["runs"]).groupby("way", sort=False):
+        curves = [pd.DataFrame(epochs) for epochs in runs["epochs"]]
+        whole = summary([curve["seconds"].sum() for curve in curves])
+        for suffix, column in (("", "val_accuracy"), (", averaged", "val_accuracy_averaged")):
+            passed = [first_epoch(curve[column], bar) for curve in curves]
+            seconds = [curve["seconds"][:n].sum() for curve, n in zip(curves, passed, strict=True)]
+            last = [100 * curve[column].iloc[-1] for curve in curves]
+            epochs = ", ".join(str(n or "-") for n in passed)
+            rows.append(
+                {
+                    "way": way + suffix,
+                    f"epoch that passes {bar:.0%}, each seed": epochs,
+                    "seconds until then": spread(summary(seconds), digits=0),
+                    "seconds, all epochs": spread(whole, digits=0),
+                    "accuracy after the last": spread(summary(last), digits=2),
+                }
+            )
+    return table(rows)
 
 
 def quality() -> str:
@@ -100,8 +128,10 @@ def quality() -> str:
         epochs = pd.DataFrame(run["epochs"])
         epochs["seconds"] = epochs.groupby("size")["seconds"].transform("min")
         row = {"recipe": run["recipe"], "seed": str(run["seed"]), "epochs": str(len(epochs))}
-        row["machine"] = run["machine"]["device"].partition(" avx")[0]
         rows.append(row | until_bars(epochs))
+        if "val_accuracy_at_half" in epochs:
+            epochs["val_accuracy"] = epochs["val_accuracy_at_half"]
+            rows.append(row | {"recipe": f"{run['recipe']}, at 0.5"} | until_bars(epochs))
     return table(rows)
 
 
@@ -132,7 +162,8 @@ def pipeline() -> str:
 
 def blocks() -> dict[str, str]:
     """Marker -> text, of the record and of all results; ``peers-xeon``: on another machine."""
-    makers = {"peers": peers, "quality": lambda _: quality(), "pipeline": lambda _: pipeline()}
+    makers = {"peers": peers, "quality": lambda _: quality(), "shortcuts": lambda _: shortcuts()}
+    makers["pipeline"] = lambda _: pipeline()
     made = sorted(path.stem for path in RESULTS.glob("*.json"))
     tables = {name: makers.get(name.partition("-")[0], speed)(name) for name in made}
     return tables | {"recorded": recorded()}

@@ -12,6 +12,7 @@ import torch
 from benchmarks import report
 from benchmarks.common import in_turns
 from benchmarks.plain import plain_model
+from benchmarks.shortcuts import WAYS
 from benchmarks.speed import SUITES, Case, measure
 from tests.repo import copy_repository, make_tiny, run
 from unet.model import UNet
@@ -22,7 +23,7 @@ TINY = Case(width=4, size=32, batch_size=8, num_images=32)
 def test_the_page_shows_the_results() -> None:
     text = report.README.read_text(encoding="utf-8")
     shown = {name.partition("-")[0] for name in report.blocks()}
-    assert shown == {*SUITES, "pipeline", "quality", "recorded"}
+    assert shown == {*SUITES, "pipeline", "quality", "recorded", "shortcuts"}
     assert report.fill(text, report.blocks()) == text
 
 
@@ -88,3 +89,13 @@ def test_the_loops_train_on_the_dataset_s_files(tmp_path: Path) -> None:
     (plain,) = (run for run in runs if run["recipe"] == "plain")
     assert len(plain["epochs"]) == 15
     assert all(0 <= epoch["val_accuracy_at_half"] <= 1 for epoch in plain["epochs"])
+    run(repository, "env", folder, sys.executable, "-m", "benchmarks.shortcuts", "--width", "4")
+    runs = json.loads((repository / "benchmarks/results/shortcuts.json").read_text())["runs"]
+    assert [(run["way"], run["seed"]) for run in runs] == [(w, s) for s in range(3) for w in WAYS]
+    by_way = {run["way"]: pd.DataFrame(run["epochs"]) for run in runs}
+    assert [len(epochs) for epochs in by_way.values()] == [way.epochs for way in WAYS.values()]
+    full, growing, batches, _ = by_way.values()
+    assert (full["size"] == 32).all() and growing["size"].tolist() == sizes
+    assert batches["batch_size"].tolist() == [32 if size < 32 else 16 for size in sizes]
+    assert growing["gflop"].sum() < full["gflop"].sum()
+    assert (growing["val_accuracy"] != growing["val_accuracy_averaged"]).any()
