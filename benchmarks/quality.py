@@ -3,6 +3,7 @@
 ``python -m benchmarks.quality RECIPE [--seeds 0 1 2] [--width 16]``, RECIPE one of:
 
 plain    the loop and the recipe of the tutorials (see plain.py), 15 epochs
+plain-16 the same in batches of 16 instead of 32
 record   this project's loop with the recipe in params.yaml
 fast     the same with the settings in FAST: fewer epochs, that begin with small images
 
@@ -64,13 +65,18 @@ def run_ours(params: Params, seed: int, width: int, changes: dict) -> Iterator[d
     yield from rows
 
 
-def run_plain(params: Params, seed: int, width: int, epochs: int = 15) -> Iterator[dict]:
+def run_plain(
+    params: Params, seed: int, width: int, *, batch_size: int, epochs: int = 15
+) -> Iterator[dict]:
     """Train in the plain loop."""
     device = resolve_device("auto")
     names = {name: load_split(DATA / name, device).names for name in ("train", "val")}
     size = params.preprocess.image_size
     folder = extract()
-    training = PlainTraining(folder, names, size=size, width=width, seed=seed, device=device.type)
+    training = PlainTraining(
+        folder, names, size=size, width=width, batch_size=batch_size, seed=seed,
+        device=device.type,
+    )  # fmt: skip
     for _, epoch in zip(range(epochs), training.epochs(), strict=False):
         yield {"size": size} | epoch
 
@@ -85,7 +91,7 @@ def replaces(run: dict[str, Any], other: dict[str, Any]) -> bool:
 def main() -> None:
     """See the module's text."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("recipe", choices=("plain", "record", "fast"))
+    parser.add_argument("recipe", choices=("plain", "plain-16", "record", "fast"))
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
     parser.add_argument("--width", type=int, default=16)
     arguments = parser.parse_args()
@@ -95,8 +101,9 @@ def main() -> None:
     experiment = replace(params.experiments[EXPERIMENT], width=arguments.width)
     for seed in arguments.seeds:
         run = {"recipe": arguments.recipe, "seed": seed, "width": arguments.width}
-        if arguments.recipe == "plain":
-            epochs = run_plain(params, seed, arguments.width)
+        if arguments.recipe.startswith("plain"):
+            batch_size = 16 if arguments.recipe == "plain-16" else 32
+            epochs = run_plain(params, seed, arguments.width, batch_size=batch_size)
             files = [Path("benchmarks/plain.py"), Path("unet/model.py")]
             run["made_of"] = fingerprint(files=files, modules=())
         else:

@@ -104,12 +104,13 @@ def shortcuts() -> str:
             passed = [first_epoch(curve[column], bar) for curve in curves]
             seconds = [curve["seconds"][:n].sum() for curve, n in zip(curves, passed, strict=True)]
             last = [100 * curve[column].iloc[-1] for curve in curves]
+            until = spread(summary(seconds), digits=0) if all(passed) else "-"
             epochs = ", ".join(str(n or "-") for n in passed)
             rows.append(
                 {
                     "way": way + suffix,
                     f"epoch that passes {bar:.0%}, each seed": epochs,
-                    "seconds until then": spread(summary(seconds), digits=0),
+                    "seconds until then": until,
                     "seconds, all epochs": spread(whole, digits=0),
                     "accuracy after the last": spread(summary(last), digits=2),
                 }
@@ -124,10 +125,12 @@ def quality() -> str:
     machine did meanwhile is no cost of the recipe.
     """
     rows = []
-    for run in sorted(read_results("quality"), key=lambda r: (r["recipe"], r["seed"])):
+    runs = read_results("quality")
+    for run in sorted(runs, key=lambda r: (r["width"], r["recipe"], r["seed"])):
         epochs = pd.DataFrame(run["epochs"])
         epochs["seconds"] = epochs.groupby("size")["seconds"].transform("min")
-        row = {"recipe": run["recipe"], "seed": str(run["seed"]), "epochs": str(len(epochs))}
+        row = {"recipe": run["recipe"], "width": str(run["width"]), "seed": str(run["seed"])}
+        row["epochs"] = str(len(epochs))
         rows.append(row | until_bars(epochs))
         if "val_accuracy_at_half" in epochs:
             epochs["val_accuracy"] = epochs["val_accuracy_at_half"]

@@ -3,7 +3,8 @@
 Growing images, larger batches while the images are small, fewer epochs; each also with weights
 averaged over the steps. Seed after seed the ways take turns; results/shortcuts.json is written
 after each training. Its loop is that of unet/training.py, with a batch size that may change between
-epochs and without what makes a training resumable. The machine should have nothing else to do.
+epochs, without training scores, snapshots and states to resume from; the time of averaging is in
+all ways' seconds. The machine should have nothing else to do.
 """
 
 import argparse
@@ -25,22 +26,22 @@ from unet.factory import build_model
 from unet.hardware import keep_freed_memory, make_repeatable, resolve_amp, resolve_device
 from unet.training import Learner, image_size_of, load_batch, one_cycle, validate
 
-DECAY = 0.98  # of the averaged weights, a step: the last 50 count
+DECAY = 0.98  # of the moving average, a step: a window of about 50 steps
 
 
 @dataclass(frozen=True)
 class Way:
-    """How the recipe is shortened; ``small_batch`` is the batch size below full size."""
+    """How the recipe is shortened; batches are ``small_factor`` times as large below full size."""
 
     epochs: int = FAST["epochs"]
     grow_from: float = FAST["grow_from"]
-    small_batch: int = 16
+    small_factor: int = 1
 
 
 WAYS = {
     "6 epochs at full size": Way(grow_from=1.0),
     "6 epochs, growing (`fast`)": Way(),
-    "the same, batches of 32 while small": Way(small_batch=32),
+    "the same, batches of 32 while small": Way(small_factor=2),
     "4 epochs, growing": Way(epochs=4),
 }
 
@@ -75,7 +76,7 @@ def run(
     for epoch in range(1, way.epochs + 1):
         generator = torch.Generator().manual_seed(seed * 1_000_003 + epoch)
         size = image_size_of(epoch, config, full=full, step=2**experiment.depth)
-        batch_size = way.small_batch if size < full else config.batch_size
+        batch_size = config.batch_size * (way.small_factor if size < full else 1)
         started = time.perf_counter()
         learner.model.train()
         for indices in torch.randperm(num_images, generator=generator).split(batch_size):
