@@ -24,7 +24,7 @@ from typing import Any
 from benchmarks.common import DATA, machine, read_results, write_results
 from benchmarks.plain import PlainTraining, extract
 from unet.checkpoint import fingerprint
-from unet.config import Params, load_params
+from unet.config import ExperimentConfig, Params, load_params
 from unet.dataset import load_split, load_summary
 from unet.evaluation import cost
 from unet.factory import build_model
@@ -81,6 +81,11 @@ def run_plain(
         yield {"size": size} | epoch
 
 
+def epoch_gflop(experiment: ExperimentConfig, size: int, num_images: int) -> float:
+    """GFLOP of an epoch: forward and backward are three times the forward pass."""
+    return 3 * num_images * cost(build_model(experiment), size)["gflops"]
+
+
 def replaces(run: dict[str, Any], other: dict[str, Any]) -> bool:
     """Whether ``run`` is a repetition of ``other``, or of its recipe as it stands now."""
     if (run["recipe"], run["width"]) != (other["recipe"], other["width"]):
@@ -113,9 +118,8 @@ def main() -> None:
             run["made_of"] = fingerprint(config, modules=("unet",))
         run |= {"machine": machine(), "epochs": []}
         for epoch in epochs:
-            # Forward and backward are three times the forward pass.
-            gflops = 3 * num_images * cost(build_model(experiment), epoch["size"])["gflops"]
-            run["epochs"].append(epoch | {"gflop": gflops})
+            gflop = epoch_gflop(experiment, epoch["size"], num_images)
+            run["epochs"].append(epoch | {"gflop": gflop})
             print(run["recipe"], f"seed {seed}", len(run["epochs"]), epoch, file=sys.stderr)
             others = [r for r in read_results("quality") if not replaces(run, r)]
             write_results("quality", [*others, run])

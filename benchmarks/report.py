@@ -94,10 +94,10 @@ def until_bars(epochs: pd.DataFrame) -> dict[str, str]:
     return row | {"best accuracy": f"{epochs['val_accuracy'].max():.2%}"}
 
 
-def shortcuts() -> str:
+def shortcuts(name: str) -> str:
     """What each way took until the first bar over its seeds, and where it ended."""
     bar, rows = BARS[0], []
-    for way, runs in pd.DataFrame(read_results("shortcuts")["runs"]).groupby("way", sort=False):
+    for way, runs in pd.DataFrame(read_results(name)["runs"]).groupby("way", sort=False):
         curves = [pd.DataFrame(epochs) for epochs in runs["epochs"]]
         whole = summary([curve["seconds"].sum() for curve in curves])
         for suffix, column in (("", "val_accuracy"), (", averaged", "val_accuracy_averaged")):
@@ -118,15 +118,14 @@ def shortcuts() -> str:
     return table(rows)
 
 
-def quality() -> str:
+def quality(name: str) -> str:
     """Epochs, FLOP and seconds of each run until it passed each bar.
 
     An epoch counts at the least time that one of its image size took in that run: what else the
     machine did meanwhile is no cost of the recipe.
     """
     rows = []
-    runs = read_results("quality")
-    for run in sorted(runs, key=lambda r: (r["width"], r["recipe"], r["seed"])):
+    for run in sorted(read_results(name), key=lambda r: (r["width"], r["recipe"], r["seed"])):
         epochs = pd.DataFrame(run["epochs"])
         epochs["seconds"] = epochs.groupby("size")["seconds"].transform("min")
         row = {"recipe": run["recipe"], "width": str(run["width"]), "seed": str(run["seed"])}
@@ -152,9 +151,9 @@ def recorded() -> str:
     return table(rows)
 
 
-def pipeline() -> str:
+def pipeline(name: str) -> str:
     """Seconds of each part, and preprocess as a multiple of mere decoding."""
-    seconds = read_results("pipeline")["seconds"]
+    seconds = read_results(name)["seconds"]
     return table(
         [
             {"what": name, "seconds (least, most)": spread(figures, digits=2)}
@@ -165,8 +164,7 @@ def pipeline() -> str:
 
 def blocks() -> dict[str, str]:
     """Marker -> text, of the record and of all results; ``peers-xeon``: on another machine."""
-    makers = {"peers": peers, "quality": lambda _: quality(), "shortcuts": lambda _: shortcuts()}
-    makers["pipeline"] = lambda _: pipeline()
+    makers = {"peers": peers, "quality": quality, "shortcuts": shortcuts, "pipeline": pipeline}
     made = sorted(path.stem for path in RESULTS.glob("*.json"))
     tables = {name: makers.get(name.partition("-")[0], speed)(name) for name in made}
     return tables | {"recorded": recorded()}

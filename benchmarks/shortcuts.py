@@ -17,12 +17,10 @@ import torch
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from benchmarks.common import DATA, machine, write_results
-from benchmarks.quality import EXPERIMENT, FAST
+from benchmarks.quality import EXPERIMENT, FAST, epoch_gflop
 from unet.augment import draw_transforms
 from unet.config import Params, load_params
 from unet.dataset import Split, load_split, load_summary
-from unet.evaluation import cost
-from unet.factory import build_model
 from unet.hardware import keep_freed_memory, make_repeatable, resolve_amp, resolve_device
 from unet.training import Learner, image_size_of, load_batch, one_cycle, validate
 
@@ -91,8 +89,7 @@ def run(
             done += len(indices)
         row = {"size": size, "batch_size": batch_size, "val_accuracy": accuracy(learner.model)}
         row["seconds"] = time.perf_counter() - started
-        # Forward and backward are three times the forward pass.
-        row["gflop"] = 3 * num_images * cost(build_model(experiment), size)["gflops"]
+        row["gflop"] = epoch_gflop(experiment, size, num_images)
         yield row | {"val_accuracy_averaged": accuracy(average)}
 
 
