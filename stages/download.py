@@ -2,16 +2,17 @@
 
 from pathlib import Path
 
-from unet.config import load_params
-from unet.download import fetch_archives
-from unet.process import run_stage
-from unet.synthetic import write_archives
+from unet.data.config import DataConfig
+from unet.data.download import fetch_archives
+from unet.data.synthetic import write_archives
+from unet.runtime.config import load_section
+from unet.runtime.process import run_stage
 
 RAW = Path("data/raw")
 
 
 def main() -> None:
-    config = load_params().data
+    config = load_section("data", DataConfig)
     if config.source == "synthetic":
         write_archives(RAW, num_images=config.num_synthetic)
     else:

@@ -7,43 +7,47 @@ from pathlib import Path
 
 import numpy as np
 
-from unet.checkpoint import load_model
-from unet.config import experiment_key, load_params
-from unet.dataset import load_split
-from unet.evaluation import cost, evaluate
-from unet.hardware import keep_freed_memory, make_repeatable, resolve_device
-from unet.process import run_stage, written_whole
-
-DATA = Path("data/packed")
+from unet.data.packed import load_split
+from unet.inference.config import EvaluateConfig
+from unet.inference.evaluation import cost, evaluate
+from unet.inference.model_file import load_model
+from unet.runtime.config import load_section
+from unet.runtime.device import set_up
+from unet.runtime.files import atomic_write, sha256
+from unet.runtime.process import run_stage
 
 
 def main() -> None:
-    params = load_params()
-    key = experiment_key(params, sys.argv[1:])
-    device = resolve_device(params.evaluate.device)
-    make_repeatable(device)
-    keep_freed_memory()
+    config = load_section("evaluate", EvaluateConfig)
+    key = " ".join(sys.argv[1:])
+    device = set_up(config.device)
     model, info = load_model(f"models/{key}.safetensors", device)
-    split = load_split(DATA / "test", device)
+    split = load_split(Path("data/packed/test"), device)
     result = evaluate(
-        model,
-        split,
-        threshold=info["threshold"],
-        batch_size=params.evaluate.batch_size,
-        device=device,
+        model, split, threshold=info["threshold"], batch_size=config.batch_size, device=device,
         name=key,
-    )
-    scores = result.scores | cost(model, split.image_size)
-    scores |= {"num_images": len(split), "threshold": info["threshold"], "epoch": info["epoch"]}
+    )  # fmt: skip
 
-    with written_whole(Path(f"predictions/{key}/images.csv")) as temporary:
+    folder = Path("predictions") / key
+    with atomic_write(folder / "images.csv") as temporary:
         result.table.to_csv(temporary, index=False, lineterminator="\n")
     buffer = io.BytesIO()  # numpy's error of a full disk is none of the system's
     np.save(buffer, np.packbits(result.masks, axis=-1))
-    with written_whole(Path(f"predictions/{key}/masks.npy")) as temporary:
+    with atomic_write(folder / "masks.npy") as temporary:
         temporary.write_bytes(buffer.getbuffer())
-    with written_whole(Path(f"metrics/{key}.json")) as temporary:
-        temporary.write_text(json.dumps(scores, indent=2) + "\n", encoding="utf-8")
+
+    scores = result.scores | cost(model, split.image_size)
+    scores |= {"num_images": len(split), "threshold": info["threshold"], "epoch": info["epoch"]}
+    # By this `plot` knows that the predictions that it draws are those that were scored.
+    scores["predictions"] = sha256(folder / "images.csv", folder / "masks.npy")
+    write_json(Path(f"metrics/scores/{key}.json"), scores)
+    # One number a file: of more `dvc exp show` makes a table too wide to read.
+    write_json(Path(f"metrics/{key}.json"), {"iou": {key: scores["iou"]}})
+
+
+def write_json(path: Path, content: dict) -> None:
+    with atomic_write(path) as temporary:
+        temporary.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8", newline="\n")
 
 
 if __name__ == "__main__":

@@ -1,43 +1,43 @@
-"""Put the experiments side by side: one summary of scores, and pictures."""
+"""Put the experiments side by side, as pictures."""
 
 import io
-import json
 from pathlib import Path
 
 import matplotlib as mpl
 import torch
 from matplotlib.figure import Figure
 
-from unet import figures
-from unet.comparison import (
+from unet.data.masks import foreground
+from unet.data.packed import load_split, load_summary
+from unet.report import figures
+from unet.report.results import (
     EXAMPLE_QUANTILES,
+    check_leftovers,
     extreme_rows,
     load_result,
-    nested_summary,
     rows_at_quantiles,
 )
-from unet.config import load_params
-from unet.dataset import load_split, load_summary
-from unet.process import run_stage, written_whole
-from unet.trimaps import pet_mask
+from unet.runtime.config import load_section
+from unet.runtime.files import atomic_write
+from unet.runtime.process import run_stage
+from unet.training.config import Experiments
 
 DATA, PLOTS = Path("data/packed"), Path("plots")
 
 
 def main() -> None:
-    params = load_params()
-    split_name = load_summary(DATA).split
+    experiments = load_section("experiments", Experiments)
+    check_leftovers(Path(), experiments)
+    summary = load_summary(DATA)
+    drawn = "drawn images, " if summary.source == "synthetic" else ""
+    which = f"{drawn}{summary.split} split"
     test, val = (load_split(DATA / name, torch.device("cpu")) for name in ("test", "val"))
     results = {
         key: load_result(Path(), key, experiment.loss, names=test.names, num_val=len(val))
-        for key, experiment in params.experiments.items()
+        for key, experiment in experiments.items()
     }
-    with written_whole(Path("metrics/summary.json")) as temporary:
-        summary = nested_summary(results)
-        temporary.write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
-
     save(figures.learning_curves({k: r.curve for k, r in results.items()}), "learning_curves.png")
-    images, targets = test.images.numpy(), pet_mask(test.trimaps.numpy())[0]
+    images, targets = test.images.numpy(), foreground(test.masks.numpy())[0]
 
     rows = rows_at_quantiles(results, EXAMPLE_QUANTILES)
     grid = figures.comparison(
@@ -49,18 +49,18 @@ def main() -> None:
             for row, q in zip(rows, EXAMPLE_QUANTILES, strict=True)
         ],
         {key: [f"IoU {iou:.3f}" for iou in r.table["iou"][rows]] for key, r in results.items()},
-        title=f"Test images ({split_name} split) at fixed quantiles of the variants' mean IoU",
+        title=f"Test images ({which}) at fixed quantiles of the variants' mean IoU",
     )
     save(grid, "comparison.jpg")
 
     tiles = [
-        (f"{key}\n{which}: IoU {result.table['iou'][row]:.3f}", images[row], result.masks[row],
-         targets[row])
+        (f"{key}\n{which_one}: IoU {result.table['iou'][row]:.3f}", images[row],
+         result.masks[row], targets[row])
         for key, result in results.items()
-        for which, row in extreme_rows(result.table).items()
+        for which_one, row in extreme_rows(result.table).items()
     ]  # fmt: skip
     tables = {key: result.table for key, result in results.items()}
-    title = f"IoU of the {len(test):,} test images ({split_name} split, boundary as background)"
+    title = f"IoU of the {len(test):,} test images ({which}, boundary as background)"
     save(figures.iou_spread(tables, tiles, title=title), "iou_spread.jpg")
 
     first = next(iter(results.values()))
@@ -68,7 +68,7 @@ def main() -> None:
     watched = first.watched[chosen]
     shown = figures.progress(
         val.images.numpy()[watched],
-        pet_mask(val.trimaps.numpy())[0][watched],
+        foreground(val.masks.numpy())[0][watched],
         {key: result.progress[:, chosen] for key, result in results.items()},
         first.epochs,
         title="Validation images, evenly spaced over the split, predicted as training went on",
@@ -82,7 +82,7 @@ def save(figure: Figure, name: str) -> None:
     buffer = io.BytesIO()  # on a full disk Pillow would cut a JPEG short without a word
     with mpl.rc_context({"savefig.dpi": 120}):
         figure.savefig(buffer, format=kind, **options)
-    with written_whole(PLOTS / name) as temporary:
+    with atomic_write(PLOTS / name) as temporary:
         temporary.write_bytes(buffer.getbuffer())
 
 

@@ -4,29 +4,34 @@ With ``--profile`` a few steps are traced instead, to ``profile/KEY.json.gz``.
 """
 
 import csv
-import shutil
+import io
 import sys
-from contextlib import nullcontext
+from contextlib import ExitStack
 from pathlib import Path
 
 import numpy as np
 import torch
+from tqdm import tqdm
 
-from unet.checkpoint import checkpoint_folder, fingerprint, save_model
-from unet.config import Params, experiment_key, load_params
-from unet.dataset import load_split, load_summary
-from unet.factory import build_loss
-from unet.hardware import (
-    keep_freed_memory,
-    make_repeatable,
-    resolve_amp,
-    resolve_device,
-    set_threads,
+from unet.data.packed import load_split, load_summary
+from unet.inference.model_file import save_model
+from unet.losses import build_loss
+from unet.runtime.config import load_section
+from unet.runtime.device import resolve_amp, set_up
+from unet.runtime.files import atomic_write, exclusive, sha256
+from unet.runtime.process import run_stage
+from unet.runtime.source import source_hashes
+from unet.training.checkpoint import (
+    checkpoint_folder,
+    fingerprint,
+    other_states,
+    read_state,
+    remove_checkpoint,
 )
-from unet.process import only_run, run_stage, written_whole
-from unet.profiling import profile_training
-from unet.ranks import from_first, joined, launch, num_ranks, rank
-from unet.training import Row, Training, train
+from unet.training.config import ExperimentConfig, Experiments, TrainConfig, select_experiment
+from unet.training.distributed import joined, launch, num_ranks, rank
+from unet.training.loop import Row, Training, train
+from unet.training.profiling import profile_training
 
 DATA = Path("data/packed")
 NUM_WATCHED = 6  # validation images whose predictions are kept, evenly spaced over the split
@@ -34,106 +39,121 @@ NUM_WATCHED = 6  # validation images whose predictions are kept, evenly spaced o
 
 def main() -> None:
     arguments = [argument for argument in sys.argv[1:] if argument != "--profile"]
-    params = load_params()
-    key = experiment_key(params, arguments)
-    device = resolve_device(params.train.device)
+    config = load_section("train", TrainConfig)
+    experiments = load_section("experiments", Experiments)
+    key = select_experiment(experiments, arguments)
+    device = set_up(config.device)
     if len(arguments) < len(sys.argv[1:]):
-        profile_one(params, key, device)
+        profile_one(key, experiments[key], config, device)
     elif not launch("stages.train", key, device=device):
         with joined(device) as device:
-            train_one(params, key, device)
+            train_one(key, experiments[key], config, device)
 
 
-def train_one(params: Params, key: str, device: torch.device) -> None:
-    experiment, config = params.experiments[key], params.train
-    # `auto` measures: the ranks are to agree on what came of it.
-    amp = from_first(resolve_amp(config.amp, device).encode(), device).decode()
-    threads = set_threads(config.threads)
-    make_repeatable(device)
-    keep_freed_memory()
-
+def train_one(
+    key: str, experiment: ExperimentConfig, config: TrainConfig, device: torch.device
+) -> None:
     summary = load_summary(DATA)
     splits = {name: load_split(DATA / name, device) for name in ("train", "val")}
     watched = np.linspace(0, len(splits["val"]) - 1, NUM_WATCHED).round().astype(int).tolist()
+    curve = Path(f"plots/curves/{key}.csv")
 
     def write_curves(training: Training) -> None:
-        write_csv(Path(f"plots/curves/{key}.csv"), training.curve)
+        write_csv(curve, training.curve)
         write_csv(Path(f"plots/timing/{key}.csv"), training.timing)
 
-    settings = (experiment, config, summary, device.type, amp, threads, num_ranks())
+    settings = (experiment, config, summary, device.type, num_ranks(), torch.__version__)
     files = [path for name in ("train", "val") for path in (DATA / name).iterdir()]
-    folder = checkpoint_folder(fingerprint(*settings, torch.__version__, files=files))
+    name = fingerprint(*settings, source_hashes("stages.train"), files=files)
+    folder = checkpoint_folder(key, name)
     writes = rank() == 0
-    locks = [Path(f".checkpoints/{key}.lock"), folder / "lock"]
-    first, second = (only_run(lock, key) if writes else nullcontext() for lock in locks)
-    with first, second:
+    with ExitStack() as stack:
+        if writes:
+            for lock in (Path(f".checkpoints/{key}.lock"), folder / "lock"):
+                stack.enter_context(exclusive(lock, key))
+            if read_state(folder) is None and (others := other_states(folder)):
+                tqdm.write(
+                    f"{key}: starts anew; {len(others)} unfinished training(s) of other params, "
+                    f"code or data cannot be resumed by this one: {others[0]}. (A schedule spans "
+                    "all its epochs, so another train.epochs is another training.)"
+                )
         training = train(
             experiment,
             config,
             train_split=splits["train"],
             val_split=splits["val"],
-            pet_share=summary.pet_share,
+            foreground_share=summary.foreground_share,
             watched=watched,
             device=device,
-            amp=amp,
             checkpoint=folder,
             on_epoch=write_curves,
             name=key,
         )
         if not writes:
             return
+        loss = build_loss(
+            experiment.loss, pos_weight=experiment.pos_weight, share=summary.foreground_share
+        )
         info = {
             "experiment": key,
-            "downsample_mode": experiment.downsample,
-            "upsample_mode": experiment.upsample,
+            "downsample": experiment.downsample,
+            "upsample": experiment.upsample,
             "width": experiment.width,
             "depth": experiment.depth,
             "loss": experiment.loss,
-            "threshold": build_loss(experiment, summary.pet_share).threshold,
+            "threshold": loss.threshold,
             "image_size": splits["train"].image_size,
+            "source": summary.source,
             "split": summary.split,
             "boundary": "background",
             "epoch": training.kept_epoch,
             "epochs": config.epochs,
             "seed": config.seed,
             "device": device.type,
-            "amp": amp,
-            "threads": threads,
+            "amp": training.amp,
+            "threads": training.threads,
             "ranks": num_ranks(),
         }
         save_model(Path(f"models/{key}.safetensors"), training.weights, info)
-        with (
-            written_whole(Path(f"models/{key}.progress.npz")) as temporary,
-            temporary.open("wb") as f,
-        ):
-            np.savez_compressed(
-                f,
-                indices=np.array(watched),
-                epochs=np.array(sorted(training.snapshots)),
-                probabilities=np.stack([training.snapshots[e] for e in sorted(training.snapshots)]),
-            )
-    shutil.rmtree(folder)
+        write_progress(Path(f"models/{key}.progress.npz"), training, watched, curve)
+    remove_checkpoint(folder)
 
 
-def profile_one(params: Params, key: str, device: torch.device) -> None:
-    set_threads(params.train.threads)
-    make_repeatable(device)
-    keep_freed_memory()
+def write_progress(path: Path, training: Training, watched: list[int], curve: Path) -> None:
+    """The snapshots; the curve's hash says which training they are of."""
+    epochs = sorted(training.snapshots)
+    buffer = io.BytesIO()
+    np.savez_compressed(
+        buffer,
+        indices=np.array(watched),
+        epochs=np.array(epochs),
+        probabilities=np.stack([training.snapshots[epoch] for epoch in epochs]),
+        curve=np.array(sha256(curve)),
+    )
+    with atomic_write(path) as temporary:
+        temporary.write_bytes(buffer.getbuffer())
+
+
+def profile_one(
+    key: str, experiment: ExperimentConfig, config: TrainConfig, device: torch.device
+) -> None:
+    if config.threads != "auto":
+        torch.set_num_threads(config.threads)
     trace = Path(f"profile/{key}.json.gz")
     table = profile_training(
-        params.experiments[key],
-        params.train,
+        experiment,
+        config,
         split=load_split(DATA / "train", device),
-        pet_share=load_summary(DATA).pet_share,
+        foreground_share=load_summary(DATA).foreground_share,
         device=device,
-        amp=resolve_amp(params.train.amp, device),
+        amp=resolve_amp(config.amp, device),
         trace=trace,
     )
     print(f"{table}\n{trace}: open it at ui.perfetto.dev")
 
 
 def write_csv(path: Path, rows: list[Row]) -> None:
-    with written_whole(path) as temporary, temporary.open("w", newline="") as file:
+    with atomic_write(path) as temporary, temporary.open("w", newline="") as file:
         writer = csv.DictWriter(file, rows[0].keys(), lineterminator="\n")
         writer.writeheader()
         writer.writerows(rows)

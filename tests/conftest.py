@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from unet.synthetic import write_archives
+from unet.data.synthetic import write_archives
 
 ROOT = Path(__file__).parents[1]
 

@@ -6,8 +6,8 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from tests.tiny import STILL, tiny_augment
-from unet.augment import augment, draw_transforms
-from unet.config import AugmentConfig, load_params
+from unet.config import load_params
+from unet.data.augment import AugmentConfig, augment, draw_transforms
 
 ALL = AugmentConfig(flip=True, scale=(0.6, 1.3), shift=0.2, rotate=40.0, brightness=0.3, color=0.1)
 

@@ -9,11 +9,11 @@ import pandas as pd
 import pytest
 import torch
 
-from benchmarks import report
-from benchmarks.common import in_turns
-from benchmarks.plain import plain_model
-from benchmarks.shortcuts import WAYS
-from benchmarks.speed import SUITES, Case, measure
+from research.benchmarks import report
+from research.benchmarks.common import in_turns
+from research.benchmarks.plain import plain_model
+from research.benchmarks.shortcuts import WAYS
+from research.benchmarks.speed import SUITES, Case, measure
 from tests.repo import copy_repository, make_tiny, run
 from unet.model import UNet
 

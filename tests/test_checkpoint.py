@@ -13,17 +13,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.tiny import same_weights, tiny_config, tiny_experiment, tiny_model
-from unet.checkpoint import (
+from unet.inference.model_file import load_model, save_model
+from unet.model import UNet
+from unet.training.checkpoint import (
     STATES,
     checkpoint_folder,
     fingerprint,
-    load_model,
     load_state,
     read_state,
-    save_model,
     save_state,
 )
-from unet.model import UNet
 
 INFO = {
     "downsample_mode": "str_conv", "upsample_mode": "ups", "width": 4, "depth": 2,

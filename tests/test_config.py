@@ -11,7 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from ruamel.yaml import YAML
 
-from unet.config import Params, _Yaml12Loader, load_params
+from unet.config import Params, load_params
+from unet.runtime.config import _Yaml12Loader
 
 Load = Callable[[str], Params]
 

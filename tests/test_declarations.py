@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from study.design import FACTORS, NAMED
+from research.ablation.design import FACTORS, NAMED
 from tests.repo import ROOT
 
 PIPELINE = yaml.safe_load((ROOT / "dvc.yaml").read_text())

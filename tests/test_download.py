@@ -17,9 +17,9 @@ import pytest
 import requests
 
 from unet import download
-from unet.archives import ANNOTATIONS, IMAGES
-from unet.config import DataConfig
-from unet.download import fetch_archives
+from unet.data.config import DataConfig
+from unet.data.download import fetch_archives
+from unet.data.oxford_pets import ANNOTATIONS, IMAGES
 
 MIB = 1 << 20
 FILES = {

@@ -8,9 +8,9 @@ from torch import Tensor, nn
 
 from tests.tiny import CPU, tiny_model, tiny_split
 from unet import metrics
-from unet.dataset import Split
-from unet.evaluation import COUNTS, Evaluation, cost, evaluate
-from unet.trimaps import BACKGROUND, BOUNDARY, PET
+from unet.data.masks import BACKGROUND, BOUNDARY
+from unet.data.packed import Split
+from unet.inference.evaluation import COUNTS, Evaluation, cost, evaluate
 
 SIZE = 20
 # A pet of 6 x 8 pixels within its boundary, one pixel wide, of 8 x 10.

@@ -3,8 +3,9 @@ import torch
 
 from tests.tiny import tiny_config, tiny_experiment, tiny_model
 from unet.config import load_params
-from unet.factory import build_loss, build_model, build_optimizers
-from unet.losses import DiceLoss, WeightedBCELoss
+from unet.losses import DiceLoss, WeightedBCELoss, build_loss
+from unet.training.learner import build_model
+from unet.training.optimizers import build_optimizers
 
 EXPERIMENTS = load_params().experiments
 

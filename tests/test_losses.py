@@ -7,10 +7,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from tests.tiny import pet_share, tiny_experiment, tiny_model, tiny_split
-from unet.factory import Loss, build_loss, build_model
-from unet.losses import DiceLoss, WeightedBCELoss, pos_weight_from_share
-from unet.training import targets_of
+from tests.tiny import foreground_share, tiny_experiment, tiny_model, tiny_split
+from unet.losses import DiceLoss, Loss, WeightedBCELoss, build_loss, pos_weight_from_share
+from unet.training.learner import build_model
+from unet.training.loop import targets_of
 
 SURE = 40.0  # a logit whose sigmoid is 1 in float32
 LOSSES = {
@@ -93,7 +93,7 @@ def test_dice_starts_at_the_share_and_cuts_at_half() -> None:
 @pytest.mark.parametrize("pos_weight", ["auto", 1.0, 5.0])
 def test_a_new_models_bce_is_the_weighted_entropy_of_its_data(pos_weight: float | str) -> None:
     split = tiny_split()
-    share = pet_share(split)
+    share = foreground_share(split)
     weight = (1 - share) / share if pos_weight == "auto" else pos_weight
     experiment = tiny_experiment(pos_weight=pos_weight)
     loss_function = build_loss(experiment, share)
@@ -106,7 +106,7 @@ def test_a_new_models_bce_is_the_weighted_entropy_of_its_data(pos_weight: float 
 
 def test_a_new_models_batch_dice_is_one_less_its_datas_share() -> None:
     split = tiny_split()
-    share = pet_share(split)
+    share = foreground_share(split)
     model = tiny_model(prior=share)
     images, trimaps = split.batch(torch.arange(len(split)), torch.device("cpu"))
     loss = DiceLoss(per_image=False)(model(images), targets_of(trimaps))

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from unet import metrics
-from unet.trimaps import BACKGROUND, BOUNDARY, BOUNDARY_RULES, PET, pet_mask
+from unet.data.masks import BACKGROUND, BOUNDARY, BOUNDARY_RULES, foreground
 
 SCORES = ("accuracy", "iou", "dice", "precision", "recall")
 
@@ -255,18 +255,20 @@ def test_rules_of_the_boundary(
     rule: str, pet: list[bool], counted: list[bool], as_tensor: bool
 ) -> None:
     codes = np.array([[PET, BACKGROUND, BOUNDARY]], dtype=np.uint8)
-    found = pet_mask(torch.from_numpy(codes) if as_tensor else codes, boundary=rule)
+    found = foreground(torch.from_numpy(codes) if as_tensor else codes, boundary=rule)
     assert [mask.tolist() for mask in found] == [[pet], [counted]]
     assert all(mask.dtype == (torch.bool if as_tensor else np.bool_) for mask in found)
 
 
 def test_boundary_is_background_unless_told_otherwise() -> None:
     codes = torch.tensor([PET, BACKGROUND, BOUNDARY], dtype=torch.uint8)
-    for default, named in zip(pet_mask(codes), pet_mask(codes, boundary="background"), strict=True):
+    for default, named in zip(
+        foreground(codes), foreground(codes, boundary="background"), strict=True
+    ):
         assert torch.equal(default, named)
 
 
 def test_unknown_rule_names_the_choices() -> None:
     with pytest.raises(ValueError, match="boundary = 'edge'") as error:
-        pet_mask(torch.ones(2, 2, dtype=torch.uint8), boundary="edge")
+        foreground(torch.ones(2, 2, dtype=torch.uint8), boundary="edge")
     assert all(rule in str(error.value) for rule in BOUNDARY_RULES)

@@ -10,16 +10,14 @@ from torch import Tensor
 
 from tests.tiny import tiny_model
 from unet.model import (
-    DOWNSAMPLE_MODES,
+    DOWNSAMPLE,
     PIXEL_MEAN,
     PIXEL_STD,
-    UPSAMPLE_MODES,
+    UPSAMPLE,
     UNet,
-    downsample,
-    upsample,
 )
 
-MODES = list(itertools.product(DOWNSAMPLE_MODES, UPSAMPLE_MODES))
+MODES = list(itertools.product(DOWNSAMPLE, UPSAMPLE))
 
 
 def expected_parameters(down: str, up: str, width: int, depth: int) -> int:
@@ -73,12 +71,12 @@ def test_parameter_counts_of_the_original_size() -> None:
     assert nearest - pooled == (9 - 4) * 2 * squares
 
 
-@pytest.mark.parametrize("mode", DOWNSAMPLE_MODES)
+@pytest.mark.parametrize("mode", DOWNSAMPLE)
 def test_downsample_halves(mode: str) -> None:
     assert downsample(mode, 5)(torch.rand(2, 5, 8, 12)).shape == (2, 5, 4, 6)
 
 
-@pytest.mark.parametrize("mode", UPSAMPLE_MODES)
+@pytest.mark.parametrize("mode", UPSAMPLE)
 def test_upsample_doubles(mode: str) -> None:
     assert upsample(mode, 6, 3)(torch.rand(2, 6, 4, 6)).shape == (2, 3, 8, 12)
 
@@ -120,7 +118,7 @@ def test_activations_keep_their_variance_through_depth(down: str, up: str) -> No
 def test_learned_resamplers_have_gain_one(mode: str) -> None:
     model = tiny_model(
         downsample_mode="str_conv",
-        upsample_mode=mode if mode in UPSAMPLE_MODES else "tr",
+        upsample_mode=mode if mode in UPSAMPLE else "tr",
         width=32,
         depth=2,
     )

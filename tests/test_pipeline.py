@@ -24,7 +24,7 @@ from tests.repo import (
     run,
     start_queue,
 )
-from unet.checkpoint import load_model
+from unet.inference.model_file import load_model
 
 KEYS = ("mp_tr_bce", "mp_tr_dice", "str_tr_bce", "str_ups_dice")
 

@@ -17,7 +17,8 @@ import pytest
 import torch
 
 from unet.config import load_params
-from unet.process import only_run, run_stage, written_whole
+from unet.runtime.files import atomic_write, exclusive
+from unet.runtime.process import run_stage
 
 PATIENCE = 20  # seconds; a loaded machine starts a process slowly
 
@@ -90,12 +91,12 @@ def test_a_stage_that_ends_well_says_nothing(capfd: pytest.CaptureFixture[str]) 
 
 def test_written_whole(tmp_path: Path) -> None:
     path = tmp_path / "new" / "folder" / "scores.json"
-    with written_whole(path) as temporary:
+    with atomic_write(path) as temporary:
         temporary.write_text("first")
         assert not path.exists()
         assert temporary.parent == path.parent
     assert path.read_text() == "first"
-    with written_whole(path) as temporary:
+    with atomic_write(path) as temporary:
         temporary.write_text("second")
         assert path.read_text() == "first"
     assert path.read_text() == "second"
@@ -110,7 +111,7 @@ def test_nothing_is_left_half_written(
     path = tmp_path / "scores.json"
     if former:
         path.write_text(former)
-    with pytest.raises(error), written_whole(path) as temporary:
+    with pytest.raises(error), atomic_write(path) as temporary:
         temporary.write_text("half")
         raise error
     assert [p.read_text() for p in tmp_path.iterdir()] == ([former] if former else [])
@@ -118,25 +119,25 @@ def test_nothing_is_left_half_written(
 
 def test_a_second_run_here_is_refused(tmp_path: Path) -> None:
     lock = tmp_path / "locks" / "mp_tr_bce.lock"
-    with only_run(lock, "mp_tr_bce"):
+    with exclusive(lock, "mp_tr_bce"):
         with (
             pytest.raises(ValueError, match="another run of mp_tr_bce is at work here"),
-            only_run(lock, "mp_tr_bce"),
+            exclusive(lock, "mp_tr_bce"),
         ):
             raise AssertionError("two at once")
-        with only_run(tmp_path / "locks" / "other.lock", "other"):
+        with exclusive(tmp_path / "locks" / "other.lock", "other"):
             pass
-    with suppress(KeyError), only_run(lock, "mp_tr_bce"):
+    with suppress(KeyError), exclusive(lock, "mp_tr_bce"):
         raise KeyError
-    with only_run(lock, "mp_tr_bce"):
+    with exclusive(lock, "mp_tr_bce"):
         pass
 
 
 HOLDER = """
 import sys, time
 from pathlib import Path
-from unet.process import only_run
-with only_run(Path(sys.argv[1]), "it"):
+from unet.runtime.files import exclusive
+with exclusive(Path(sys.argv[1]), "it"):
     print("held", flush=True)
     time.sleep(120)
 """
@@ -149,11 +150,11 @@ def test_a_killed_run_frees_its_lock(tmp_path: Path, root: Path) -> None:
     with subprocess.Popen(command, cwd=root, stdout=subprocess.PIPE, text=True) as holder:
         try:
             assert holder.stdout.readline() == "held\n"
-            with pytest.raises(ValueError, match="wait for it, or stop it"), only_run(lock, "it"):
+            with pytest.raises(ValueError, match="wait for it, or stop it"), exclusive(lock, "it"):
                 raise AssertionError("two at once")
         finally:
             holder.kill()
-    with only_run(lock, "it"):
+    with exclusive(lock, "it"):
         pass
 
 
@@ -164,7 +165,7 @@ subprocess.run(["sh", "-c", f"{sys.executable} {sys.argv[1]}; true"])
 
 STAGE = """
 import os, pathlib, time
-from unet.process import stop_with_dvc
+from unet.runtime.process import stop_with_dvc
 stop_with_dvc(0.1)
 note = pathlib.Path(__file__).with_name("note")
 note.write_text(str(os.getpid()))

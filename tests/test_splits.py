@@ -6,9 +6,9 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from unet.archives import Index, breed
-from unet.config import PreprocessConfig
-from unet.splits import assign_splits
+from unet.data.config import PreprocessConfig
+from unet.data.oxford_pets import Index, breed
+from unet.data.splits import assign_splits
 
 BREEDS = ["Abyssinian", "Maine_Coon", "pug", "american_pit_bull_terrier", "samoyed"]
 

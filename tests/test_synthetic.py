@@ -11,7 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from unet.archives import (
+from unet.data.masks import BACKGROUND, BOUNDARY
+from unet.data.oxford_pets import (
     ANNOTATIONS,
     IMAGE_MEMBERS,
     IMAGES,
@@ -21,8 +22,7 @@ from unet.archives import (
     members,
     read_index,
 )
-from unet.synthetic import BREEDS, draw_animal, write_archives
-from unet.trimaps import BACKGROUND, BOUNDARY, PET
+from unet.data.synthetic import BREEDS, draw_animal, write_archives
 
 
 @pytest.fixture(scope="module")

@@ -7,11 +7,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from unet.config import AugmentConfig, ExperimentConfig, TrainConfig
-from unet.dataset import Split
+from unet.data.augment import AugmentConfig
+from unet.data.masks import BACKGROUND
+from unet.data.packed import Split
 from unet.model import UNet
-from unet.training import Training, train
-from unet.trimaps import BACKGROUND, PET
+from unet.training.config import ExperimentConfig, TrainConfig
+from unet.training.loop import Training, train
 
 CPU = torch.device("cpu")
 
@@ -67,7 +68,7 @@ def tiny_split(num_images: int = 24, size: int = 16, seed: int = 0) -> Split:
     return Split(images.to(torch.uint8), trimaps, tuple(f"image_{i}" for i in range(num_images)))
 
 
-def pet_share(split: Split) -> float:
+def foreground_share(split: Split) -> float:
     return (split.trimaps == PET).double().mean().item()
 
 
@@ -78,7 +79,7 @@ def run_training(checkpoint: Path, **changes: Any) -> Training:
         "experiment": tiny_experiment(),
         "train_split": split,
         "val_split": tiny_split(10, seed=1),
-        "pet_share": pet_share(split),
+        "foreground_share": foreground_share(split),
         "watched": [0, 4],
         "device": CPU,
         "amp": "none",

@@ -1,16 +1,43 @@
-"""Losses of one foreground class, from logits, in float32 whatever the autocast."""
+"""Losses of one foreground class, from logits, in float32 whatever the autocast.
+
+A new loss is a subclass of :class:`Loss` and a line in ``LOSSES``.
+"""
+
+import inspect
+from abc import ABC, abstractmethod
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 
-def pos_weight_from_share(share: float) -> float:
-    """Background over foreground pixels, (1 - p) / p, of a foreground share ``p`` in (0, 1)."""
-    return (1 - share) / share
+class Loss(nn.Module, ABC):
+    """What the training asks of a loss.
+
+    An argument ``pos_weight`` of its constructor is the experiment's ``pos_weight``; without one
+    the experiment has none.
+    """
+
+    @property
+    @abstractmethod
+    def threshold(self) -> float:
+        """The sigmoid's value, in (0, 1), at which both classes are equally likely."""
+
+    @abstractmethod
+    def prior(self, share: float) -> float:
+        """The probability, in (0, 1), to start from at a foreground ``share`` in (0, 1)."""
+
+    @abstractmethod
+    def forward(self, logits: Tensor, targets: Tensor) -> Tensor:
+        """A scalar, float32: the mean over the images, or over all pixels.
+
+        Args:
+            logits: (N, 1, H, W), any float dtype.
+            targets: (N, 1, H, W), any float dtype, in {0, 1}.
+        """
 
 
-class WeightedBCELoss(nn.Module):
+class WeightedBCELoss(Loss):
     """Binary cross-entropy whose foreground term weighs ``pos_weight``, mean over all pixels.
 
     Args:
@@ -41,7 +68,7 @@ class WeightedBCELoss(nn.Module):
         )
 
 
-class DiceLoss(nn.Module):
+class DiceLoss(Loss):
     """Soft Dice loss 1 - (2 sum(p t) + eps) / (sum(p) + sum(t) + eps) (arXiv 1606.04797, with
     plain sums in the denominator).
 
@@ -74,6 +101,42 @@ class DiceLoss(nn.Module):
             overlap = (probabilities * targets).sum(-1)
             total = probabilities.sum(-1) + targets.sum(-1)
             return (1 - (2 * overlap + self.eps) / (total + self.eps)).mean()
+
+
+LOSSES: dict[str, type[Loss]] = {"bce": WeightedBCELoss, "dice": DiceLoss}
+
+
+def takes_pos_weight(name: str) -> bool:
+    """Whether the loss ``name`` of ``LOSSES`` has a ``pos_weight``.
+
+    Raises:
+        ValueError: the class lacks a part of :class:`Loss`.
+    """
+    loss = LOSSES[name]
+    missing = getattr(loss, "__abstractmethods__", {"the base class Loss"})
+    if missing:
+        raise ValueError(
+            f"loss = {name}: {loss.__name__} in unet/losses.py lacks {', '.join(sorted(missing))}"
+        )
+    return "pos_weight" in inspect.signature(loss).parameters
+
+
+def pos_weight_from_share(share: float) -> float:
+    """Background over foreground pixels, (1 - p) / p, of a foreground share ``p`` in (0, 1)."""
+    return (1 - share) / share
+
+
+def build_loss(name: str, *, pos_weight: float | str | None, share: float) -> Loss:
+    """The loss ``name`` of ``LOSSES``.
+
+    Args:
+        pos_weight: a number above 0, ``auto`` (from the share), or None where the loss takes none.
+        share: the training pixels' share of foreground, in (0, 1).
+    """
+    if pos_weight is None:
+        return LOSSES[name]()
+    weight = pos_weight_from_share(share) if pos_weight == "auto" else pos_weight
+    return LOSSES[name](pos_weight=weight)
 
 
 def _check(logits: Tensor, targets: Tensor) -> None:

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-DOWNSAMPLE_MODES = ("mp", "str_conv")
-UPSAMPLE_MODES = ("tr", "ups")
+DOWNSAMPLE = ("mp", "str_conv")
+UPSAMPLE = ("tr", "ups")
 
 # Mean and standard deviation of ImageNet's channels, for pixels in [0, 1].
 PIXEL_MEAN = (0.485, 0.456, 0.406)
@@ -36,40 +36,40 @@ class ConvBlock(nn.Sequential):
         )
 
 
-def downsample(mode: str, channels: int) -> nn.Module:
+def build_downsample(kind: str, channels: int) -> nn.Module:
     """(N, channels, H, W) -> (N, channels, H / 2, W / 2).
 
     ``mp``: 2 x 2 max pooling. ``str_conv``: a learned 3 x 3 convolution with stride 2.
     """
-    if mode == "mp":
+    if kind == "mp":
         return nn.MaxPool2d(2)
-    if mode == "str_conv":
+    if kind == "str_conv":
         return nn.Conv2d(channels, channels, 3, stride=2, padding=1)
-    raise ValueError(f"downsample_mode = {mode!r}: must be one of {', '.join(DOWNSAMPLE_MODES)}")
+    raise ValueError(f"downsample = {kind!r}: must be one of {', '.join(DOWNSAMPLE)}")
 
 
-def upsample(mode: str, in_channels: int, out_channels: int) -> nn.Module:
+def build_upsample(kind: str, in_channels: int, out_channels: int) -> nn.Module:
     """(N, in_channels, H, W) -> (N, out_channels, 2 H, 2 W).
 
     ``tr``: a 2 x 2 transposed convolution with stride 2. ``ups``: nearest-neighbour upsampling,
     then a 3 x 3 convolution.
     """
-    if mode == "tr":
+    if kind == "tr":
         return nn.ConvTranspose2d(in_channels, out_channels, 2, stride=2)
-    if mode == "ups":
+    if kind == "ups":
         return nn.Sequential(
             nn.Upsample(scale_factor=2, mode="nearest"),
             nn.Conv2d(in_channels, out_channels, 3, padding=1),
         )
-    raise ValueError(f"upsample_mode = {mode!r}: must be one of {', '.join(UPSAMPLE_MODES)}")
+    raise ValueError(f"upsample = {kind!r}: must be one of {', '.join(UPSAMPLE)}")
 
 
 class UNet(nn.Module):
     """U-Net for one foreground class.
 
     Args:
-        downsample_mode: ``mp`` or ``str_conv``, see :func:`downsample`.
-        upsample_mode: ``tr`` or ``ups``, see :func:`upsample`.
+        downsample: ``mp`` or ``str_conv``, see :func:`build_downsample`.
+        upsample: ``tr`` or ``ups``, see :func:`build_upsample`.
         width: channels of the first level.
         depth: number of levels below the first; heights and widths are multiples of 2 ** depth.
         prior: the logit's probability before training, in (0, 1): the foreground's share.
@@ -78,8 +78,8 @@ class UNet(nn.Module):
     def __init__(
         self,
         *,
-        downsample_mode: str = "mp",
-        upsample_mode: str = "tr",
+        downsample: str = "mp",
+        upsample: str = "tr",
         width: int = 64,
         depth: int = 4,
         prior: float = 0.5,
@@ -91,9 +91,9 @@ class UNet(nn.Module):
             ConvBlock(before, after)
             for before, after in zip([3, *channels[:-2]], channels[:-1], strict=True)
         )
-        self.down = nn.ModuleList(downsample(downsample_mode, c) for c in channels[:-1])
+        self.down = nn.ModuleList(build_downsample(downsample, c) for c in channels[:-1])
         self.bottleneck = ConvBlock(channels[-2], channels[-1])
-        self.up = nn.ModuleList(upsample(upsample_mode, 2 * c, c) for c in channels[-2::-1])
+        self.up = nn.ModuleList(build_upsample(upsample, 2 * c, c) for c in channels[-2::-1])
         self.decoder = nn.ModuleList(ConvBlock(2 * c, c) for c in channels[-2::-1])
         self.head = nn.Conv2d(width, 1, 1)
         self.register_buffer("pixel_mean", torch.tensor(PIXEL_MEAN).view(1, 3, 1, 1))

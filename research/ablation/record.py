@@ -1,0 +1,94 @@
+"""The runs of a design as one table: gathered, checked, read."""
+
+import json
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from research.ablation.design import FACTORS, Design, settings
+
+# What all rows of a record have to share, and the numbers that its readers need.
+SAME = ("epochs", "code", "data", "recipe", "torch", "device")
+NUMBERS = (
+    "accuracy", "iou", "precision", "recall", "boundary_iou", "accuracy_at_half", "iou_at_half",
+    "iou_per_image", "iou_boundary_ignored", "accuracy_mirrored", "iou_mirrored", "parameters",
+    "gflops", "seconds",
+)  # fmt: skip
+
+
+def gather(folder: Path, names: Iterable[str], design: Design) -> pd.DataFrame:
+    """A row a run, of the JSON files that ``study.train`` wrote into ``folder``.
+
+    Raises:
+        ValueError: naming a run that is missing, or is not what its name and ``design`` say.
+    """
+    rows = []
+    for name in names:
+        path = folder / f"{name}.json"
+        try:
+            rows.append(json.loads(path.read_text(encoding="utf-8")))
+        except (OSError, ValueError) as error:
+            raise ValueError(f"{path} cannot be read ({error}): run `make study`") from None
+    return checked(pd.DataFrame(rows), names, design)
+
+
+def load_record(path: Path, names: Iterable[str], design: Design) -> pd.DataFrame:
+    """Read what :func:`gather` made.
+
+    Raises:
+        ValueError: as there.
+    """
+    try:
+        frame = pd.read_csv(path)
+    except (OSError, ValueError) as error:
+        raise ValueError(f"{path} cannot be read ({error}): run `make study`") from None
+    try:
+        return checked(frame, names, design)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from None
+
+
+def checked(frame: pd.DataFrame, names: Iterable[str], design: Design) -> pd.DataFrame:
+    """``frame`` with the runs ``names`` in this order, all made alike.
+
+    Raises:
+        ValueError: a run is missing, stands twice, is none of ``names``, differs from the others in
+            code, data or settings, or has a score that is no number.
+    """
+    columns = [*FACTORS, "seed", *settings(design), *SAME, *NUMBERS]
+    if missing := [column for column in columns if column not in frame]:
+        raise ValueError(f"there is no column {missing[0]}")
+    keys = frame[[*FACTORS, "seed"]].astype(str).itertuples(index=False)
+    found = pd.Index(["-".join(key) for key in keys], dtype=str)
+    if twice := found[found.duplicated()].tolist():
+        raise ValueError(f"the run {twice[0]} stands twice")
+    if absent := [name for name in names if name not in set(found)]:
+        raise ValueError(f"the run {absent[0]} is missing: run `make study`")
+    if strange := [name for name in found if name not in set(names)]:
+        raise ValueError(f"the run {strange[0]} is none of study/params.yaml")
+    frame = frame.set_axis(found).loc[list(names)]
+    for column, value in settings(design).items():
+        if wrong := frame.index[frame[column] != value].tolist():
+            raise ValueError(
+                f"the run {wrong[0]} has {column} = {frame[column][wrong[0]]}, study/params.yaml "
+                f"{value}: run `make study`"
+            )
+    for column in SAME:
+        if unknown := frame.index[frame[column].isna()].tolist():
+            raise ValueError(f"the run {unknown[0]} does not say its {column}: run `make study`")
+        usual = frame[column].mode()[0]
+        if other := frame.index[frame[column] != usual].tolist():
+            raise ValueError(
+                f"the run {other[0]} has another {column} than the others "
+                f"({frame[column][other[0]]}, not {usual}): train one or the others anew, "
+                f"`dvc repro -f -s` with their stages in study/dvc.yaml"
+            )
+    scores = frame.select_dtypes("number")
+    for column in NUMBERS:
+        if column not in scores:
+            raise ValueError(f"the column {column} is not of numbers")
+    if broken := scores.index[~np.isfinite(scores).all(axis=1)].tolist():
+        raise ValueError(f"the run {broken[0]} has a value that is no finite number")
+    return frame

@@ -1,0 +1,183 @@
+"""The tables of benchmarks/README.md, from results/: ``python -m research.benchmarks.report``."""
+
+import sys
+from pathlib import Path
+
+import pandas as pd
+
+from research.benchmarks.common import RESULTS, read_results, summary
+from tools.table import fill, markdown, scores
+
+README = Path(__file__).parent / "README.md"
+ROOT = README.parent.parent
+BARS = (0.91, 0.93)
+
+
+def table(rows: list[dict[str, str]]) -> str:
+    """A Markdown table."""
+    return markdown(pd.DataFrame(rows).fillna(""))
+
+
+def spread(figures: dict[str, float], *, digits: int) -> str:
+    """Median, least and greatest."""
+    median, least, most = (f"{figures[key]:.{digits}f}" for key in ("median", "min", "max"))
+    return f"{median} ({least}, {most})"
+
+
+def precision(case: dict) -> str:
+    """What a case multiplies in: its ``amp``, where it trains in this project's loop."""
+    return case["amp"] if (case["loop"], case["work"]) == ("ours", "training") else "none"
+
+
+def speed(suite: str) -> str:
+    """Images a second of a suite's cases, and what goes with them."""
+    cases = read_results(suite)["cases"]
+    first = next(iter(cases.values()))["images_per_second"]["median"]
+    peaks: dict[str, float] = {}  # of each precision, the best that any of the processes found
+    for case in cases.values():
+        key = precision(case["case"])
+        peaks[key] = max(peaks.get(key, 0.0), case["peak_gflops"]["max"])
+    rows = []
+    for label, case in cases.items():
+        figures = case["images_per_second"]
+        row = {"case": label, "images a second (least, most)": spread(figures, digits=1)}
+        if suite.startswith(("levers", "mapped")):
+            row["ratio to the first"] = f"{figures['median'] / first:.2f}"
+        gflop = case["gflop_an_image"]["median"]
+        share = figures["median"] * gflop / peaks[precision(case["case"])]
+        row |= {
+            "GFLOP an image": f"{gflop:.2f}",
+            "share of the peak": f"{share:.0%}",
+            "process, MiB": f"{case['process_mib']['median']:.0f}",
+        }
+        rows.append(row)
+    return table(rows)
+
+
+def peers(suite: str) -> str:
+    """Ours against each peer, width by width."""
+    cases = read_results(suite)["cases"]
+    medians = {label: case["images_per_second"]["median"] for label, case in cases.items()}
+    rows = []
+    for label, case in cases.items():
+        width = label.partition(", ")[2]
+        rows.append(
+            {
+                "loop": label,
+                "images a second (least, most)": spread(case["images_per_second"], digits=1),
+                "GFLOP an image": f"{case['gflop_an_image']['median']:.2f}",
+                "ours is faster by": f"{medians[f'ours, {width}'] / medians[label]:.2f}",
+                "process, MiB": f"{case['process_mib']['median']:.0f}",
+            }
+        )
+    return table(rows)
+
+
+def first_epoch(accuracy: pd.Series, bar: float) -> int | None:
+    """The first epoch, from 1, whose ``accuracy`` passes ``bar``, if one does."""
+    passed = accuracy >= bar
+    return int(passed.argmax()) + 1 if passed.any() else None
+
+
+def until_bars(epochs: pd.DataFrame) -> dict[str, str]:
+    """What it took until validation accuracy first passed each bar.
+
+    Args:
+        epochs: a row an epoch: ``val_accuracy``, and its costs ``gflop`` and ``seconds``.
+    """
+    row = {}
+    for bar in BARS:
+        number = first_epoch(epochs["val_accuracy"], bar)
+        gflop, seconds = epochs[["gflop", "seconds"]][:number].sum()
+        words = f"epoch {number}" if number else f"not in {len(epochs)} epochs"
+        row[f"to {bar:.0%}"] = f"{words}: {gflop / 1e3:,.0f} TFLOP, {seconds:,.0f} s"
+    return row | {"best accuracy": f"{epochs['val_accuracy'].max():.2%}"}
+
+
+def shortcuts(name: str) -> str:
+    """What each way took until the first bar over its seeds, and where it ended."""
+    bar, rows = BARS[0], []
+    for way, runs in pd.DataFrame(read_results(name)["runs"]).groupby("way", sort=False):
+        curves = [pd.DataFrame(epochs) for epochs in runs["epochs"]]
+        whole = summary([curve["seconds"].sum() for curve in curves])
+        for suffix, column in (("", "val_accuracy"), (", averaged", "val_accuracy_averaged")):
+            passed = [first_epoch(curve[column], bar) for curve in curves]
+            seconds = [curve["seconds"][:n].sum() for curve, n in zip(curves, passed, strict=True)]
+            last = [100 * curve[column].iloc[-1] for curve in curves]
+            until = spread(summary(seconds), digits=0) if all(passed) else "-"
+            epochs = ", ".join(str(n or "-") for n in passed)
+            rows.append(
+                {
+                    "way": way + suffix,
+                    f"epoch that passes {bar:.0%}, each seed": epochs,
+                    "seconds until then": until,
+                    "seconds, all epochs": spread(whole, digits=0),
+                    "accuracy after the last": spread(summary(last), digits=2),
+                }
+            )
+    return table(rows)
+
+
+def quality(name: str) -> str:
+    """Epochs, FLOP and seconds of each run until it passed each bar.
+
+    An epoch counts at the least time that one of its image size took in that run: what else the
+    machine did meanwhile is no cost of the recipe.
+    """
+    rows = []
+    for run in sorted(read_results(name), key=lambda r: (r["width"], r["recipe"], r["seed"])):
+        epochs = pd.DataFrame(run["epochs"])
+        epochs["seconds"] = epochs.groupby("size")["seconds"].transform("min")
+        row = {"recipe": run["recipe"], "width": str(run["width"]), "seed": str(run["seed"])}
+        row["epochs"] = str(len(epochs))
+        rows.append(row | until_bars(epochs))
+        if "val_accuracy_at_half" in epochs:
+            epochs["val_accuracy"] = epochs["val_accuracy_at_half"]
+            rows.append(row | {"recipe": f"{run['recipe']}, at 0.5"} | until_bars(epochs))
+    return table(rows)
+
+
+def recorded() -> str:
+    """The same of the recorded experiments, from their curves; training's seconds alone."""
+    rows = []
+    for key, experiment in scores(ROOT).iterrows():
+        epochs = pd.read_csv(ROOT / f"plots/timing/{key}.csv")
+        curve = pd.read_csv(ROOT / f"plots/curves/{key}.csv")
+        epochs["val_accuracy"] = curve["val_accuracy"]
+        num_images = epochs["images_per_second"] * epochs["seconds"]
+        # Forward and backward are three times the forward pass.
+        epochs["gflop"] = 3 * num_images * experiment["gflops"]
+        rows.append({"experiment": key} | until_bars(epochs))
+    return table(rows)
+
+
+def pipeline(name: str) -> str:
+    """Seconds of each part, and preprocess as a multiple of mere decoding."""
+    seconds = read_results(name)["seconds"]
+    return table(
+        [
+            {"what": name, "seconds (least, most)": spread(figures, digits=2)}
+            for name, figures in seconds.items()
+        ]
+    )
+
+
+def blocks() -> dict[str, str]:
+    """Marker -> text, of the record and of all results; ``peers-xeon``: on another machine."""
+    makers = {"peers": peers, "quality": quality, "shortcuts": shortcuts, "pipeline": pipeline}
+    made = sorted(path.stem for path in RESULTS.glob("*.json"))
+    tables = {name: makers.get(name.partition("-")[0], speed)(name) for name in made}
+    return tables | {"recorded": recorded()}
+
+
+def main() -> None:
+    """See the module's text."""
+    text = fill(README.read_text(encoding="utf-8"), blocks())
+    README.write_text(text, encoding="utf-8", newline="\n")
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except ValueError as error:
+        sys.exit(f"report: {error}")

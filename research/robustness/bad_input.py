@@ -1,0 +1,235 @@
+"""Bad input, generated: ``python -m research.robustness.bad_input [--cases 1000] [--seed 0]``.
+
+Each case damages one thing in a small finished study, then runs the stage that reads it, in this
+process. The stage has to end with one clear line that names the culprit, leave what was there
+before as it was, and nothing half-written; or, where the damage is none that it could see (a pixel
+of another colour), it has to end well. ``--dvc N`` does N of them by ``dvc repro`` in a repository,
+and has ``git checkout`` and ``dvc checkout`` bring everything back.
+"""
+
+import argparse
+import contextlib
+import importlib
+import io
+import json
+import os
+import random
+import resource
+import shutil
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from research.robustness.damage import DAMAGES, KEY, Damage
+from tests.repo import copy_repository, make_tiny, run
+from unet.runtime.process import run_stage
+
+RESULTS = Path(__file__).parent / "results/bad_input.json"
+PATIENCE = 60  # seconds that a case may take
+MEMORY = 2 << 30  # bytes that all cases may take on top
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a stage did with a damaged study.
+
+    Attributes:
+        verdict: refused | no harm, or what is wrong with its behaviour.
+        line: what it said.
+    """
+
+    damage: str
+    what: str
+    verdict: str
+    line: str
+    seconds: float
+
+
+@contextlib.contextmanager
+def inside(folder: Path) -> Iterator[None]:
+    """Work in ``folder`` for the time of the block."""
+    before = Path.cwd()
+    os.chdir(folder)
+    try:
+        yield
+    finally:
+        os.chdir(before)
+
+
+def run_here(stage: str, *arguments: str) -> str | None:
+    """Run a stage in this process and folder: what it ends with, None where it ends well."""
+    module = importlib.import_module(f"stages.{stage}")
+    argv, sys.argv = sys.argv, [stage, *arguments]
+    threads = torch.get_num_threads()
+    try:
+        with contextlib.redirect_stderr(io.StringIO()), contextlib.redirect_stdout(io.StringIO()):
+            run_stage(stage, module.main)
+    except SystemExit as end:
+        return str(end.code)
+    finally:
+        sys.argv = argv
+        torch.set_num_threads(threads)
+    return None
+
+
+def small_study(folder: Path) -> Path:
+    """A finished study of one variant: params, archives, arrays, model, scores, pictures."""
+    root = Path(__file__).resolve().parent.parent
+    shutil.copy(root / "params.yaml", folder / "params.yaml")
+    make_tiny(folder, keys=[KEY])
+    with inside(folder):
+        for stage in ("download", "preprocess", "train", "evaluate", "plot"):
+            arguments = [KEY] if stage in ("train", "evaluate") else []
+            message = run_here(stage, *arguments)
+            assert message is None, message
+    return folder
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    """Every file below ``folder``; locks aside."""
+    return {
+        str(path.relative_to(folder)): path.read_bytes()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file() and path.suffix != ".lock" and path.name != "lock"
+    }
+
+
+def try_damage(study: Path, folder: Path, damage: Damage, rng: random.Random) -> Outcome:
+    """Damage a copy of ``study`` in ``folder`` and run the stage that reads it."""
+    shutil.copytree(study, folder, copy_function=os.link)
+    what = damage.apply(folder, rng)
+    before = contents(folder)
+    arguments = [KEY] if damage.stage in ("train", "evaluate") else []
+    started = time.perf_counter()
+    with inside(folder):
+        try:
+            line = run_here(damage.stage, *arguments)
+        except Exception as error:
+            line, verdict = repr(error), "traceback"
+        else:
+            verdict = judge(damage, line, before, contents(folder))
+    seconds = time.perf_counter() - started
+    if seconds > PATIENCE:
+        verdict = "too slow"
+    shutil.rmtree(folder)
+    return Outcome(damage.name, what, verdict, line or "", round(seconds, 2))
+
+
+def judge(
+    damage: Damage, line: str | None, before: dict[str, bytes], after: dict[str, bytes]
+) -> str:
+    """``refused`` or ``no harm``, or what is wrong."""
+    if line is None:
+        return "no harm" if damage.may_pass else "accepted"
+    if len(line.splitlines()) > damage.num_lines or "Traceback" in line:
+        return "more than a line"
+    if not any(culprit in line for culprit in damage.culprits):
+        return "culprit not named"
+    if before != after:
+        changed = sorted(n for n in before.keys() | after.keys() if before.get(n) != after.get(n))
+        return f"left behind: {', '.join(changed)}"
+    return "refused"
+
+
+def run_cases(num_cases: int, seed: int, report: Callable[[Outcome], None]) -> list[Outcome]:
+    """Run so many cases, damage by damage in turn."""
+    outcomes = []
+    with tempfile.TemporaryDirectory() as temporary:
+        study = Path(temporary) / "study"
+        study.mkdir()
+        small_study(study)
+        for number in range(num_cases):
+            damage = DAMAGES[number % len(DAMAGES)]
+            rng = random.Random(f"{seed} {number}")
+            outcome = try_damage(study, Path(temporary) / "case", damage, rng)
+            outcomes.append(outcome)
+            report(outcome)
+    return outcomes
+
+
+def run_by_dvc(num_cases: int, seed: int, report: Callable[[Outcome], None]) -> list[Outcome]:
+    """The same through ``dvc repro``, and back by ``git checkout`` and ``dvc checkout``."""
+    outcomes = []
+    with tempfile.TemporaryDirectory() as temporary:
+        repository = copy_repository(Path(temporary) / "repo")
+        make_tiny(repository)
+        run(repository, "dvc", "repro", "-q")
+        run(repository, "git", "add", "-A")
+        run(repository, "git", "commit", "-qm", "study")
+        run(repository, "dvc", "config", "cache.type", "copy")
+        good = contents_of_study(repository)
+        for number in range(num_cases):
+            damage = DAMAGES[number * 7 % len(DAMAGES)]
+            what = damage.apply(repository, random.Random(f"{seed} {number}"))
+            target = damage.stage + (f"@{KEY}" if damage.stage in ("train", "evaluate") else "")
+            started = time.perf_counter()
+            done = run(repository, "dvc", "repro", "-s", "-f", target, check=False)
+            seconds = time.perf_counter() - started
+            lines = [x for x in done.stdout.splitlines() if x.startswith(f"{damage.stage}: ")]
+            if "Traceback" in done.stdout:
+                verdict = "traceback"
+            elif done.returncode == 0:
+                verdict = "no harm" if damage.may_pass else "accepted"
+            else:
+                # DVC itself refuses params that are no YAML before our stage begins.
+                said = lines or [x for x in done.stdout.splitlines() if x.startswith("ERROR")]
+                named = any(culprit in line for line in said for culprit in damage.culprits)
+                verdict = "refused" if said and named else "culprit not named"
+            run(repository, "git", "checkout", "-q", ".")
+            run(repository, "dvc", "checkout", "-q", "-f")
+            if contents_of_study(repository) != good:
+                verdict = f"{verdict}, but not brought back"
+            outcome = Outcome(damage.name, what, verdict, " ".join(lines), round(seconds, 2))
+            outcomes.append(outcome)
+            report(outcome)
+    return outcomes
+
+
+def contents_of_study(repository: Path) -> dict[str, bytes]:
+    """What git and dvc keep, of a study in a repository."""
+    folders = ("data", "models", "predictions", "metrics", "plots")
+    files = {f"{f}/{name}": b for f in folders for name, b in contents(repository / f).items()}
+    return files | {"params.yaml": (repository / "params.yaml").read_bytes()}
+
+
+def main() -> None:
+    """See the module's text."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--cases", type=int, default=1000)
+    parser.add_argument("--dvc", type=int, default=0, metavar="N")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--out", type=Path, default=RESULTS)
+    arguments = parser.parse_args()
+
+    def report(outcome: Outcome) -> None:
+        if outcome.verdict not in ("refused", "no harm"):
+            print(outcome, file=sys.stderr, flush=True)
+
+    # A case that would fill the memory is to fail by itself, not by the system's hand.
+    resource.setrlimit(resource.RLIMIT_DATA, (8 << 30, resource.RLIM_INFINITY))
+    memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    runs = {"in process": run_cases(arguments.cases, arguments.seed, report)}
+    if arguments.dvc:
+        runs["by dvc repro"] = run_by_dvc(arguments.dvc, arguments.seed, report)
+    grown = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - memory) * 1024
+    results = {"seed": arguments.seed, "memory_mib": grown >> 20, "runs": {}}
+    for name, outcomes in runs.items():
+        counts: dict[str, dict[str, int]] = {}
+        for outcome in outcomes:
+            row = counts.setdefault(outcome.damage, {})
+            row[outcome.verdict] = row.get(outcome.verdict, 0) + 1
+        slowest = max(outcome.seconds for outcome in outcomes)
+        results["runs"][name] = {"damages": counts, "slowest_seconds": slowest}
+    arguments.out.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
+    wrong = [o for o in sum(runs.values(), []) if o.verdict not in ("refused", "no harm")]
+    print(f"{sum(map(len, runs.values()))} cases, {len(wrong)} wrong; {grown >> 20} MiB on top")
+    sys.exit(bool(wrong) or grown > MEMORY)
+
+
+if __name__ == "__main__":
+    main()

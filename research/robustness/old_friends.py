@@ -1,0 +1,128 @@
+"""Long runs, and what people do with Git and DVC: ``python -m research.robustness.old_friends``.
+
+A training of 200 epochs must not take more and more memory. Then, in a small study with a history:
+an older commit checked out, ``dvc gc``, ``git bisect run`` with ``dvc repro``, and a killed queue.
+"""
+
+import gc
+import re
+import tempfile
+import time
+from contextlib import suppress
+from pathlib import Path
+
+import psutil
+import yaml
+
+from research.robustness.damage import KEY
+from tests.repo import RUNNING, commit_all, copy_repository, make_tiny, run, start_queue
+from tests.tiny import run_training
+from unet.data.oxford_pets import md5
+
+MODEL = f"models/{KEY}.safetensors"
+CHECK = f"""dvc repro -q -s train@{KEY} && exit 0
+exit 1
+"""
+
+
+def long_run(folder: Path) -> str:
+    """Resident memory of this process over 200 epochs, MiB after 50 and after 200."""
+    memory: list[float] = []
+
+    def on_epoch(training: object) -> None:
+        gc.collect()
+        memory.append(psutil.Process().memory_info().rss / 2**20)
+
+    run_training(folder, epochs=200, on_epoch=on_epoch)
+    assert len(memory) == 200
+    assert memory[199] < memory[49] + 8, memory
+    return f"200 epochs: {memory[49]:.0f} MiB after 50, {memory[199]:.0f} MiB after 200"
+
+
+def set_rate(repository: Path, rate: float) -> None:
+    """Commit another train.max_lr."""
+    path = repository / "params.yaml"
+    params = yaml.safe_load(path.read_text())
+    params["train"]["max_lr"] = rate
+    path.write_text(yaml.safe_dump(params, sort_keys=False))
+
+
+def older_commit(repository: Path) -> str:
+    """Go back to an older commit, and forth; then without what ``dvc gc`` threw away."""
+    train = ("dvc", "repro", "-q", "-s", f"train@{KEY}")
+    first = run(repository, "git", "rev-parse", "HEAD").stdout.strip()
+    old = md5(repository / MODEL)
+    set_rate(repository, 0.01)
+    run(repository, *train)
+    commit_all(repository)
+    new = md5(repository / MODEL)
+    assert new != old
+    run(repository, "git", "checkout", "-q", first)
+    run(repository, "dvc", "checkout", "-q", "-f", f"train@{KEY}")
+    assert md5(repository / MODEL) == old
+    assert "Running stage" not in run(repository, "dvc", "repro", "-s", f"train@{KEY}").stdout
+    run(repository, "git", "checkout", "-q", "main")
+    run(repository, "dvc", "checkout", "-q", "-f", f"train@{KEY}")
+    assert md5(repository / MODEL) == new
+    run(repository, "dvc", "gc", "-q", "-f", "--workspace")
+    run(repository, "git", "checkout", "-q", first)
+    output = run(repository, "dvc", "repro", "-s", f"train@{KEY}").stdout
+    assert RUNNING.findall(output) == [f"train@{KEY}"], output
+    assert md5(repository / MODEL) == old
+    run(repository, "git", "checkout", "-q", "-f", "main")
+    return "an older commit: its model comes back; after dvc gc it is trained again, the same bytes"
+
+
+def bisect(repository: Path) -> str:
+    """Find the commit whose learning rate breaks the training."""
+    commits = []
+    for rate in (0.011, 0.012, 1e38, 1e37, 1e36):
+        set_rate(repository, rate)
+        commit_all(repository)
+        commits.append(run(repository, "git", "rev-parse", "HEAD").stdout.strip())
+    script = repository.parent / "check.sh"
+    script.write_text(CHECK)
+    run(repository, "git", "bisect", "start", commits[-1], commits[0])
+    output = run(repository, "git", "bisect", "run", "sh", str(script)).stdout
+    found = re.search(r"^(\w{40}) is the first bad commit", output, re.MULTILINE)
+    assert found and found[1] == commits[2], output
+    run(repository, "git", "checkout", "-q", "-f", "main")
+    return "git bisect run with dvc repro finds the commit that breaks the training"
+
+
+def queued(repository: Path) -> str:
+    """Kill a queued experiment with its worker; the same experiment then goes on."""
+    command = ("-S", "train.epochs=1200", f"train@{KEY}")
+    run(repository, "dvc", "exp", "run", "--queue", *command)
+    start_queue(repository)
+    deadline = time.monotonic() + 120
+    while not list((repository / ".checkpoints").glob("*/state.bin")):
+        assert time.monotonic() < deadline, "the queue's worker does not train"
+        time.sleep(0.1)
+    for process in psutil.process_iter():
+        with suppress(psutil.Error):
+            if process.cwd().startswith(str(repository)):
+                process.kill()
+    output = run(repository, "dvc", "exp", "run", "--temp", *command).stdout
+    assert f"{KEY}: resumes after epoch" in output, output
+    return "a queued experiment that was killed with its worker goes on when it is run again"
+
+
+def main() -> None:
+    """See the module's text."""
+    with tempfile.TemporaryDirectory() as temporary:
+        print(long_run(Path(temporary) / "state"), flush=True)
+        repository = copy_repository(Path(temporary) / "repo")
+        run(repository, "git", "branch", "-M", "main")
+        make_tiny(repository, keys=[KEY])
+        commit_all(repository)
+        for stage in ("download", "preprocess", f"train@{KEY}"):
+            run(repository, "dvc", "repro", "-q", "-s", stage)
+        commit_all(repository)
+        print(queued(repository), flush=True)
+        print(older_commit(repository), flush=True)
+        print(bisect(repository), flush=True)
+
+
+if __name__ == "__main__":
+    main()

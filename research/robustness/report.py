@@ -1,0 +1,57 @@
+"""The tables of trials/README.md, from results/: ``python -m research.robustness.report``."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from tools.table import fill, markdown
+
+README = Path(__file__).parent / "README.md"
+RESULTS = Path(__file__).parent / "results"
+
+
+def counts_of(name: str, results: dict[str, Any]) -> list[dict[str, int]]:
+    """All counts of verdicts in a file of results."""
+    if name == "kills":
+        return [counts for stage in results.values() for counts in stage.values()]
+    return [counts for run in results["runs"].values() for counts in run["damages"].values()]
+
+
+def bad_input() -> str:
+    """A row a kind of damage: how it ended, in process and by dvc."""
+    results = json.loads((RESULTS / "bad_input.json").read_text(encoding="utf-8"))
+    rows: dict[str, dict[str, str]] = {}
+    for run, content in results["runs"].items():
+        for damage, counts in content["damages"].items():
+            said = ", ".join(f"{number} {verdict}" for verdict, number in sorted(counts.items()))
+            rows.setdefault(damage, {"damage": damage})[run] = said
+    return markdown(pd.DataFrame(rows.values()).fillna(""))
+
+
+def kills() -> str:
+    """A row a stage."""
+    results = json.loads((RESULTS / "kills.json").read_text(encoding="utf-8"))
+    rows = []
+    for stage, kinds in results.items():
+        row = {"stage": stage}
+        for kind, counts in kinds.items():
+            row[kind] = ", ".join(f"{number} {verdict}" for verdict, number in counts.items())
+        rows.append(row)
+    return markdown(pd.DataFrame(rows).fillna(""))
+
+
+def blocks() -> dict[str, str]:
+    """Marker -> table."""
+    return {"bad_input": bad_input(), "kills": kills()}
+
+
+def main() -> None:
+    """See the module's text."""
+    text = fill(README.read_text(encoding="utf-8"), blocks())
+    README.write_text(text, encoding="utf-8", newline="\n")
+
+
+if __name__ == "__main__":
+    main()

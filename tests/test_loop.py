@@ -1,0 +1,512 @@
+import gzip
+import json
+import math
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tests.tiny import (
+    CPU,
+    foreground_share,
+    run_training,
+    same_weights,
+    tiny_config,
+    tiny_experiment,
+    tiny_model,
+    tiny_split,
+)
+from unet.data.masks import BACKGROUND, BOUNDARY
+from unet.data.packed import Split
+from unet.losses import DiceLoss, WeightedBCELoss, build_loss
+from unet.training.checkpoint import load_state, read_state
+from unet.training.learner import Learner, build_model
+from unet.training.loop import (
+    RunningScores,
+    Training,
+    image_size_of,
+    one_cycle,
+    snapshot,
+    targets_of,
+    train,
+    validate,
+)
+from unet.training.profiling import profile_training
+
+COLUMNS = [
+    "epoch", "learning_rate", "train_loss", "train_accuracy", "train_iou", "train_dice",
+    "val_loss", "val_accuracy", "val_iou", "val_dice", "best_epoch",
+]  # fmt: skip
+
+AMPS = ["none", "bf16"]
+
+
+def same_training(first: Training, second: Training) -> bool:
+    """Whether all but the timing agrees, bit for bit."""
+    return (
+        first.curve == second.curve
+        and first.kept_epoch == second.kept_epoch
+        and same_weights(first.weights, second.weights)
+        and first.snapshots.keys() == second.snapshots.keys()
+        and all(torch.equal(first.snapshots[e], second.snapshots[e]) for e in first.snapshots)
+    )
+
+
+def stop_at(epoch: int) -> Callable[[Training], None]:
+    """Break off when this epoch has ended, before its state is saved."""
+
+    def on_epoch(training: Training) -> None:
+        if len(training.curve) == epoch:
+            raise KeyboardInterrupt
+
+    return on_epoch
+
+
+def first_images(split: Split, count: int) -> Split:
+    return Split(split.images[:count], split.trimaps[:count], split.names[:count])
+
+
+def scripted(monkeypatch: pytest.MonkeyPatch, accuracies: Sequence[float]) -> None:
+    """Let validation find these accuracies, one an epoch."""
+    found = iter(accuracies)
+
+    def scores(*_args, **_kwargs) -> dict[str, float]:
+        return {"loss": 0.5, "accuracy": next(found), "iou": 0.5, "dice": 0.5}
+
+    monkeypatch.setattr("unet.training.loop.validate", scores)
+
+
+@pytest.mark.parametrize("loss", ["bce", "dice"])
+@pytest.mark.parametrize("modes", [("mp", "tr"), ("str_conv", "ups")])
+def test_learns_what_can_be_learnt(tmp_path: Path, loss: str, modes: tuple[str, str]) -> None:
+    experiment = tiny_experiment(loss=loss, downsample=modes[0], upsample=modes[1])
+    training = run_training(tmp_path, experiment=experiment, epochs=15, batch_size=4)
+    first, last = training.curve[0], training.curve[-1]
+    assert last["train_loss"] < 0.7 * first["train_loss"]
+    assert last["val_loss"] < first["val_loss"]
+    assert last["val_accuracy"] > 0.9
+    assert last["val_iou"] > 0.6
+
+
+def test_first_loss_is_near_that_of_the_prior(tmp_path: Path) -> None:
+    split = tiny_split()
+    training = run_training(tmp_path, epochs=1, max_lr=1e-9)
+    # Both classes weigh the same, and each pixel costs log 2 of its weight.
+    expected = 2 * (1 - foreground_share(split)) * math.log(2)
+    assert training.curve[0]["train_loss"] == pytest.approx(expected, rel=0.03)
+
+
+@pytest.mark.parametrize("amp", AMPS)
+def test_the_seed_decides_every_bit(tmp_path: Path, amp: str) -> None:
+    first = run_training(tmp_path / "a", amp=amp)
+    torch.rand(7)
+    second = run_training(tmp_path / "b", amp=amp)
+    other = run_training(tmp_path / "c", amp=amp, seed=1)
+    assert same_training(first, second)
+    assert first.curve != other.curve
+    assert not same_weights(first.weights, other.weights)
+
+
+def test_precision_changes_bits_and_little_else(tmp_path: Path) -> None:
+    full, half = (run_training(tmp_path / amp, amp=amp) for amp in AMPS)
+    assert full.curve != half.curve
+    assert half.curve[-1]["val_loss"] == pytest.approx(full.curve[-1]["val_loss"], rel=0.3)
+    assert all(value.dtype != torch.bfloat16 for value in half.weights.values())
+
+
+@pytest.mark.parametrize(("keep", "amp"), [("last", "none"), ("best", "bf16")])
+@pytest.mark.parametrize("stops", [(1,), (2,), (2, 3, 4)])
+def test_an_interrupted_training_ends_with_the_same_bits(
+    tmp_path: Path, stops: tuple[int, ...], keep: str, amp: str
+) -> None:
+    whole = run_training(tmp_path / "whole", epochs=4, keep=keep, amp=amp)
+    for stop in stops:
+        with pytest.raises(KeyboardInterrupt):
+            run_training(tmp_path / "broken", epochs=4, keep=keep, amp=amp, on_epoch=stop_at(stop))
+        content = read_state(tmp_path / "broken")
+        assert (content is None) == (stop == 1)
+        assert content is None or len(load_state(content)["training"]["curve"]) == stop - 1
+    resumed = run_training(tmp_path / "broken", epochs=4, keep=keep, amp=amp)
+    assert same_training(resumed, whole)
+    assert [row["epoch"] for row in resumed.timing] == [1, 2, 3, 4]
+
+
+def test_interrupted_within_an_epoch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = run_training(tmp_path / "whole")
+    batch, calls = Split.batch, []
+
+    def break_off(self: Split, indices: torch.Tensor, device: torch.device):
+        calls.append(len(indices))
+        if len(calls) == 8:
+            raise KeyboardInterrupt
+        return batch(self, indices, device)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Split, "batch", break_off)
+        with pytest.raises(KeyboardInterrupt):
+            run_training(tmp_path / "broken")
+    state = load_state(read_state(tmp_path / "broken"))
+    assert state is not None
+    assert len(state["training"]["curve"]) == 1
+    assert same_training(run_training(tmp_path / "broken"), whole)
+
+
+def test_a_finished_training_is_not_done_again(tmp_path: Path) -> None:
+    whole = run_training(tmp_path)
+    calls: list[int] = []
+    again = run_training(tmp_path, on_epoch=lambda training: calls.append(len(training.curve)))
+    assert calls == [3]
+    assert same_training(again, whole)
+    assert again.timing == whole.timing
+
+
+def test_every_epoch_is_reported_with_its_row(tmp_path: Path) -> None:
+    calls: list[int] = []
+    training = run_training(
+        tmp_path, on_epoch=lambda training: calls.append(training.curve[-1]["epoch"])
+    )
+    assert calls == [1, 2, 3]
+    assert [list(row) for row in training.curve] == [COLUMNS] * 3
+    assert [row["epoch"] for row in training.curve] == [1, 2, 3]
+    assert all(math.isfinite(value) for row in training.curve for value in row.values())
+    for row in training.timing:
+        assert list(row) == ["epoch", "seconds", "images_per_second"]
+        assert row["images_per_second"] == pytest.approx(24 / row["seconds"])
+
+
+@pytest.mark.parametrize("keep", ["last", "best"])
+@pytest.mark.parametrize(
+    ("accuracies", "best_epochs"),
+    [
+        ((0.5, 0.7, 0.6, 0.65), [1, 2, 2, 2]),
+        ((0.5, 0.5, 0.5, 0.5), [1, 1, 1, 1]),
+        ((0.9, 0.2, 0.91, 0.3), [1, 1, 3, 3]),
+        ((0.1, 0.2, 0.3, 0.4), [1, 2, 3, 4]),
+        ((0.0, 0.0, 0.0, 0.0), [1, 1, 1, 1]),
+    ],
+)
+def test_kept_weights_are_of_the_best_or_last_epoch(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, keep: str, accuracies: Sequence[float],
+    best_epochs: list[int],
+) -> None:  # fmt: skip
+    scripted(monkeypatch, accuracies)
+    seen: list[dict[str, torch.Tensor]] = []
+
+    def remember(training: Training) -> None:
+        seen.append(training.weights)
+
+    training = run_training(tmp_path, epochs=4, keep=keep, on_epoch=remember)
+    assert [row["best_epoch"] for row in training.curve] == best_epochs
+    assert training.kept_epoch == (best_epochs[-1] if keep == "best" else 4)
+    assert same_weights(training.weights, seen[training.kept_epoch - 1])
+    if keep == "last":
+        assert not same_weights(seen[0], seen[1])
+
+
+def test_best_epoch_is_that_of_the_highest_accuracy_so_far(tmp_path: Path) -> None:
+    curve = run_training(tmp_path, epochs=6).curve
+    accuracies = [row["val_accuracy"] for row in curve]
+    for index, row in enumerate(curve):
+        assert row["best_epoch"] == 1 + max(range(index + 1), key=lambda i: accuracies[i])
+
+
+def test_kept_weights_give_the_last_rows_scores(tmp_path: Path) -> None:
+    training = run_training(tmp_path)
+    experiment, split = tiny_experiment(), tiny_split(10, seed=1)
+    model = build_model(experiment)
+    model.load_state_dict(training.weights)
+    loss_function = build_loss(experiment, foreground_share(tiny_split()))
+    scores = validate(model, loss_function, split, batch_size=4, device=CPU, amp="none")
+    for name, value in scores.items():
+        assert training.curve[-1][f"val_{name}"] == pytest.approx(value, rel=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("epochs", "milestones"),
+    [(1, [1]), (2, [1, 2]), (3, [1, 2, 3]), (4, [1, 2, 4]), (5, [1, 3, 5])],
+)
+def test_snapshots_at_the_first_middle_and_last_epoch(
+    tmp_path: Path, epochs: int, milestones: list[int]
+) -> None:
+    training = run_training(tmp_path, epochs=epochs, train_split=tiny_split(8))
+    assert sorted(training.snapshots) == milestones
+    for picture in training.snapshots.values():
+        assert picture.shape == (2, 16, 16)
+        assert picture.dtype == torch.uint8
+    split = tiny_split(10, seed=1)
+    model = build_model(tiny_experiment())
+    model.load_state_dict(training.weights)
+    images, _ = split.batch(torch.tensor([0, 4]), CPU)
+    expected = 255 * model.predict(images).squeeze(1)
+    difference = training.snapshots[epochs] - expected
+    assert difference.abs().max() < 0.51
+
+
+def test_snapshot_of_certainty() -> None:
+    split = tiny_split(3)
+    for prior, level in [(1e-9, 0), (0.2, 51), (1 - 1e-9, 255)]:
+        assert snapshot(tiny_model(prior=prior), split, [2, 0], CPU).unique().tolist() == [level]
+
+
+@pytest.mark.parametrize("loss", ["bce", "dice"])
+@pytest.mark.parametrize("amp", AMPS)
+def test_a_loss_that_is_not_finite_ends_the_training(tmp_path: Path, loss: str, amp: str) -> None:
+    with pytest.raises(ValueError, match="lower train.max_lr") as error:
+        run_training(tmp_path, experiment=tiny_experiment(loss=loss), max_lr=1e38, amp=amp)
+    text = str(error.value)
+    assert text.startswith("train: the training loss is ")
+    assert "in epoch 1" in text
+    assert f"train.amp (= {amp})" in text
+    assert "\n" not in text
+    assert read_state(tmp_path) is None
+
+
+def test_the_first_step_of_a_loss_that_is_not_finite_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    steps = iter(range(100))
+    real = Learner.step
+
+    def broken_from_step_4(*args: Any, **options: Any) -> tuple[torch.Tensor, torch.Tensor]:
+        loss, logits = real(*args, **options)
+        return (loss * math.inf if next(steps) >= 4 else loss), logits
+
+    monkeypatch.setattr(Learner, "step", broken_from_step_4)
+    rate = one_cycle(4, 9, max_lr=0.02, warmup=0.3)  # three epochs of three steps
+    expected = f"loss is inf in epoch 2, after 4 steps, at a learning rate of {rate:.3g}: lower"
+    with pytest.raises(ValueError, match=re.escape(expected)):
+        run_training(tmp_path)
+    assert len(load_state(read_state(tmp_path))["training"]["curve"]) == 1
+
+
+def test_weights_that_a_last_step_ruins_end_the_training(tmp_path: Path) -> None:
+    # One step: its loss is that of the sound weights before it.
+    with pytest.raises(ValueError, match="lower train.max_lr"):
+        run_training(tmp_path, epochs=1, batch_size=24, max_lr=1e38)
+
+
+@settings(deadline=None, max_examples=40)
+@given(
+    num_steps=st.integers(20, 500),
+    max_lr=st.floats(1e-5, 1.0),
+    warmup=st.floats(0.05, 0.95),
+)
+def test_one_cycle_rises_to_its_peak_and_falls_to_zero(
+    num_steps: int, max_lr: float, warmup: float
+) -> None:
+    rates = [one_cycle(s, num_steps, max_lr=max_lr, warmup=warmup) for s in range(num_steps + 1)]
+    assert rates[0] == pytest.approx(max_lr / 25)
+    assert rates[-1] == pytest.approx(0, abs=1e-9 * max_lr)
+    assert min(rates) >= 0
+    assert max(rates) <= max_lr * (1 + 1e-12)
+    for step in range(num_steps):
+        rising = step + 1 <= warmup * num_steps
+        if rising:
+            assert rates[step] <= rates[step + 1]
+        elif step >= warmup * num_steps:
+            assert rates[step] >= rates[step + 1]
+        # A half cosine is nowhere steeper than pi / 2 of its mean slope.
+        share = min(warmup, 1 - warmup)
+        steepest = math.pi / 2 * max_lr / (share * num_steps)
+        assert abs(rates[step + 1] - rates[step]) <= steepest * (1 + 1e-6)
+
+
+def test_one_cycle_at_known_steps() -> None:
+    def rate(step: int) -> float:
+        return one_cycle(step, 100, max_lr=0.5, warmup=0.2)
+
+    assert rate(0) == pytest.approx(0.02)
+    assert rate(10) == pytest.approx((0.02 + 0.5) / 2)
+    assert rate(20) == pytest.approx(0.5)
+    assert rate(60) == pytest.approx(0.25)
+    assert rate(100) == pytest.approx(0, abs=1e-12)
+
+
+def test_the_curve_holds_each_epochs_last_learning_rate(tmp_path: Path) -> None:
+    training = run_training(tmp_path, max_lr=0.01, warmup=0.5, train_split=tiny_split(17))
+    # 17 images in batches of 8 are 3 steps an epoch, 9 in all.
+    expected = [one_cycle(step, 9, max_lr=0.01, warmup=0.5) for step in (2, 5, 8)]
+    assert [row["learning_rate"] for row in training.curve] == pytest.approx(expected)
+    assert 0 < expected[-1] < 0.0012
+
+
+@pytest.mark.parametrize("loss_function", [WeightedBCELoss(3.0), DiceLoss()], ids=["bce", "dice"])
+@pytest.mark.parametrize("batch_size", [1, 3, 4, 9])
+def test_validation_does_not_depend_on_the_batch_size(
+    loss_function: torch.nn.Module, batch_size: int
+) -> None:
+    model, split = tiny_model(random_head=True), tiny_split(10, seed=1)
+    found, expected = (
+        validate(model, loss_function, split, batch_size=size, device=CPU, amp="none")
+        for size in (batch_size, 10)
+    )
+    assert found == pytest.approx(expected, rel=1e-5)
+    assert 0 < expected["iou"] < 1
+
+
+def test_validation_of_a_constant_prediction() -> None:
+    split = tiny_split(10, seed=1)
+    share, weight = foreground_share(split), 3.0
+    for prior, accuracy, iou in [(0.76, share, share), (0.74, 1 - share, 0.0)]:
+        scores = validate(
+            tiny_model(prior=prior), WeightedBCELoss(weight), split, batch_size=4, device=CPU,
+            amp="none",
+        )  # fmt: skip
+        loss = -weight * share * math.log(prior) - (1 - share) * math.log(1 - prior)
+        assert scores["loss"] == pytest.approx(loss, rel=1e-5)
+        assert scores["accuracy"] == pytest.approx(accuracy)
+        assert scores["iou"] == pytest.approx(iou)
+        assert scores["dice"] == pytest.approx(2 * iou / (1 + iou))
+
+
+def test_validation_changes_nothing_in_the_model() -> None:
+    model = tiny_model(random_head=True).train()
+    before = {key: value.clone() for key, value in model.state_dict().items()}
+    validate(model, DiceLoss(), tiny_split(5), batch_size=2, device=CPU, amp="none")
+    assert same_weights(model.state_dict(), before)
+
+
+def test_tally_weighs_a_batch_by_its_images() -> None:
+    tally = RunningScores(WeightedBCELoss(1.0), CPU)
+    tally.add(torch.tensor(1.0), torch.full((3, 1, 2, 2), 5.0), torch.ones(3, 1, 2, 2))
+    tally.add(torch.tensor(5.0), torch.full((1, 1, 2, 2), 5.0), torch.zeros(1, 1, 2, 2))
+    scores = tally.scores()
+    assert scores["loss"] == pytest.approx((3 * 1 + 5) / 4)
+    assert scores["accuracy"] == scores["iou"] == pytest.approx(12 / 16)
+    assert scores["dice"] == pytest.approx(24 / 28)
+
+
+@pytest.mark.parametrize("weight", [0.5, 1.0, 3.0])
+def test_tally_cuts_at_the_losss_threshold(weight: float) -> None:
+    cut = math.log(weight)
+    logits = torch.tensor([cut - 0.01, cut + 0.01]).view(1, 1, 1, 2)
+    tally = RunningScores(WeightedBCELoss(weight), CPU)
+    tally.add(torch.tensor(0.0), logits, torch.tensor([0.0, 1.0]).view(1, 1, 1, 2))
+    assert tally.scores()["accuracy"] == 1
+
+
+@pytest.mark.parametrize("num_images", [1, 9, 17])
+@pytest.mark.parametrize("amp", AMPS)
+def test_a_last_batch_of_one_image(tmp_path: Path, num_images: int, amp: str) -> None:
+    split = first_images(tiny_split(), num_images)
+    training = run_training(tmp_path, train_split=split, amp=amp, epochs=2)
+    assert len(training.curve) == 2
+    assert all(math.isfinite(value) for value in training.curve[-1].values())
+
+
+def test_one_validation_image(tmp_path: Path) -> None:
+    training = run_training(tmp_path, val_split=tiny_split(1, seed=1), watched=[0, 0, 0])
+    assert training.snapshots[3].shape == (3, 16, 16)
+
+
+def test_every_image_is_seen_once_an_epoch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    batch, orders = Split.batch, []
+
+    def record(self: Split, indices: torch.Tensor, device: torch.device):
+        if len(self) == 24:
+            orders.extend(indices.tolist())
+        return batch(self, indices, device)
+
+    monkeypatch.setattr(Split, "batch", record)
+    run_training(tmp_path, epochs=2)
+    first, second = orders[:24], orders[24:]
+    assert sorted(first) == sorted(second) == list(range(24))
+    assert first != second != list(range(24))
+
+
+def test_augmentation_is_of_training_images_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[int] = []
+
+    def augmented(images, targets, transforms, *, size):
+        seen.append(len(images))
+        return images, targets
+
+    monkeypatch.setattr("unet.training.loop.augment", augmented)
+    run_training(tmp_path, epochs=1)
+    assert sum(seen) == 24
+
+
+def test_targets_are_pets_without_their_boundary() -> None:
+    trimaps = torch.tensor([[[PET, BACKGROUND], [BOUNDARY, PET]]], dtype=torch.uint8)
+    targets = targets_of(trimaps)
+    assert targets.dtype == torch.float32
+    assert targets.tolist() == [[[[1.0, 0.0], [0.0, 1.0]]]]
+
+
+def test_settings_reach_the_optimiser(tmp_path: Path) -> None:
+    calm, heavy = (
+        run_training(tmp_path / str(decay), weight_decay=decay, max_lr=0.02) for decay in (0.0, 5.0)
+    )
+    norms = [training.weights["bottleneck.0.weight"].norm() for training in (calm, heavy)]
+    assert norms[1] < 0.9 * norms[0]
+
+
+def test_the_experiment_alone_makes_the_difference(tmp_path: Path) -> None:
+    split = tiny_split()
+    first, second = (
+        train(
+            replace(tiny_experiment(), upsample=mode),
+            tiny_config(epochs=1),
+            train_split=split,
+            val_split=split,
+            foreground_share=foreground_share(split),
+            watched=[0],
+            device=CPU,
+            amp="none",
+            checkpoint=tmp_path / mode,
+            on_epoch=lambda training: None,
+        )
+        for mode in ("tr", "ups")
+    )
+    assert first.weights["up.0.weight"].shape == (16, 8, 2, 2)
+    assert second.weights["up.0.1.weight"].shape == (8, 16, 3, 3)
+
+
+@given(
+    epochs=st.integers(1, 40),
+    grow_from=st.floats(0.5, 1),
+    grow_until=st.floats(0.01, 1),
+    depth=st.integers(1, 4),
+    multiple=st.integers(2, 12),
+)
+def test_images_grow_to_full_size(
+    epochs: int, grow_from: float, grow_until: float, depth: int, multiple: int
+) -> None:
+    config = tiny_config(epochs=epochs, grow_from=grow_from, grow_until=grow_until)
+    step = 2**depth
+    full = multiple * step
+    sizes = [image_size_of(e, config, full=full, step=step) for e in range(1, epochs + 1)]
+    assert sizes == sorted(sizes)
+    assert all(size % step == 0 and 2 * step <= size <= full for size in sizes)
+    assert abs(sizes[0] - grow_from * full) <= step
+    assert all(s == full for e, s in enumerate(sizes) if e >= grow_until * epochs)
+
+
+def test_growing_images_train(tmp_path: Path) -> None:
+    constant = run_training(tmp_path / "constant", epochs=4)
+    growing = run_training(tmp_path / "growing", epochs=4, grow_from=0.5, grow_until=0.5)
+    again = run_training(tmp_path / "again", epochs=4, grow_from=0.5, grow_until=0.5)
+    assert same_training(growing, again)
+    assert growing.curve != constant.curve
+    assert growing.curve[-1]["train_loss"] < growing.curve[0]["train_loss"]
+
+
+def test_a_profile_is_a_trace_of_the_training_s_operations(tmp_path: Path) -> None:
+    split = tiny_split()
+    trace = tmp_path / "deep" / "trace.json.gz"
+    table = profile_training(
+        tiny_experiment(), tiny_config(), split=split, foreground_share=foreground_share(split), device=CPU,
+        amp="none", trace=trace, num_warm_up=1, num_steps=2,
+    )  # fmt: skip
+    events = json.loads(gzip.decompress(trace.read_bytes()))["traceEvents"]
+    names = [event.get("name") for event in events]
+    assert names.count("aten::grid_sampler_2d") == 4  # images and targets of two steps
+    assert "aten::convolution_backward" in names and "aten::convolution_backward" in table

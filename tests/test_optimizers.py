@@ -1,0 +1,136 @@
+import copy
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tests.tiny import tiny_model
+from unet.training.optimizers import Muon, orthogonalized
+
+
+def random_matrix(rows: int, columns: int, seed: int = 0) -> torch.Tensor:
+    return torch.randn(rows, columns, generator=torch.Generator().manual_seed(seed))
+
+
+def stepped(kernel: torch.Tensor, gradients: list[torch.Tensor], **options) -> torch.Tensor:
+    parameter = torch.nn.Parameter(kernel.clone())
+    optimizer = Muon([parameter], **{"lr": 0.1, "weight_decay": 0.0} | options)
+    for gradient in gradients:
+        parameter.grad = gradient.clone(memory_format=torch.preserve_format)
+        optimizer.step()
+    return parameter.detach()
+
+
+@settings(deadline=None)
+@given(st.integers(1, 24), st.integers(1, 24), st.integers(0, 99), st.floats(1e-6, 1e6))
+def test_singular_values_end_near_one(rows: int, columns: int, seed: int, scale: float) -> None:
+    # Square random matrices have singular values too small for five iterations; keep away.
+    columns += 2 * rows
+    matrix = random_matrix(rows, columns, seed)
+    left, _, right = torch.linalg.svd(matrix, full_matrices=False)
+    result = orthogonalized(scale * matrix)
+    turned = left.T @ result @ right.T  # diagonal where the singular vectors are kept
+    values = turned.diagonal()
+    assert (values > 0.6).all() and (values < 1.25).all()
+    torch.testing.assert_close(turned, values.diag(), atol=2e-3, rtol=0)
+
+
+def test_columns_are_treated_like_rows() -> None:
+    matrix = random_matrix(4, 9)
+    torch.testing.assert_close(orthogonalized(matrix).T, orthogonalized(matrix.T))
+
+
+def test_nothing_stays_nothing() -> None:
+    assert torch.equal(orthogonalized(torch.zeros(3, 5)), torch.zeros(3, 5))
+
+
+@pytest.mark.parametrize("shape", [(4, 6), (6, 4), (5, 5)])
+def test_agrees_with_torchs_on_matrices(shape: tuple[int, int]) -> None:
+    start = random_matrix(*shape, seed=1)
+    gradients = [random_matrix(*shape, seed=seed) for seed in range(2, 7)]
+    theirs = torch.nn.Parameter(start.clone())
+    optimizer = torch.optim.Muon(
+        [theirs], lr=0.1, weight_decay=0.3, momentum=0.95, adjust_lr_fn="match_rms_adamw"
+    )
+    for gradient in gradients:
+        theirs.grad = gradient.clone()
+        optimizer.step()
+    ours = stepped(start, gradients, weight_decay=0.3, dtype=torch.bfloat16)
+    moved = (theirs.detach() - start).norm()
+    assert (ours - theirs.detach()).norm() < 0.03 * moved  # bf16 rounds to 1/256
+    assert moved > 0.1
+
+
+def test_a_kernel_is_the_matrix_of_its_rows() -> None:
+    kernel, gradient = random_matrix(4, 27, 1), random_matrix(4, 27, 2)
+    as_kernel = stepped(kernel.view(4, 3, 3, 3), [gradient.view(4, 3, 3, 3)])
+    torch.testing.assert_close(as_kernel.flatten(1), stepped(kernel, [gradient]))
+
+
+def test_memory_format_changes_nothing() -> None:
+    kernel, gradient = torch.randn(4, 6, 3, 3), torch.randn(4, 6, 3, 3)
+    last = {"memory_format": torch.channels_last}
+    result = stepped(kernel.to(**last), [gradient.to(**last)])
+    assert result.is_contiguous(**last)
+    torch.testing.assert_close(result, stepped(kernel, [gradient]))
+
+
+def test_an_update_is_as_long_as_promised() -> None:
+    kernel, gradient = torch.zeros(16, 400), random_matrix(16, 400)
+    update = stepped(kernel, [gradient], lr=1.0)
+    assert 0.15 < update.square().mean().sqrt() < 0.25
+    assert (update * gradient).sum() < 0  # downhill
+
+
+def test_the_gradients_scale_changes_nothing() -> None:
+    kernel, gradient = random_matrix(4, 9, 1), random_matrix(4, 9, 2)
+    torch.testing.assert_close(stepped(kernel, [gradient]), stepped(kernel, [1e-3 * gradient]))
+
+
+def test_decay_alone_shrinks() -> None:
+    kernel = random_matrix(4, 9)
+    result = stepped(kernel, [torch.zeros(4, 9)], lr=0.1, weight_decay=0.5)
+    torch.testing.assert_close(result, 0.95 * kernel)
+
+
+def test_without_gradient_nothing_moves() -> None:
+    parameter = torch.nn.Parameter(random_matrix(4, 9))
+    before = parameter.detach().clone()
+    Muon([parameter], lr=0.1, weight_decay=0.5).step()
+    assert torch.equal(parameter, before)
+
+
+def test_goes_on_from_its_state() -> None:
+    gradients = [random_matrix(4, 9, seed) for seed in range(4)]
+    whole = torch.nn.Parameter(random_matrix(4, 9, 9))
+    optimizer = Muon([whole], lr=0.1, weight_decay=0.1)
+    for step, gradient in enumerate(gradients):
+        if step == 2:
+            state = copy.deepcopy(optimizer.state_dict())
+            resumed = torch.nn.Parameter(whole.detach().clone())
+        whole.grad = gradient
+        optimizer.step()
+    again = Muon([resumed], lr=0.5, weight_decay=0.5)
+    again.load_state_dict(state)
+    for gradient in gradients[2:]:
+        resumed.grad = gradient
+        again.step()
+    assert torch.equal(resumed, whole)
+    assert not torch.equal(stepped(random_matrix(4, 9, 9), gradients[2:]), whole)
+
+
+def test_learns_what_the_model_is_asked() -> None:
+    model = tiny_model(random_head=True).train()
+    kernels = [p for p in model.parameters() if p.ndim == 4]
+    optimizer = Muon(kernels, lr=0.02, weight_decay=0.0)
+    images = torch.rand(8, 3, 16, 16)
+    targets = (images.mean(1, keepdim=True) > 0.5).float()
+    losses = []
+    for _ in range(30):
+        loss = torch.nn.functional.binary_cross_entropy_with_logits(model(images), targets)
+        model.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    assert losses[-1] < 0.5 * losses[0]

@@ -1,0 +1,45 @@
+"""A sample of the trials, each time; and their page shows their results."""
+
+import json
+import os
+import sys
+from pathlib import Path
+
+import pytest
+
+from research.robustness import report
+from research.robustness.damage import DAMAGES
+from tests.repo import ROOT, run
+
+
+def test_the_page_shows_the_results() -> None:
+    text = report.README.read_text(encoding="utf-8")
+    blocks = report.blocks()
+    assert set(blocks) == {"bad_input", "kills"}
+    assert report.fill(text, blocks) == text
+
+
+def test_nothing_on_the_page_went_wrong() -> None:
+    for name in ("bad_input", "kills"):
+        results = json.loads((ROOT / f"trials/results/{name}.json").read_text())
+        verdicts = {v for counts in report.counts_of(name, results) for v in counts}
+        assert verdicts <= {"refused", "no harm", "same bytes"}
+
+
+def test_bad_input(tmp_path: Path) -> None:
+    out = tmp_path / "results.json"
+    cases = str(3 * len(DAMAGES))
+    module = (sys.executable, "-m", "trials.bad_input")
+    run(ROOT, *module, "--cases", cases, "--seed", "101", "--out", str(out))
+    damages = json.loads(out.read_text())["runs"]["in process"]["damages"]
+    assert set(damages) == {damage.name for damage in DAMAGES}
+    assert all(sum(counts.values()) == 3 for counts in damages.values())
+    assert sum(counts.get("refused", 0) for counts in damages.values()) > 2 * len(DAMAGES)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="forks and kills")
+def test_kills(tmp_path: Path) -> None:
+    out = tmp_path / "results.json"
+    module = (sys.executable, "-m", "trials.kills", "--no-operations", "--stages", "train")
+    run(ROOT, *module, "--points", "6", "--seed", "101", "--out", str(out))
+    assert json.loads(out.read_text()) == {"train": {"at random moments": {"same bytes": 6}}}

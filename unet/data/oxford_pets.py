@@ -1,0 +1,126 @@
+"""The Oxford-IIIT Pet release: two archives, their members and lists, read without unpacking.
+
+``images.tar.gz`` holds ``images/NAME.jpg``; ``annotations.tar.gz`` holds
+``annotations/trimaps/NAME.png`` and the lists ``annotations/{list,trainval,test}.txt`` with lines
+``NAME CLASS-ID SPECIES BREED-ID``. Both hold strays: ``._NAME`` files and ``.mat`` files.
+A trimap's codes are 1 (pet), 2 (background) and 3 (boundary).
+"""
+
+import gzip
+import hashlib
+import re
+import tarfile
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+from unet.data.masks import BACKGROUND, BOUNDARY, OBJECT
+
+IMAGES = "images.tar.gz"
+ANNOTATIONS = "annotations.tar.gz"
+
+TRIMAP_CODES = {1: OBJECT, 2: BACKGROUND, 3: BOUNDARY}  # of the release -> of our masks
+
+IMAGE_MEMBERS = re.compile(r"images/([^/]+)\.jpg")
+TRIMAP_MEMBERS = re.compile(r"annotations/trimaps/([^/]+)\.png")
+IMAGE_NAME = re.compile(r"[A-Za-z][A-Za-z_-]*_\d+")
+LIST_MEMBERS = re.compile(r"annotations/(trainval|test)\.txt")
+
+# Far more than any edition of the dataset holds; what is more is a decompression bomb.
+MAX_FILE, MAX_ARCHIVE, MAX_TRIMAPS = 64 << 20, 4 << 30, 256 << 20  # bytes
+
+
+@dataclass(frozen=True)
+class Index:
+    """What ``annotations.tar.gz`` says there is.
+
+    Attributes:
+        lists: ``trainval`` and ``test`` -> their names, in the lists' order.
+        trimaps: name -> the PNG file's bytes (all of them: 19 MB in the official release).
+        num_junk: ``._`` files passed over.
+    """
+
+    lists: dict[str, list[str]]
+    trimaps: dict[str, bytes]
+    num_junk: int
+
+
+def md5(path: Path) -> str:
+    """The file's MD5 as 32 hexadecimal digits."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
+
+
+def members(archive: Path, pattern: re.Pattern[str]) -> Iterator[tuple[str, bytes]]:
+    """Stream (first group of ``pattern``, contents) of the files whose whole name matches.
+
+    Nothing is written to disk, so no name in the archive can do harm; ``._`` files match too.
+
+    Raises:
+        ValueError: the archive is damaged, missing, or unpacks to more than it can hold.
+    """
+    total = 0
+    try:
+        # Not "r|gz": that does not look at gzip's own checksum.
+        with gzip.open(archive) as unpacked, tarfile.open(fileobj=unpacked, mode="r|") as tar:
+            for member in tar:
+                total += member.size
+                if member.size > MAX_FILE or total > MAX_ARCHIVE:
+                    raise tarfile.TarError(f"{member.name[:80]!r} unpacks to too many bytes")
+                match = pattern.fullmatch(member.name.removeprefix("./"))
+                if match and member.isfile():
+                    yield match[1], tar.extractfile(member).read()
+            while unpacked.read(1 << 20):  # to the end, where the checksum stands
+                pass
+    except (tarfile.TarError, EOFError, OSError, zlib.error) as error:
+        raise ValueError(
+            f"{archive} cannot be read ({error}): delete it and run `dvc repro -f download`"
+        ) from None
+
+
+def is_junk(name: str) -> bool:
+    """Whether a member is one of macOS's shadow files."""
+    return name.startswith("._")
+
+
+def breed(name: str) -> str:
+    """``Maine_Coon_12`` -> ``Maine_Coon``; a cat's begins with a capital."""
+    return name.rpartition("_")[0]
+
+
+def read_index(archive: Path) -> Index:
+    """Read both lists and the trimaps.
+
+    Raises:
+        ValueError: a list is missing, empty, holds no names, or names an image twice; a trimap is
+            there twice.
+    """
+    lists: dict[str, list[str]] = {}
+    trimaps: dict[str, bytes] = {}
+    num_junk = size = 0
+    everything = re.compile(f"(?:{LIST_MEMBERS.pattern}|{TRIMAP_MEMBERS.pattern})")
+    for name, content in members(archive, re.compile(f"({everything.pattern})")):
+        if match := LIST_MEMBERS.fullmatch(name):
+            lines = content.decode("utf-8", errors="replace").splitlines()
+            entries = [line.split()[0] for line in lines if line.strip() and line[0] != "#"]
+            if wrong := [entry for entry in entries if not IMAGE_NAME.fullmatch(entry)]:
+                raise ValueError(f"{archive}: {name} lists {wrong[0][:40]!r}, no name of an image")
+            lists[match[1]] = entries
+        elif is_junk(stem := PurePosixPath(name).stem):
+            num_junk += 1
+        elif stem in trimaps:
+            raise ValueError(f"{archive}: {name} is in it twice")
+        else:
+            trimaps[stem] = content
+            size += len(content)
+            if size > MAX_TRIMAPS:
+                raise ValueError(f"{archive}: its trimaps take more than {MAX_TRIMAPS >> 20} MiB")
+    for name in ("trainval", "test"):
+        if not lists.get(name):
+            raise ValueError(f"{archive}: annotations/{name}.txt is missing or empty")
+    listed = sorted(lists["trainval"] + lists["test"])
+    twice = sorted({a for a, b in zip(listed, listed[1:], strict=False) if a == b})
+    if twice:
+        raise ValueError(f"{archive}: listed twice: {', '.join(twice[:10])}")
+    return Index(lists, trimaps, num_junk)

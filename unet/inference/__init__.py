@@ -1,0 +1,1 @@
+"""A trained model: its file, its scores on a split."""

@@ -1,0 +1,215 @@
+"""Pictures of a comparison: numbers and arrays in, matplotlib figures out."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import pandas as pd
+import torch
+from matplotlib.figure import Figure
+from matplotlib.patches import Patch
+from torchvision.utils import draw_segmentation_masks
+
+# Mostly Okabe and Ito's palette, told apart by the colour-blind too; a variant's colour is never
+# that of a hit or a miss.
+COLORS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#D55E00", "#000000", "#882255", "#999933")
+HIT, MISS, FALSE_ALARM = "#56B4E9", "#F0E442", "#D81B60"
+LEGEND = {"hit": HIT, "miss": MISS, "false alarm": FALSE_ALARM}
+STYLES = ("-", "--", "-.", ":")
+
+WIDTH = 10.0  # inches; at 100 dots an inch what a README shows
+
+
+def learning_curves(curves: Mapping[str, pd.DataFrame]) -> Figure:
+    """Validation IoU and accuracy of each variant over the epochs, and the losses by kind.
+
+    Args:
+        curves: experiment -> the rows of its learning-curve CSV; its loss is told by ``loss_name``
+            in the frame's ``attrs``.
+    """
+    kinds = sorted({frame.attrs["loss_name"] for frame in curves.values()})
+    panels = [("val_iou", "validation IoU", ""), ("val_accuracy", "validation accuracy", " [%]")]
+    figure = Figure(figsize=(WIDTH, 3.6 + 3.4), layout="constrained")
+    axes = figure.subplots(2, max(2, len(kinds)))
+    for ax in axes.flat:
+        ax.axis("off")
+    for ax, (column, title, unit) in zip(axes[0], panels, strict=False):
+        ax.axis("on")
+        for (key, frame), color, style in zip(
+            curves.items(), _cycle(COLORS), _cycle(STYLES), strict=False
+        ):
+            values = frame[column] * (100 if unit else 1)
+            ax.plot(frame["epoch"], values, style, color=color, label=key, marker=".", lw=1.6)
+        ax.set(title=title, ylabel=title.split()[-1] + unit)
+    for ax, kind in zip(axes[1], kinds, strict=False):
+        ax.axis("on")
+        for (key, frame), color in zip(curves.items(), _cycle(COLORS), strict=False):
+            if frame.attrs["loss_name"] == kind:
+                ax.plot(
+                    frame["epoch"], frame["train_loss"], ":", color=color, label=f"{key}, training"
+                )
+                ax.plot(
+                    frame["epoch"], frame["val_loss"], "-", color=color, label=f"{key}, validation"
+                )
+        unit = {"bce": "weighted BCE [nats a pixel]", "dice": "Dice loss"}.get(kind, kind)
+        ax.set(title=f"losses of the {kind} variants", ylabel=unit)
+    for ax in axes.flat:
+        if ax.axison:
+            ax.set_xlabel("epoch")
+            ax.xaxis.get_major_locator().set_params(integer=True)
+            ax.grid(alpha=0.3)
+            ax.legend(fontsize=8)
+    figure.suptitle("Learning curves (training values: augmented images, weights still moving)")
+    return figure
+
+
+def comparison(
+    images: np.ndarray,
+    targets: np.ndarray,
+    masks: Mapping[str, np.ndarray],
+    labels: Sequence[str],
+    captions: Mapping[str, Sequence[str]],
+    *,
+    title: str,
+) -> Figure:
+    """A grid: a row an image; columns photograph, truth, and each variant's prediction.
+
+    Args:
+        images: (K, S, S, 3) uint8.
+        targets: (K, S, S) bool.
+        masks: experiment -> (K, S, S) bool.
+        labels: K labels of rows.
+        captions: experiment -> K lines to stand under its tiles.
+    """
+    columns = ["photograph", "truth", *masks]
+    tile = WIDTH / len(columns)
+    figure = Figure(figsize=(WIDTH, len(images) * (tile + 0.02) + 0.8), layout="constrained")
+    axes = figure.subplots(len(images), len(columns), squeeze=False)
+    for row, (image, target) in enumerate(zip(images, targets, strict=True)):
+        tiles = [image, overlay(image, target, target)]
+        tiles += [overlay(image, mask[row], target) for mask in masks.values()]
+        notes = ["", "", *(captions[key][row] for key in masks)]
+        for ax, picture, note in zip(axes[row], tiles, notes, strict=True):
+            _show(ax, picture)
+            ax.set_xlabel(note, fontsize=8, labelpad=2)
+        axes[row, 0].set_ylabel(labels[row], fontsize=8)
+    for ax, column in zip(axes[0], columns, strict=True):
+        ax.set_title(column, fontsize=10)
+    _finish(figure, title)
+    return figure
+
+
+def iou_spread(
+    tables: Mapping[str, pd.DataFrame],
+    tiles: Sequence[tuple[str, np.ndarray, np.ndarray, np.ndarray]],
+    *,
+    title: str,
+) -> Figure:
+    """How the images' IoU spreads for each variant, above some examples.
+
+    Args:
+        tables: experiment -> its table of images, with a column ``iou``.
+        tiles: (caption, image (S, S, 3), predicted (S, S), target (S, S)) to show below.
+    """
+    per_row = 6
+    rows = -(-len(tiles) // per_row)
+    figure = Figure(figsize=(WIDTH, 3.6 + rows * (WIDTH / per_row + 0.55)), layout="constrained")
+    top, bottom = figure.subfigures(2, 1, height_ratios=(3.6, rows * (WIDTH / per_row + 0.55)))
+    left, right = top.subplots(1, 2)
+    bins = np.linspace(0, 1, 41)
+    for (key, table), color, style in zip(
+        tables.items(), _cycle(COLORS), _cycle(STYLES), strict=False
+    ):
+        left.hist(table["iou"], bins, histtype="step", color=color, ls=style, lw=1.5, label=key)
+        ordered = np.sort(table["iou"])
+        share = np.arange(1, len(ordered) + 1) / len(ordered) * 100
+        median = np.median(ordered)
+        right.plot(ordered, share, style, color=color, lw=1.5, label=f"{key}: median {median:.3f}")
+    left.set(title="images by IoU", xlabel="IoU of an image", ylabel="images a bin of 0.025")
+    right.set(title="share of images below", xlabel="IoU of an image", ylabel="images [%]")
+    for ax in (left, right):
+        ax.grid(alpha=0.3)
+        ax.legend(fontsize=8, loc="upper left")
+    axes = bottom.subplots(rows, per_row, squeeze=False)
+    for ax in axes.flat:
+        ax.axis("off")
+    for ax, (caption, image, predicted, target) in zip(axes.flat, tiles, strict=False):
+        ax.axis("on")
+        _show(ax, overlay(image, predicted, target))
+        ax.set_title(caption, fontsize=8)
+    _finish(figure, title)
+    return figure
+
+
+def progress(
+    images: np.ndarray,
+    targets: np.ndarray,
+    masks: Mapping[str, np.ndarray],
+    epochs: Sequence[int],
+    *,
+    title: str,
+) -> Figure:
+    """The same images predicted after the given epochs: a row a variant.
+
+    Args:
+        images: (K, S, S, 3) uint8.
+        targets: (K, S, S) bool.
+        masks: experiment -> (epochs, K, S, S) bool.
+    """
+    num_images, num_epochs = len(images), len(epochs)
+    span = max(2, num_epochs)  # the head shows photograph and truth
+    columns = num_images * span
+    tile = WIDTH / columns
+    figure = Figure(figsize=(WIDTH, (len(masks) + 1) * tile + 1.1), layout="constrained")
+    axes = figure.subplots(len(masks) + 1, columns, squeeze=False)
+    for column in range(columns):
+        k, e = divmod(column, span)
+        head = axes[0, column]
+        if e == 0:
+            _show(head, images[k])
+            head.set_title("photograph", fontsize=8)
+        elif e == 1:
+            _show(head, overlay(images[k], targets[k], targets[k]))
+            head.set_title("truth", fontsize=8)
+        else:
+            head.axis("off")
+        if e == num_epochs:
+            for ax in axes[1:, column]:
+                ax.axis("off")
+            continue
+        for ax, mask in zip(axes[1:, column], masks.values(), strict=True):
+            _show(ax, overlay(images[k], mask[e, k], targets[k]))
+        axes[1, column].set_title(f"epoch {epochs[e]}", fontsize=8)
+    for ax, key in zip(axes[1:, 0], masks, strict=True):
+        ax.set_ylabel(key, fontsize=8)
+    _finish(figure, title)
+    return figure
+
+
+def overlay(image: np.ndarray, predicted: np.ndarray, target: np.ndarray) -> np.ndarray:
+    """``image`` (S, S, 3) uint8, in grey, with hits, misses and false alarms coloured."""
+    grey = image.mean(-1, keepdims=True).round().astype(np.uint8).repeat(3, -1)
+    groups = np.stack([predicted & target, ~predicted & target, predicted & ~target])
+    painted = draw_segmentation_masks(
+        torch.from_numpy(grey).permute(2, 0, 1),
+        torch.from_numpy(groups),
+        alpha=0.55,
+        colors=[HIT, MISS, FALSE_ALARM],
+    )
+    return painted.permute(1, 2, 0).numpy()
+
+
+def _cycle(items: Sequence[str]) -> list[str]:
+    return list(items) * 8
+
+
+def _show(ax, picture: np.ndarray) -> None:
+    ax.imshow(picture, interpolation="nearest")
+    ax.set(xticks=[], yticks=[])
+    for spine in ax.spines.values():
+        spine.set_visible(False)
+
+
+def _finish(figure: Figure, title: str) -> None:
+    figure.suptitle(title, fontsize=11)
+    patches = [Patch(color=color, label=label) for label, color in LEGEND.items()]
+    figure.legend(handles=patches, loc="outside lower center", ncols=len(patches), fontsize=9)

@@ -1,0 +1,1 @@
+"""The process that a stage runs in: parameters, device, files, errors."""

@@ -1,0 +1,66 @@
+"""How a stage behaves as a process: one line for an error, no orphans."""
+
+import errno
+import os
+import sys
+import threading
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+
+import psutil
+
+# How torch words it: CUDA, CPU on Linux, CPU on Windows.
+OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "not enough memory")
+
+
+def run_stage(name: str, main: Callable[[], None]) -> None:
+    """Run ``main``; end with status 1 and one line on stderr where a user can mend the matter."""
+    stop_with_dvc()
+    try:
+        main()
+    except KeyboardInterrupt:
+        sys.exit(f"{name}: stopped")
+    except (ValueError, OSError) as error:
+        full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
+        advice = ": free some space and run again" if full else ""
+        sys.exit(f"{name}: {error}{advice}")
+    except (MemoryError, RuntimeError) as error:
+        text = str(error).lower()
+        if not isinstance(error, MemoryError) and not any(sign in text for sign in OUT_OF_MEMORY):
+            raise
+        sys.exit(f"{name}: out of memory: lower batch_size, preprocess.image_size or a width")
+
+
+def stop_with_dvc(interval: float = 1.0) -> None:
+    """End this process soon after the ``dvc`` that started it ended (killed, say).
+
+    DVC does not take its stages along when it is killed; a stage that lives on would write beside
+    the next run. A rank watches what launched it likewise. Else nothing is watched.
+    """
+    is_stage, is_rank = ("DVC_STAGE" in os.environ, "TORCHELASTIC_RUN_ID" in os.environ)
+    if not is_stage and not is_rank:
+        return
+    chain = []  # up to dvc itself: a shell may stand between
+    with suppress(psutil.Error):
+        for process in psutil.Process().parents():
+            chain.append(process)
+            is_dvc = any(Path(part).stem == "dvc" for part in process.cmdline()[:3])
+            if is_dvc or not is_stage:
+                break
+
+    def alive(process: psutil.Process) -> bool:
+        try:
+            return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+        except psutil.NoSuchProcess:
+            return False
+
+    def watch() -> None:
+        while all(alive(process) for process in chain):
+            time.sleep(interval)
+        print("stopped: what started this stage is gone", file=sys.stderr, flush=True)
+        os._exit(1)
+
+    if chain:
+        threading.Thread(target=watch, daemon=True).start()

@@ -1,0 +1,69 @@
+"""The sections ``train`` and ``experiments`` of ``params.yaml``."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+from pydantic.dataclasses import dataclass
+
+from unet.data.augment import AugmentConfig
+from unet.losses import LOSSES, takes_pos_weight
+from unet.runtime.config import STRICT
+
+Share = Annotated[float, Field(gt=0, lt=1)]
+Positive = Annotated[float, Field(gt=0)]
+Count = Annotated[int, Field(ge=1)]
+# DVC looks a parameter up by its dotted path and makes file names of the key.
+Key = Annotated[str, Field(pattern="^[A-Za-z0-9][A-Za-z0-9_-]*$")]
+
+
+@dataclass(frozen=True, config=STRICT)
+class TrainConfig:
+    """The recipe that all experiments share."""
+
+    epochs: Count
+    batch_size: Count
+    seed: Annotated[int, Field(ge=0, lt=2**31)]
+    max_lr: Positive  # peak of the one-cycle schedule
+    warmup: Share  # of the steps, until the peak
+    weight_decay: Annotated[float, Field(ge=0)]  # on matrices and kernels only
+    grow_from: Annotated[float, Field(ge=0.5, le=1)]  # image side of epoch 1, in image_size
+    grow_until: Annotated[float, Field(gt=0, le=1)]  # share of the epochs, until full size
+    keep: Literal["last", "best"]  # weights of the last epoch or of the best validation accuracy
+    amp: Literal["auto", "bf16", "fp16", "none"]
+    device: Literal["auto", "cuda", "mps", "cpu"]
+    threads: Count | Literal["auto"]  # CPU threads; another number gives other bits
+    augment: AugmentConfig
+
+
+@dataclass(frozen=True, config=STRICT)
+class ExperimentConfig:
+    """One variant: what the experiments compare."""
+
+    downsample: Literal["mp", "str_conv"]
+    upsample: Literal["tr", "ups"]
+    loss: Literal[*LOSSES]
+    width: Annotated[int, Field(ge=1, le=512)]
+    depth: Annotated[int, Field(ge=1, le=7)]
+    pos_weight: Positive | Literal["auto"] | None = None  # of losses that take one
+
+    def __post_init__(self) -> None:
+        if takes_pos_weight(self.loss) != (self.pos_weight is not None):
+            need = "needs one (auto or a number above 0)" if self.pos_weight is None else "has none"
+            raise ValueError(f"pos_weight = {self.pos_weight or 'null'}: loss = {self.loss} {need}")
+
+
+Experiments = Annotated[dict[Key, ExperimentConfig], Field(min_length=1)]
+
+
+def select_experiment(experiments: dict[str, ExperimentConfig], arguments: list[str]) -> str:
+    """The key of the experiment that the one command-line argument of a stage names.
+
+    Raises:
+        ValueError: there is none of that name, or no single argument.
+    """
+    if len(arguments) != 1 or arguments[0] not in experiments:
+        given = " ".join(arguments) or "no KEY"
+        raise ValueError(
+            f"{given}: KEY must be one of the experiments in params.yaml: {', '.join(experiments)}"
+        )
+    return arguments[0]

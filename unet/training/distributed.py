@@ -1,0 +1,181 @@
+"""One training over several devices or hosts, a process ("rank") each, by torch's elastic launcher.
+
+Without ranks every function here does nothing, so that its callers know one way only.
+"""
+
+import inspect
+import logging
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+from torch.distributed.elastic.multiprocessing import SignalException
+from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
+from torch.distributed.elastic.rendezvous import RendezvousError
+from torch.distributed.run import get_args_parser
+from torch.distributed.run import run as run_elastic
+
+# The launcher reads its options from PET_... ("PyTorch Elastic"), too.
+RANKS_HERE, HOSTS = "PET_NPROC_PER_NODE", "PET_NNODES"
+
+
+def launch(module: str, *arguments: str, device: torch.device) -> bool:
+    """Run ``python -m module arguments`` as ranks and wait for them, where there are to be several.
+
+    One rank a CUDA device of this machine (one for all other kinds of device), or as many as
+    PET_NPROC_PER_NODE says; PET_NNODES, PET_NODE_RANK and PET_MASTER_ADDR join several hosts.
+
+    Returns:
+        Whether it was done. If not, this process is to do the work: alone, or as a rank.
+
+    Raises:
+        ValueError: a rank failed, or the environment asks for what cannot be.
+    """
+    if dist.is_torchelastic_launched():
+        return False
+    here = os.environ.get(RANKS_HERE)
+    if here is None:
+        here = str(torch.cuda.device_count()) if device.type == "cuda" else "1"
+    if not here.isdecimal() or int(here) < 1:
+        raise ValueError(f"{RANKS_HERE} = {here}: must be 1 or more; unset it for a rank a GPU")
+    one_host = os.environ.get(HOSTS, "1") == "1"
+    if here == "1" and one_host:
+        return False
+    if device.type == "mps":
+        raise ValueError(f"{RANKS_HERE} = {here} on mps: there is one device only; unset it")
+    options = ["--standalone"] if one_host else []
+    options += ["--nproc-per-node", here, "--module", module, *arguments]
+    logging.getLogger("torch.distributed.elastic").setLevel(logging.CRITICAL)  # said below
+    try:
+        run_elastic(get_args_parser().parse_args(options))
+    except SignalException:
+        raise KeyboardInterrupt from None
+    except (RendezvousError, dist.DistError, AssertionError) as error:
+        raise ValueError(
+            f"{HOSTS} = {os.environ.get(HOSTS)}: the hosts do not come together ({error})"
+        ) from None
+    except ChildFailedError as error:
+        rank, failure = error.get_first_failure()
+        raise ValueError(
+            f"rank {rank} ended with status {failure.exitcode}: its message stands above"
+        ) from None
+    return True
+
+
+@contextmanager
+def joined(device: torch.device) -> Iterator[torch.device]:
+    """Work together with the other ranks for the time of the block, on this rank's device.
+
+    Raises:
+        ValueError: there are more ranks than CUDA devices.
+    """
+    if not dist.is_torchelastic_launched():
+        yield device
+        return
+    if device.type == "cuda":
+        index, there = int(os.environ["LOCAL_RANK"]), torch.cuda.device_count()
+        if index >= there:
+            raise ValueError(f"{RANKS_HERE} is more than the {there} CUDA devices that are here")
+        device = torch.device("cuda", index)
+        torch.cuda.set_device(device)
+    backend = "nccl" if device.type == "cuda" else "gloo"
+    dist.init_process_group(backend)
+    try:
+        yield device
+    except RuntimeError as error:
+        if backend not in str(error).lower():
+            raise
+        reason = str(error).splitlines()[0]
+        raise ValueError(f"the ranks cannot reach each other any more ({reason})") from None
+    dist.destroy_process_group()  # not after an error: it would wait for ranks that are gone
+
+
+def rank() -> int:
+    """The number of this process, from 0."""
+    return dist.get_rank() if dist.is_initialized() else 0
+
+
+def num_ranks() -> int:
+    """How many ranks there are, on all hosts."""
+    return dist.get_world_size() if dist.is_initialized() else 1
+
+
+def share_of(num_items: int) -> slice:
+    """The part of so many items that is for this rank; the parts differ in size by one at most."""
+    return slice(rank() * num_items // num_ranks(), (rank() + 1) * num_items // num_ranks())
+
+
+def sum_over_ranks(tensor: Tensor) -> Tensor:
+    """``tensor``, made the sum of all ranks' in place."""
+    if dist.is_initialized():
+        dist.all_reduce(tensor)
+    return tensor
+
+
+def from_first(content: bytes | None, device: torch.device) -> bytes | None:
+    """Rank 0's ``content``, on every rank. ``device``: this rank's, through which it goes."""
+    if not dist.is_initialized():
+        return content
+    length = torch.tensor(-1 if content is None else len(content), device=device)
+    dist.broadcast(length, src=0)
+    if length < 0:
+        return None
+    if rank() == 0:
+        buffer = torch.frombuffer(bytearray(content), dtype=torch.uint8).to(device)
+    else:
+        buffer = torch.empty(int(length), dtype=torch.uint8, device=device)
+    dist.broadcast(buffer, src=0)
+    return buffer.cpu().numpy().tobytes()
+
+
+def parallel(model: nn.Module, device: torch.device) -> nn.Module:
+    """What to call in ``model``'s place to train it: its batch normalisation sees the whole batch,
+    its gradients are the mean of all ranks'. ``model`` itself keeps its parameters' names."""
+    if not dist.is_initialized():
+        return model
+    for layer in model.modules():
+        if type(layer) is nn.BatchNorm2d:
+            layer.__class__ = SummedBatchNorm2d
+    # No buffers to send: each rank makes the same running means from the whole batch.
+    wrapper = nn.parallel.DistributedDataParallel
+    new_name = "forward_sync_buffers" in inspect.signature(wrapper).parameters  # torch 2.13
+    return wrapper(model, **{"forward_sync_buffers" if new_name else "broadcast_buffers": False})
+
+
+class SummedBatchNorm2d(nn.BatchNorm2d):
+    """Batch normalisation over all ranks' images.
+
+    ``nn.SyncBatchNorm`` refuses the CPU, makes the host wait for the GPU in each layer, and under
+    autocast takes no rank without an image.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, C, H, W) -> the same shape and dtype; N may be 0."""
+        if not self.training:
+            return super().forward(x)
+        values = x.float()
+        count = sum_over_ranks(values.new_full((), values[:, 0].numel()))
+        mean = _Sum.apply(values.sum((0, 2, 3))) / count
+        centred = values - mean.view(1, -1, 1, 1)
+        variance = _Sum.apply(centred.square().sum((0, 2, 3))) / count
+        with torch.no_grad():
+            self.num_batches_tracked += 1
+            self.running_mean.lerp_(mean, self.momentum)
+            self.running_var.lerp_(variance * count / (count - 1), self.momentum)
+        scale = self.weight * torch.rsqrt(variance + self.eps)
+        return (centred * scale.view(1, -1, 1, 1) + self.bias.view(1, -1, 1, 1)).to(x.dtype)
+
+
+class _Sum(torch.autograd.Function):
+    """The sum over ranks; what depends on it on any rank sends its gradient back to each."""
+
+    @staticmethod
+    def forward(ctx, tensor: Tensor) -> Tensor:  # noqa: ANN001
+        return sum_over_ranks(tensor.clone())
+
+    @staticmethod
+    def backward(ctx, gradient: Tensor) -> Tensor:  # noqa: ANN001
+        return sum_over_ranks(gradient.clone())

@@ -1,0 +1,354 @@
+"""The training loop: mixed precision, one-cycle schedule, learning curve, resuming."""
+
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from unet import metrics
+from unet.data.augment import Transforms, augment, draw_transforms
+from unet.data.masks import foreground
+from unet.data.packed import Split
+from unet.losses import Loss
+from unet.model import UNet
+from unet.runtime.device import autocast, device_name, fastest_threads, resolve_amp
+from unet.training import distributed
+from unet.training.checkpoint import load_state, read_state, save_state
+from unet.training.config import ExperimentConfig, TrainConfig
+from unet.training.learner import Learner
+
+FEW_STEPS = 200  # fewer teach little: the first tens of them only find the foreground's share
+
+Row = dict[str, float | str]
+
+
+@dataclass
+class Training:
+    """What a training has come to; all of it survives an interruption.
+
+    Attributes:
+        amp: the precision it began in, ``bf16 | fp16 | none``.
+        threads: the CPU threads it began with.
+        curve: a row an epoch: learning rate, losses and scores, the best epoch so far.
+        timing: a row an epoch: seconds, training images a second, the CPU or GPU.
+        weights: the state dict to keep (last or best epoch).
+        kept_epoch: its epoch, counted from 1.
+        snapshots: epoch -> probabilities (K, S, S) of the watched images, uint8, 255 = 1.
+    """
+
+    amp: str
+    threads: int
+    curve: list[Row] = field(default_factory=list)
+    timing: list[Row] = field(default_factory=list)
+    weights: dict[str, Tensor] = field(default_factory=dict)
+    kept_epoch: int = 0
+    snapshots: dict[int, Tensor] = field(default_factory=dict)
+
+
+def train(
+    experiment: ExperimentConfig,
+    config: TrainConfig,
+    *,
+    train_split: Split,
+    val_split: Split,
+    foreground_share: float,
+    watched: list[int],
+    device: torch.device,
+    checkpoint: Path,
+    on_epoch: Callable[[Training], None],
+    name: str = "train",
+) -> Training:
+    """Train one variant, or resume from the state in the folder ``checkpoint``.
+
+    Args:
+        foreground_share: of the training split's pixels, in (0, 1).
+        watched: indices of validation images to predict after the first, middle and last epoch.
+        on_epoch: called after each epoch (and once on resuming), before its state is saved.
+
+    Raises:
+        ValueError: the loss is no longer finite.
+    """
+    is_first = distributed.rank() == 0  # it alone writes and speaks
+    schedule = Schedule(config, num_images=len(train_split))
+    content = distributed.from_first(read_state(checkpoint), device)
+    state = load_state(content) if content else None
+    if state:
+        training = Training(**state["training"])
+    else:
+        training = new_training(experiment, config, train_split, foreground_share, device)
+    torch.set_num_threads(training.threads)
+    learner = Learner(
+        experiment, config, foreground_share=foreground_share, device=device, amp=training.amp
+    )
+    if state:
+        learner.load_state_dict(state)
+    if is_first:
+        announce(name, training, schedule)
+        if state:
+            on_epoch(training)
+
+    for epoch in range(len(training.curve) + 1, config.epochs + 1):
+        size = image_size_of(epoch, config, full=train_split.image_size, step=2**experiment.depth)
+        started = time.perf_counter()
+        train_scores = train_epoch(
+            learner, train_split, config, schedule, epoch=epoch, size=size, device=device, name=name
+        )
+        seconds = time.perf_counter() - started
+        val_scores = validate(
+            learner.model, learner.loss_function, val_split, batch_size=4 * config.batch_size,
+            device=device, amp=training.amp,
+        )  # fmt: skip
+        if not math.isfinite(val_scores["loss"]):
+            raise schedule.diverged(name, "validation", val_scores["loss"], epoch, training.amp)
+
+        best = max([row["val_accuracy"] for row in training.curve], default=-1.0)
+        is_best = val_scores["accuracy"] > best
+        rate = schedule.learning_rate(epoch, schedule.steps_an_epoch - 1)  # of the last step
+        row = {"epoch": epoch, "learning_rate": rate}
+        row |= {f"train_{score}": value for score, value in train_scores.items()}
+        row |= {f"val_{score}": value for score, value in val_scores.items()}
+        row["best_epoch"] = epoch if is_best else training.curve[-1]["best_epoch"]
+        training.curve.append(row)
+        speed = len(train_split) / seconds
+        timing = {"epoch": epoch, "seconds": seconds, "images_per_second": speed}
+        training.timing.append(timing | {"device": device_name(device)})
+        if config.keep == "last" or is_best:
+            weights = learner.model.state_dict()
+            training.weights = {key: value.detach().cpu().clone() for key, value in weights.items()}
+            training.kept_epoch = epoch
+        if not is_first:
+            continue
+        if epoch in (1, (config.epochs + 1) // 2, config.epochs):
+            training.snapshots[epoch] = snapshot(learner.model, val_split, watched, device)
+        on_epoch(training)
+        save_state(checkpoint, learner.state_dict() | {"training": vars(training)})
+        tqdm.write(
+            f"{name} epoch {epoch}/{config.epochs}: train loss {train_scores['loss']:.4f}, "
+            f"val loss {val_scores['loss']:.4f}, val accuracy {val_scores['accuracy']:.2%}, "
+            f"val IoU {val_scores['iou']:.4f}, {speed:.0f} images/s"
+        )
+    return training
+
+
+def train_epoch(
+    learner: Learner,
+    split: Split,
+    config: TrainConfig,
+    schedule: "Schedule",
+    *,
+    epoch: int,
+    size: int,
+    device: torch.device,
+    name: str,
+) -> dict[str, float]:
+    """Train on each image of ``split`` once, at ``size`` pixels a side; the scores on the way.
+
+    Raises:
+        ValueError: the loss is no longer finite.
+    """
+    # A generator an epoch: an interrupted training needs no state of it to resume.
+    generator = torch.Generator().manual_seed(config.seed * 1_000_003 + epoch)
+    order = torch.randperm(len(split), generator=generator)
+    scores = RunningScores(learner.loss_function, device)
+    learner.model.train()
+    with tqdm(
+        total=len(split), desc=f"{name} {epoch}/{config.epochs}", unit="image", leave=False,
+        disable=None if distributed.rank() == 0 else True,
+    ) as bar:  # fmt: skip
+        for step, indices in enumerate(order.split(config.batch_size)):
+            # Drawn for the whole batch, so that the number of ranks changes no image.
+            transforms = draw_transforms(len(indices), config.augment, generator)
+            mine = distributed.share_of(len(indices))
+            images, targets = load_batch(
+                split, indices[mine], Transforms(*(t[mine] for t in transforms)), size=size,
+                device=device,
+            )  # fmt: skip
+            # The mean over the ranks' gradients is to be the mean over the batch's images.
+            weight = distributed.num_ranks() * len(images) / len(indices)
+            rate = schedule.learning_rate(epoch, step)
+            loss, logits = learner.step(images, targets, rate, weight=weight)
+            scores.add(loss, logits, targets)
+            bar.update(len(indices))
+    found = scores.compute()  # waits for the device; no step does
+    if not math.isfinite(found["loss"]):
+        step = scores.first_broken_batch()
+        raise schedule.diverged(name, "training", found["loss"], epoch, learner.amp, step=step)
+    return found
+
+
+def new_training(
+    experiment: ExperimentConfig,
+    config: TrainConfig,
+    split: Split,
+    foreground_share: float,
+    device: torch.device,
+) -> Training:
+    """A training that has not begun, with the precision and threads that ``auto`` finds fastest."""
+    # `auto` measures: the ranks are to agree on what came of it.
+    amp = resolve_amp(config.amp, device)
+    amp = distributed.from_first(amp.encode(), device).decode()
+    if config.threads != "auto":
+        return Training(amp, config.threads)
+    if device.type != "cpu" or distributed.num_ranks() > 1:
+        return Training(amp, torch.get_num_threads())
+    # A model of its own: the one to be trained begins with its first step.
+    trial = Learner(experiment, config, foreground_share=foreground_share, device=device, amp=amp)
+    generator = torch.Generator().manual_seed(config.seed)
+    indices = torch.arange(min(config.batch_size, len(split)))
+    transforms = draw_transforms(len(indices), config.augment, generator)
+    trial.model.train()
+
+    def step() -> None:
+        batch = load_batch(split, indices, transforms, size=split.image_size, device=device)
+        trial.step(*batch, config.max_lr / 25)
+
+    return Training(amp, fastest_threads(step))
+
+
+def announce(name: str, training: Training, schedule: "Schedule") -> None:
+    """Say where the training begins, and whether it is too short to learn much."""
+    precision = "float32" if training.amp == "none" else training.amp
+    how = f"{precision}, CPU threads: {training.threads}"
+    epochs, steps = schedule.config.epochs, schedule.num_steps
+    if training.curve:
+        tqdm.write(f"{name}: resumes after epoch {len(training.curve)} of {epochs} ({how})")
+    else:
+        tqdm.write(f"{name}: starts at epoch 1 of {epochs}, {steps} steps in all ({how})")
+    if steps < FEW_STEPS:
+        tqdm.write(
+            f"{name}: {steps} steps are few, expect a poor model; {FEW_STEPS} or more come of more "
+            f"train.epochs (= {epochs}), a smaller train.batch_size "
+            f"(= {schedule.config.batch_size}) or more images (preprocess.limit)"
+        )
+
+
+class Schedule:
+    """The one-cycle schedule over all steps of all epochs, the last batch of each included."""
+
+    def __init__(self, config: TrainConfig, *, num_images: int) -> None:
+        self.config = config
+        self.steps_an_epoch = math.ceil(num_images / config.batch_size)
+        self.num_steps = config.epochs * self.steps_an_epoch
+
+    def learning_rate(self, epoch: int, step: int) -> float:
+        """At ``step`` (from 0) of ``epoch`` (from 1)."""
+        step += (epoch - 1) * self.steps_an_epoch
+        return one_cycle(step, self.num_steps, max_lr=self.config.max_lr, warmup=self.config.warmup)
+
+    def diverged(
+        self, name: str, kind: str, loss: float, epoch: int, amp: str, *, step: int | None = None
+    ) -> ValueError:
+        """The error for a loss that is not finite after ``step`` (None: all) steps of ``epoch``."""
+        step = self.steps_an_epoch if step is None else step
+        return ValueError(
+            f"{name}: the {kind} loss is {loss} in epoch {epoch}, after "
+            f"{(epoch - 1) * self.steps_an_epoch + step} steps, at a learning rate of "
+            f"{self.learning_rate(epoch, step):.3g}: lower train.max_lr (= {self.config.max_lr}) "
+            f"or set train.amp (= {amp}) to none"
+        )
+
+
+def load_batch(
+    split: Split, indices: Tensor, transforms: Transforms, *, size: int, device: torch.device
+) -> tuple[Tensor, Tensor]:
+    """Images (B, 3, size, size) in [0, 1] and targets (B, 1, size, size), augmented."""
+    images, masks = split.batch(indices, device)
+    targets = targets_of(masks)
+    if not len(indices):  # a rank without an image: the last batch may be smaller than the ranks
+        return images[..., :size, :size], targets[..., :size, :size]
+    return augment(images, targets, transforms, size=size)
+
+
+def image_size_of(epoch: int, config: TrainConfig, *, full: int, step: int) -> int:
+    """The side in pixels of the training images of ``epoch`` (from 1), a multiple of ``step``.
+
+    It rises in a line from ``grow_from * full`` in the first epoch to ``full`` when the share
+    ``grow_until`` of the epochs is over.
+    """
+    progress = min(1.0, (epoch - 1) / (config.grow_until * config.epochs))
+    share = config.grow_from + (1 - config.grow_from) * progress
+    return min(full, max(2, round(full * share / step)) * step)
+
+
+def one_cycle(step: int, num_steps: int, *, max_lr: float, warmup: float) -> float:
+    """The learning rate at ``step`` of ``num_steps``: two half cosines, up from max_lr / 25 for the
+    share ``warmup`` of the steps, then down to zero (Smith, Topin 2017, arXiv 1708.07120)."""
+    progress = step / num_steps
+    if progress < warmup:
+        low, share = max_lr / 25, progress / warmup
+        return low + (max_lr - low) * (1 - math.cos(math.pi * share)) / 2
+    return max_lr * (1 + math.cos(math.pi * (progress - warmup) / (1 - warmup))) / 2
+
+
+class RunningScores:
+    """An epoch's loss and scores, gathered on the device without waiting for it."""
+
+    def __init__(self, loss_function: Loss, device: torch.device) -> None:
+        # A sigmoid passes the threshold t where its logit passes log(t / (1 - t)).
+        self.logit_threshold = math.log(loss_function.threshold / (1 - loss_function.threshold))
+        self.num_images = torch.zeros((), dtype=torch.int64, device=device)
+        self.loss = torch.zeros((), dtype=torch.float32, device=device)
+        self.counts = torch.zeros(4, dtype=torch.int64, device=device)
+        self.num_batches = 0
+        self.broken = torch.full((), -1, device=device)  # the first batch of a loss not finite
+
+    def add(self, loss: Tensor, logits: Tensor, targets: Tensor) -> None:
+        """A batch's mean ``loss``, its logits and targets (B, 1, S, S)."""
+        fine = loss.isfinite() | (self.broken >= 0)
+        self.broken = torch.where(fine, self.broken, self.num_batches)
+        self.num_batches += 1
+        self.num_images += len(logits)
+        self.loss += loss * len(logits)
+        predicted = logits.float() > self.logit_threshold
+        self.counts += metrics.pixel_counts(predicted, targets.bool()).sum(0)
+
+    def first_broken_batch(self) -> int:
+        """The number, from 0, of the first batch whose loss was not finite on this rank."""
+        return max(0, int(self.broken))
+
+    def compute(self) -> dict[str, float]:
+        """The mean loss, and accuracy, IoU and Dice of all pixels pooled, over all ranks."""
+        for total in (self.num_images, self.loss, self.counts):
+            distributed.sum_over_ranks(total)
+        counts = self.counts.cpu()
+        return {
+            "loss": self.loss.item() / self.num_images.item(),
+            "accuracy": metrics.accuracy(counts).item(),
+            "iou": metrics.iou(counts).item(),
+            "dice": metrics.dice(counts).item(),
+        }
+
+
+@torch.inference_mode()
+def validate(
+    model: UNet, loss_function: Loss, split: Split, *, batch_size: int, device: torch.device,
+    amp: str,
+) -> dict[str, float]:  # fmt: skip
+    """The scores of all images of ``split``, as they are, each rank taking a part."""
+    model.eval()
+    scores = RunningScores(loss_function, device)
+    mine = distributed.share_of(len(split))
+    for start in range(mine.start, mine.stop, batch_size):
+        indices = torch.arange(start, min(start + batch_size, mine.stop))
+        images, masks = split.batch(indices, device)
+        targets = targets_of(masks)
+        with autocast(amp, device):
+            logits = model(images)
+        scores.add(loss_function(logits, targets), logits, targets)
+    return scores.compute()
+
+
+def snapshot(model: UNet, split: Split, indices: list[int], device: torch.device) -> Tensor:
+    """Probabilities (K, S, S) of the images ``indices``, uint8, 255 = 1."""
+    images, _ = split.batch(torch.tensor(indices), device)
+    return (model.predict(images).squeeze(1) * 255).round().to(torch.uint8).cpu()
+
+
+def targets_of(masks: Tensor) -> Tensor:
+    """Masks (B, S, S) -> targets (B, 1, S, S) float32: 1 = object, 0 = background, boundary."""
+    return foreground(masks)[0].unsqueeze(1).float()
