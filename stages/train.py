@@ -1,7 +1,4 @@
-"""Train one experiment of ``params.yaml``: ``python -m stages.train KEY``.
-
-With ``--profile`` a few steps are traced instead, to ``profile/KEY.json.gz``.
-"""
+"""Train one experiment of ``params.yaml``: ``python -m stages.train KEY``."""
 
 import csv
 import io
@@ -17,7 +14,7 @@ from unet.data.packed import load_split, load_summary
 from unet.inference.model_file import save_model
 from unet.losses import build_loss
 from unet.runtime.config import load_section
-from unet.runtime.device import resolve_amp, set_up
+from unet.runtime.device import set_up
 from unet.runtime.files import atomic_write, exclusive, sha256
 from unet.runtime.process import run_stage
 from unet.runtime.source import source_hashes
@@ -31,21 +28,17 @@ from unet.training.checkpoint import (
 from unet.training.config import ExperimentConfig, Experiments, TrainConfig, select_experiment
 from unet.training.distributed import joined, launch, num_ranks, rank
 from unet.training.loop import Row, Training, train
-from unet.training.profiling import profile_training
 
 DATA = Path("data/packed")
 NUM_WATCHED = 6  # validation images whose predictions are kept, evenly spaced over the split
 
 
 def main() -> None:
-    arguments = [argument for argument in sys.argv[1:] if argument != "--profile"]
     config = load_section("train", TrainConfig)
     experiments = load_section("experiments", Experiments)
-    key = select_experiment(experiments, arguments)
+    key = select_experiment(experiments, sys.argv[1:])
     device = set_up(config.device)
-    if len(arguments) < len(sys.argv[1:]):
-        profile_one(key, experiments[key], config, device)
-    elif not launch("stages.train", key, device=device):
+    if not launch("stages.train", key, device=device):
         with joined(device) as device:
             train_one(key, experiments[key], config, device)
 
@@ -132,24 +125,6 @@ def write_progress(path: Path, training: Training, watched: list[int], curve: Pa
     )
     with atomic_write(path) as temporary:
         temporary.write_bytes(buffer.getbuffer())
-
-
-def profile_one(
-    key: str, experiment: ExperimentConfig, config: TrainConfig, device: torch.device
-) -> None:
-    if config.threads != "auto":
-        torch.set_num_threads(config.threads)
-    trace = Path(f"profile/{key}.json.gz")
-    table = profile_training(
-        experiment,
-        config,
-        split=load_split(DATA / "train", device),
-        foreground_share=load_summary(DATA).foreground_share,
-        device=device,
-        amp=resolve_amp(config.amp, device),
-        trace=trace,
-    )
-    print(f"{table}\n{trace}: open it at ui.perfetto.dev")
 
 
 def write_csv(path: Path, rows: list[Row]) -> None:
