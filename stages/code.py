@@ -8,7 +8,10 @@ import sys
 from pathlib import Path
 
 from unet.config import load_params
+from unet.data.download import MIRROR_VARIABLE, mirror_checksums
+from unet.data.oxford_pets import IMAGES
 from unet.report.results import check_leftovers
+from unet.runtime.config import read_yaml
 from unet.runtime.files import atomic_write
 from unet.runtime.process import run_stage
 from unet.runtime.source import source_hashes
@@ -23,7 +26,22 @@ def main() -> None:
         write_hashes(package, Path(folder), stages)
         return
     check_leftovers(Path(), params.experiments)
+    if params.data.source == "official":
+        notice_another_mirror()
     write_hashes("stages", Path("code"), STAGES)
+
+
+def notice_another_mirror() -> None:
+    """DVC sees no change of an environment variable: the old archives would be kept in silence."""
+    recorded = {
+        Path(out["path"]).name: out["md5"]
+        for out in read_yaml("dvc.lock")["stages"]["download"]["outs"]
+    } if Path("dvc.lock").exists() and Path("data/raw", IMAGES).exists() else {}  # fmt: skip
+    if recorded and (offered := mirror_checksums()) and offered != recorded:
+        print(
+            f"{MIRROR_VARIABLE} offers other archives than data/raw holds, which are kept: "
+            "`dvc repro -f download` takes the new ones"
+        )
 
 
 def write_hashes(package: str, folder: Path, stages: list[str] | tuple[str, ...]) -> None:
