@@ -39,7 +39,7 @@ def test_a_comment_or_docstring_makes_nothing_stale(tmp_path: Path) -> None:
     copy = copy_repository(tmp_path)
     before = {project: stale_stages(copy / project) for project in PROJECTS}
     edited(copy / "unet/losses.py", '"""Losses of one', '"""The losses, all of them, of one')
-    edited(copy / "unet/runtime/config.py", "import json\n", "# a comment\nimport json  # another\n\n")
+    edited(copy / "unet/runtime/config.py", "import json\n", "# a comment\nimport json  # one\n\n")
     assert {project: stale_stages(copy / project) for project in PROJECTS} == before
     assert run(copy, "git", "status", "--short", "code", "dvc.lock").stdout == ""
 
