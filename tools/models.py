@@ -53,9 +53,7 @@ def place(recorded: dict[str, str]) -> None:
                 "`git stash` or `git checkout dvc.lock params.yaml` goes back to the released state"
             )
         if target.exists() and md5(target) != found:
-            raise ValueError(
-                f"{target} is another model than the released one: move it away first"
-            )
+            raise ValueError(f"{target} is another model than the released one: move it away first")
     for source in files:
         with atomic_write(MODELS / source.name) as temporary:
             shutil.copyfile(source, temporary)
