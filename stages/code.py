@@ -1,6 +1,7 @@
 """Check ``params.yaml`` as a whole, then write what the code of each stage means.
 
-``python -m stages.code`` writes ``code/STAGE.txt``, a line for each module that the stage runs.
+``python -m stages.code`` writes ``code/STAGE.txt``, a line for each module that the stage runs, and
+``plots/dvc.yaml``, the list of the experiments' learning curves.
 ``python -m stages.code PACKAGE FOLDER STAGE...`` writes those of another package's stages.
 """
 
@@ -10,6 +11,7 @@ from pathlib import Path
 
 from unet.config import load_params
 from unet.data.download import MIRROR_VARIABLE, mirror_checksums
+from unet.report.curves import plots_definition
 from unet.report.results import check_leftovers
 from unet.runtime.config import read_yaml
 from unet.runtime.files import atomic_write
@@ -28,6 +30,7 @@ def main() -> None:
     check_leftovers(Path(), params.experiments)
     if params.data.source == "official":
         notice_another_mirror()
+    write_text(Path("plots/dvc.yaml"), plots_definition(params.experiments))
     write_hashes("stages", Path("code"), STAGES)
 
 
@@ -47,8 +50,12 @@ def notice_another_mirror() -> None:
 def write_hashes(package: str, folder: Path, stages: list[str] | tuple[str, ...]) -> None:
     for stage in stages:
         lines = (f"{sha}  {path}\n" for path, sha in source_hashes(f"{package}.{stage}").items())
-        with atomic_write(folder / f"{stage}.txt") as temporary:
-            temporary.write_text("".join(lines), encoding="utf-8", newline="\n")
+        write_text(folder / f"{stage}.txt", "".join(lines))
+
+
+def write_text(path: Path, text: str) -> None:
+    with atomic_write(path) as temporary:
+        temporary.write_text(text, encoding="utf-8", newline="\n")
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
-"""Compare the scores in ``metrics/scores`` with those of the last commit: ``python -m tools.verify``.
+"""Compare ``metrics/scores`` with those of the last commit: ``python -m tools.verify``.
 
-After `dvc repro -f evaluate` it says whether the released models score what the record says: the same
-on the CPU model that made the record, within 1e-4 on another. Exit status 1 where they do not.
+After an evaluation it says whether the released models score what the record says: the same on the
+CPU model that made the record, within 1e-4 on another. Exit status 1 where they do not.
 """
 
 import json
