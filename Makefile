@@ -14,10 +14,10 @@ help:
 	@echo "make test      the test suite"
 	@echo "make repro     the real thing: dvc repro"
 	@echo "make parallel  the same, each experiment's training on a GPU of its own; JOBS=2: two at a time"
-	@echo "make study     the factorial over seeds and the published table's split (study/); JOBS as above"
+	@echo "make study     the ablation: a factorial over seeds, and the published table's split; JOBS as above"
 	@echo "make compare   the experiments side by side; METRIC=accuracy for another score"
 	@echo "make lint      ruff"
-	@echo "make readme    the tables and claims of README.md and study/README.md, anew from the record"
+	@echo "make readme    the tables and claims of README.md and research/ablation/README.md, anew from the record"
 
 setup: $(VENV)/ready
 
@@ -64,4 +64,4 @@ compare: setup
 
 readme: setup
 	python -m tools.table --readme
-	python -m study.report
+	python -m research.ablation.report
