@@ -70,9 +70,9 @@ def make_tiny(folder: Path, *, keys: Iterable[str] | None = None) -> None:
     params["train"] |= {"epochs": 2, "batch_size": 8, "threads": 1}
     if keys is not None:
         params["experiments"] = {key: params["experiments"][key] for key in keys}
-        for file in (*folder.glob("metrics/**/*.json"), *folder.glob("plots/*/*.csv")):
-            if file.stem not in params["experiments"]:  # the stage `code` refuses such leftovers
-                file.unlink()
+    for file in (*folder.glob("metrics/**/*.json"), *folder.glob("plots/*/*.csv")):
+        if file.stem not in params["experiments"]:  # the stage `code` refuses such leftovers
+            file.unlink()
     for experiment in params["experiments"].values():
         experiment |= {"width": 4, "depth": 2}
     path.write_text(yaml.safe_dump(params, sort_keys=False))
