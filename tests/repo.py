@@ -1,4 +1,4 @@
-"""Copies of this repository to run DVC in, and a study small enough for tests."""
+"""Copies of this repository to run DVC in, with params small enough for tests."""
 
 import os
 import re
@@ -62,7 +62,7 @@ def commit_all(folder: Path) -> None:
 
 
 def make_tiny(folder: Path, *, keys: Iterable[str] | None = None) -> None:
-    """Params of a study over drawn data, of all experiments or ``keys``, that trains in seconds."""
+    """Params over drawn data, of all experiments or ``keys``, that train in seconds."""
     path = folder / "params.yaml"
     params = yaml.safe_load(path.read_text())
     params["data"] |= {"source": "synthetic", "num_synthetic": 48}
@@ -70,16 +70,19 @@ def make_tiny(folder: Path, *, keys: Iterable[str] | None = None) -> None:
     params["train"] |= {"epochs": 2, "batch_size": 8, "threads": 1}
     if keys is not None:
         params["experiments"] = {key: params["experiments"][key] for key in keys}
+    for file in (*folder.glob("metrics/**/*.json"), *folder.glob("plots/*/*.csv")):
+        if file.stem not in params["experiments"]:  # the stage `code` refuses such leftovers
+            file.unlink()
     for experiment in params["experiments"].values():
         experiment |= {"width": 4, "depth": 2}
     path.write_text(yaml.safe_dump(params, sort_keys=False))
 
 
 def make_study_tiny(folder: Path) -> None:
-    """The same of the study's own params; the recorded runs are of another design."""
-    shutil.rmtree(folder / "study/runs", ignore_errors=True)
-    path = folder / "study/params.yaml"
-    study = yaml.safe_load(path.read_text())
-    for design in study.values():
+    """The same of the ablation's own params; the recorded runs are of another design."""
+    shutil.rmtree(folder / "research/ablation/runs", ignore_errors=True)
+    path = folder / "research/ablation/params.yaml"
+    designs = yaml.safe_load(path.read_text())
+    for design in designs.values():
         design |= {"image_size": 32, "width": 4, "depth": 2, "amp": "none", "threads": 1}
-    path.write_text(yaml.safe_dump(study, sort_keys=False))
+    path.write_text(yaml.safe_dump(designs, sort_keys=False))

@@ -1,4 +1,4 @@
-"""The study: its statistics, its record's checks, its claims, one run of it for real."""
+"""The ablation: its statistics, its record's checks, its claims, one run of it for real."""
 
 import json
 import re
@@ -16,9 +16,10 @@ from research.ablation import report
 from research.ablation.design import (
     CELLS,
     FACTORS,
+    HERE,
     NAMED,
+    NUMBERS,
     Design,
-    experiment_of,
     load_design,
     run_names,
 )
@@ -27,9 +28,9 @@ from research.ablation.figure import SCORES, draw
 from research.ablation.images import load_counts
 from research.ablation.inference import contrasts, effects, image_intervals, verdict
 from research.ablation.record import gather, load_record
-from research.ablation.train import Mirrored
-from tests.repo import ROOT, copy_repository, make_study_tiny, make_tiny, run
-from tests.tiny import tiny_model
+from research.ablation.train import Mirrored, experiment_of, recipe
+from tests.repo import ROOT, RUNNING, commit_all, copy_repository, make_study_tiny, make_tiny, run
+from tests.tiny import tiny_config, tiny_model
 from tools.table import fill
 from unet.config import load_params
 
@@ -67,9 +68,10 @@ def record(
         for term, effect in planted.items():
             iou += effect * np.prod([sign[factor] for factor in term.split("__")])
         scores = {score: iou + offset for score, offset in OFFSETS.items()}
-        same = {"epochs": 2, "code": "c", "data": "d", "recipe": "r", "torch": "t", "device": "cpu"}
-        cost = {"parameters": 1000, "gflops": 0.1, "seconds": 3.0}
-        rows.append(levels | {"seed": block} | design_settings(DESIGN) | same | scores | cost)
+        same = {"epochs": 2, "torch": "t", "device": "cpu"}
+        numbers = scores | {"parameters": 1000, "gflops": 0.1, "seconds": 3.0}
+        numbers = {name: numbers[name] for name in NUMBERS}
+        rows.append(levels | {"seed": block} | design_settings(DESIGN) | same | numbers)
     names = [f"{'-'.join(str(row[k]) for k in (*FACTORS, 'seed'))}" for row in rows]
     return pd.DataFrame(rows, index=names)
 
@@ -294,14 +296,13 @@ def put(frame: pd.DataFrame, column: str, value: object) -> pd.DataFrame:
         (lambda f: f.drop("mp-ups-dice-1"), "the run mp-ups-dice-1 is missing"),
         (lambda f: pd.concat([f, f.loc[["mp-ups-dice-1"]]]), "the run mp-ups-dice-1 stands twice"),
         (lambda f: put(f, "seed", 7), "the run mp-ups-dice-1 is missing"),
-        (lambda f: put(f, "code", "x"), "the run mp-ups-dice-1 has another code .*x, not c"),
-        (lambda f: put(f, "data", "x"), "the run mp-ups-dice-1 has another data .*x, not d"),
-        (lambda f: put(f, "recipe", "x"), "the run mp-ups-dice-1 has another recipe"),
+        (lambda f: put(f, "torch", "x"), "the run mp-ups-dice-1 has another torch .*x, not t"),
+        (lambda f: put(f, "device", "x"), "the run mp-ups-dice-1 has another device .*x, not cpu"),
         (lambda f: put(f, "epochs", 3), "the run mp-ups-dice-1 has another epochs .*3, not 2"),
         (lambda f: put(f, "width", 8), "the run mp-ups-dice-1 has width = 8, .* 4"),
         (lambda f: put(f, "iou", float("nan")), "the run mp-ups-dice-1 has a value"),
         (lambda f: put(f, "accuracy", "high"), "the column accuracy is not of numbers"),
-        (lambda f: f.drop(columns="code"), "no column code"),
+        (lambda f: f.drop(columns="torch"), "no column torch"),
         (lambda f: f.drop(columns="iou_mirrored"), "no column iou_mirrored"),
         (lambda f: f.assign(torch=None), "the run mp-tr-bce-0 does not say its torch"),
         (lambda f: pd.concat([f, f.loc[["mp-tr-bce-1"]].assign(seed=9)]), "mp-tr-bce-9 is none of"),
@@ -329,11 +330,11 @@ def test_a_file_that_is_no_record_is_refused(tmp_path: Path, content: str | None
     ("change", "line"),
     [
         ({"image_size": 33}, "image_size = 33 with depth = 2: must be a multiple of 4"),
-        ({"width": 0}, "factorial.width: 0"),
+        ({"width": 0}, "factorial.width = 0"),
         ({"seeds": []}, "factorial.seeds"),
         ({"seeds": [1, 1]}, "one stands twice"),
-        ({"amp": "auto"}, "factorial.amp: 'auto'"),
-        ({"colour": 1}, "factorial.colour"),
+        ({"amp": "auto"}, 'factorial.amp = "auto"'),
+        ({"colour": 1}, "factorial.colour = 1"),
     ],
 )
 def test_a_wrong_design_is_refused(tmp_path: Path, change: dict, line: str) -> None:
@@ -345,7 +346,7 @@ def test_a_wrong_design_is_refused(tmp_path: Path, change: dict, line: str) -> N
     with pytest.raises(ValueError, match=re.escape(line)) as caught:
         load_design("factorial", path)
     assert "\n" not in str(caught.value)
-    with pytest.raises(ValueError, match="no design other"):
+    with pytest.raises(ValueError, match="other: must be one of factorial, published"):
         load_design("other", path)
 
 
@@ -353,16 +354,19 @@ def test_named_experiments_are_their_cells() -> None:
     experiments = load_params(ROOT / "params.yaml").experiments
     assert list(experiments) == list(NAMED) == list(report.PUBLISHED)
     for key, experiment in experiments.items():
-        design = replace(load_design("published", PARAMS), width=experiment.width)
+        design = replace(load_design("published", PARAMS), width=experiment.width, seeds=[5])
         assert experiment_of(f"{NAMED[key]}-5", design) == (experiment, 5)
 
 
 def test_no_epoch_is_chosen() -> None:
-    # The few images that the study validates on are test images of the sorted split.
-    assert load_params(ROOT / "params.yaml").train.keep == "last"
+    # The few images that a run validates on are test images of the sorted split.
+    found = recipe(tiny_config(keep="best", amp="auto", threads="auto", seed=3), DESIGN, 1)
+    assert found == tiny_config(keep="last", amp="none", threads=1, seed=1)
 
 
-@pytest.mark.parametrize("name", ["", "mp", "mp-tr-bce", "mp-tr-bce-", "mp-tr-bce-x", "a-b-c-1"])
+@pytest.mark.parametrize(
+    "name", ["", "mp", "mp-tr-bce", "mp-tr-bce-", "mp-tr-bce-x", "mp-tr-bce-3", "a-b-c-1"]
+)
 def test_a_run_of_no_cell_is_refused(name: str) -> None:
     with pytest.raises(ValueError, match="must be one of mp-tr-bce"):
         experiment_of(name, DESIGN)
@@ -490,7 +494,7 @@ def test_the_figure_draws_every_run() -> None:
     assert [len(panel.lines) for panel in panels] == [2 * len(SCORES) + 1] * 3
 
 
-PARAMS = ROOT / "study/params.yaml"
+PARAMS = ROOT / "research/ablation/params.yaml"
 
 
 def test_pages_say_what_the_record_says() -> None:
@@ -512,32 +516,61 @@ def test_a_mirrored_answer_is_the_mean_of_both() -> None:
     assert not torch.allclose(there, back, atol=1e-4)
 
 
-def test_a_run_trains_and_is_no_record_alone(tmp_path: Path) -> None:
-    repository = copy_repository(tmp_path / "repository")
+@pytest.fixture(scope="module")
+def repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of this repository with tiny params and drawn archives in data/raw."""
+    repository = copy_repository(tmp_path_factory.mktemp("ablation") / "repository")
     make_tiny(repository)
     make_study_tiny(repository)
-    stages = [
-        f"study/dvc.yaml:{name}"
-        for name in ("pack@factorial", "factorial@mp-tr-bce-0", "gather@factorial")
-    ]
+    commit_all(repository)
     run(repository, "dvc", "repro", "-q", "download")
-    run(repository, "dvc", "repro", "-s", *stages[:2])
-    name = "study/runs/factorial/mp-tr-bce-0.json"
-    row = json.loads((repository / name).read_text())
+    return repository
+
+
+def test_a_run_trains_and_is_no_record_alone(repository: Path) -> None:
+    project = repository / HERE
+    run(project, "dvc", "repro", "pack@factorial")
+    run(project, "dvc", "repro", "-s", "factorial@mp-tr-bce-0")
+    row = json.loads((project / "runs/factorial/mp-tr-bce-0.json").read_text())
     assert (row["downsample"], row["seed"], row["width"], row["epochs"]) == ("mp", 0, 4, 2)
+    assert {*row} == {*record().columns, "threshold"}
     assert 0 <= row["iou"] < row["accuracy"] <= 1
     assert abs(row["iou_mirrored"] - row["iou"]) < 0.1
-    counts = load_counts(repository / "study/runs/factorial", ["mp-tr-bce-0"])
+    counts = load_counts(project / "runs/factorial", ["mp-tr-bce-0"])
     tp, fp, fn, tn = counts.sum(axis=(0, 1))
     assert tp / (tp + fp + fn) == pytest.approx(row["iou"])
     assert (tp + tn) / counts.sum() == pytest.approx(row["accuracy"])
+    assert not list(project.glob(".checkpoints/*/*/state.bin"))
 
-    alone = run(repository, "dvc", "repro", "-s", stages[2], check=False)
+    alone = run(project, "dvc", "repro", "-s", "gather@factorial", check=False)
     assert alone.returncode != 0
     assert "mp-tr-bce-1.json cannot be read" in alone.stdout
     assert "Traceback" not in alone.stdout
-    unknown = run(
-        repository, "python", "-m", "study.train", "factorial", "mp-tr-mse-0", check=False
-    )
+    module = ("python", "-m", "research.ablation.train")
+    unknown = run(repository, *module, "factorial", "mp-tr-mse-0", check=False)
     assert unknown.returncode == 1 and "must be one of mp-tr-bce" in unknown.stdout
     assert "Traceback" not in unknown.stdout
+
+
+def test_the_root_does_not_see_the_ablation(repository: Path) -> None:
+    listed = [
+        run(repository, "dvc", *command).stdout
+        for command in (("status",), ("dag",), ("stage", "list", "--all"), ("list", ".", str(HERE)))
+    ]
+    status, dag, stages, files = listed
+    assert "preprocess" in status and "plot" in dag and "train@" in stages
+    for output in (status, dag, stages):
+        assert "ablation" not in output and "factorial" not in output
+    assert "dvc.yaml" in files and "data" not in files.split()
+    own = run(repository, "dvc", "--cd", str(HERE), "stage", "list", "--name-only").stdout.split()
+    assert {name.partition("@")[0] for name in own} == {
+        "code", "pack", "factorial", "published", "gather", "images", "figure",
+    }  # fmt: skip
+
+
+def test_the_ablation_s_lock_is_up_to_date(tmp_path: Path) -> None:
+    repository = copy_repository(tmp_path / "repository")
+    dry = run(repository, "dvc", "--cd", str(HERE), "repro", "--dry", "--allow-missing")
+    assert RUNNING.findall(dry.stdout) == ["code"], "the lock is of another pipeline: `make study`"
+    run(repository, "dvc", "--cd", str(HERE), "repro", "-s", "code")
+    assert run(repository, "git", "status", "--porcelain").stdout == "", "code/ is of other code"

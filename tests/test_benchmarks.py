@@ -89,24 +89,36 @@ def test_the_loops_train_on_the_dataset_s_files(tmp_path: Path) -> None:
         run(repository, sys.executable, "-m", f"stages.{stage}")
     folder = f"TMPDIR={tmp_path}"
     case = json.dumps(asdict(replace(TINY, loop="plain")))
-    module = (sys.executable, "-m", "benchmarks.speed")
+    module = (sys.executable, "-m", "research.benchmarks.speed")
     done = run(repository, "env", folder, *module, "--case", case, "--seconds", "1")
     assert json.loads(done.stdout.splitlines()[-1])["images_per_second"] > 0
-    (repository / "benchmarks/results/quality.json").unlink()
-    module = (sys.executable, "-m", "benchmarks.quality")
+    results = repository / "research/benchmarks/results"
+    (results / "quality.json").unlink()
+    module = (sys.executable, "-m", "research.benchmarks.quality")
     run(repository, "env", folder, *module, "fast", "--width", "4", "--seeds", "0", "1")
-    runs = json.loads((repository / "benchmarks/results/quality.json").read_text())
+    runs = json.loads((results / "quality.json").read_text())
     assert [run["seed"] for run in runs] == [0, 1]
     sizes = [epoch["size"] for epoch in runs[0]["epochs"]]
     assert len(sizes) == 6 and sizes == sorted(sizes) and sizes[0] == 16 and sizes[-1] == 32
     assert all(0 <= epoch["val_accuracy"] <= 1 for run in runs for epoch in run["epochs"])
     run(repository, "env", folder, *module, "plain", "--width", "4")
-    runs = json.loads((repository / "benchmarks/results/quality.json").read_text())
+    runs = json.loads((results / "quality.json").read_text())
     (plain,) = (run for run in runs if run["recipe"] == "plain")
     assert len(plain["epochs"]) == 15
     assert all(0 <= epoch["val_accuracy_at_half"] <= 1 for epoch in plain["epochs"])
-    run(repository, "env", folder, sys.executable, "-m", "benchmarks.shortcuts", "--width", "4")
-    runs = json.loads((repository / "benchmarks/results/shortcuts.json").read_text())["runs"]
+    run(
+        repository,
+        "env",
+        folder,
+        sys.executable,
+        "-m",
+        "research.benchmarks.shortcuts",
+        "--width",
+        "4",
+    )
+    runs = json.loads((repository / "research/benchmarks/results/shortcuts.json").read_text())[
+        "runs"
+    ]
     assert [(run["way"], run["seed"]) for run in runs] == [(w, s) for s in range(3) for w in WAYS]
     by_way = {run["way"]: pd.DataFrame(run["epochs"]) for run in runs}
     assert [len(epochs) for epochs in by_way.values()] == [way.epochs for way in WAYS.values()]

@@ -1,4 +1,4 @@
-"""A sample of the trials, each time; and their page shows their results."""
+"""A sample of the robustness experiments, each time; and their page shows their results."""
 
 import json
 import os
@@ -8,20 +8,20 @@ from pathlib import Path
 import pytest
 
 from research.robustness import report
-from research.robustness.damage import DAMAGES
+from research.robustness.damages import DAMAGES
 from tests.repo import ROOT, run
 
 
 def test_the_page_shows_the_results() -> None:
     text = report.README.read_text(encoding="utf-8")
     blocks = report.blocks()
-    assert set(blocks) == {"bad_input", "kills"}
+    assert set(blocks) == {"bad_input", "killed_runs"}
     assert report.fill(text, blocks) == text
 
 
 def test_nothing_on_the_page_went_wrong() -> None:
-    for name in ("bad_input", "kills"):
-        results = json.loads((ROOT / f"trials/results/{name}.json").read_text())
+    for name in ("bad_input", "killed_runs"):
+        results = json.loads((ROOT / f"research/robustness/results/{name}.json").read_text())
         verdicts = {v for counts in report.counts_of(name, results) for v in counts}
         assert verdicts <= {"refused", "no harm", "same bytes"}
 
@@ -29,7 +29,7 @@ def test_nothing_on_the_page_went_wrong() -> None:
 def test_bad_input(tmp_path: Path) -> None:
     out = tmp_path / "results.json"
     cases = str(3 * len(DAMAGES))
-    module = (sys.executable, "-m", "trials.bad_input")
+    module = (sys.executable, "-m", "research.robustness.bad_input")
     run(ROOT, *module, "--cases", cases, "--seed", "101", "--out", str(out))
     damages = json.loads(out.read_text())["runs"]["in process"]["damages"]
     assert set(damages) == {damage.name for damage in DAMAGES}
@@ -38,8 +38,9 @@ def test_bad_input(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(os.name != "posix", reason="forks and kills")
-def test_kills(tmp_path: Path) -> None:
+def test_killed_runs(tmp_path: Path) -> None:
     out = tmp_path / "results.json"
-    module = (sys.executable, "-m", "trials.kills", "--no-operations", "--stages", "train")
-    run(ROOT, *module, "--points", "6", "--seed", "101", "--out", str(out))
+    module = (sys.executable, "-m", "research.robustness.killed_runs")
+    options = ("--no-operations", "--stages", "train", "--points", "6", "--seed", "101")
+    run(ROOT, *module, *options, "--out", str(out))
     assert json.loads(out.read_text()) == {"train": {"at random moments": {"same bytes": 6}}}

@@ -1,16 +1,16 @@
-"""What the study trains: ``study/params.yaml``, checked, and the names of its runs."""
+"""What the ablation trains: its ``params.yaml``, checked, and the names of its runs."""
 
-import json
 from dataclasses import asdict
 from itertools import product
 from pathlib import Path
 from typing import Annotated, Literal
 
-import yaml
-from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import Field
 from pydantic.dataclasses import dataclass
 
-from unet.training.config import ExperimentConfig
+from unet.runtime.config import STRICT, load_section
+
+HERE = Path("research/ablation")  # stages run in the repository's root
 
 # Effects are the first level's score minus the second's.
 FACTORS = {"downsample": ("mp", "str_conv"), "upsample": ("tr", "ups"), "loss": ("bce", "dice")}
@@ -19,13 +19,21 @@ NAMED = {
     "mp_tr_dice": "mp-tr-dice",
     "str_tr_bce": "str_conv-tr-bce",
     "str_ups_dice": "str_conv-ups-dice",
-}  # the experiments of params.yaml and the published table -> their cells
+}  # the experiments of the root's params.yaml and the published table -> their cells
 CELLS = ["-".join(levels) for levels in product(*FACTORS.values())]
+DESIGNS = {"factorial": CELLS, "published": list(NAMED.values())}
+
+# What a run records beside its settings: the numbers that the tables and figures need.
+NUMBERS = (
+    "accuracy", "iou", "precision", "recall", "boundary_iou", "accuracy_at_half", "iou_at_half",
+    "iou_per_image", "iou_boundary_ignored", "accuracy_mirrored", "iou_mirrored", "parameters",
+    "gflops", "seconds",
+)  # fmt: skip
 
 Seed = Annotated[int, Field(ge=0, lt=2**31)]
 
 
-@dataclass(frozen=True, config=ConfigDict(strict=True, extra="forbid"))
+@dataclass(frozen=True, config=STRICT)
 class Design:
     """Some runs that differ in their cell and their seed alone."""
 
@@ -48,23 +56,15 @@ class Design:
             raise ValueError(f"seeds = {self.seeds}: one stands twice")
 
 
-def load_design(name: str, path: Path = Path("study/params.yaml")) -> Design:
+def load_design(name: str, path: Path = HERE / "params.yaml") -> Design:
     """The design ``name`` (``factorial`` or ``published``) in ``path``.
 
     Raises:
         ValueError: there is none of that name, or a value that is not allowed.
     """
-    try:
-        raw = yaml.safe_load(path.read_text(encoding="utf-8"))
-        return TypeAdapter(Design).validate_json(json.dumps(raw[name]))
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join([name, *map(str, first["loc"])])
-        problem = first.get("ctx", {}).get("error") or f"{first['input']!r}: {first['msg']}"
-        raise ValueError(f"{path}: {where}: {problem}") from None
-    except (OSError, yaml.YAMLError, KeyError, TypeError, ValueError) as error:
-        problem = " ".join(str(error).split())
-        raise ValueError(f"{path}: no design {name} can be read of it ({problem})") from None
+    if name not in DESIGNS:
+        raise ValueError(f"{name or 'no design'}: must be one of {', '.join(DESIGNS)}")
+    return load_section(name, Design, path)
 
 
 def run_names(cells: list[str], design: Design) -> list[str]:
@@ -72,21 +72,6 @@ def run_names(cells: list[str], design: Design) -> list[str]:
     return [f"{cell}-{seed}" for cell in cells for seed in design.seeds]
 
 
-def experiment_of(name: str, design: Design) -> tuple[ExperimentConfig, int]:
-    """The variant and the seed of the run ``name``.
-
-    Raises:
-        ValueError: no run is called so.
-    """
-    cell, _, seed = name.rpartition("-")
-    if cell not in CELLS or not seed.isdecimal():
-        raise ValueError(f"{name}: must be one of {', '.join(CELLS)}, then - and a seed")
-    levels = dict(zip(FACTORS, cell.split("-"), strict=True))
-    weight = {"pos_weight": "auto"} if levels["loss"] == "bce" else {}
-    experiment = ExperimentConfig(**levels, **weight, width=design.width, depth=design.depth)
-    return experiment, int(seed)
-
-
-def settings(design: Design) -> dict:
+def settings(design: Design) -> dict[str, str | int]:
     """The design's settings that each of its runs records."""
     return {key: value for key, value in asdict(design).items() if key != "seeds"}

@@ -1,14 +1,13 @@
-"""Draw the factorial: ``python -m research.ablation.figure`` makes ``study/factorial.png``."""
+"""Draw the factorial: ``python -m research.ablation.figure`` makes ``factorial.png``."""
 
 import io
-from pathlib import Path
 
 import matplotlib as mpl
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from research.ablation.design import CELLS, FACTORS, load_design, run_names
+from research.ablation.design import CELLS, FACTORS, HERE, load_design, run_names
 from research.ablation.inference import Effects, effects, verdict
 from research.ablation.record import load_record
 from unet.runtime.files import atomic_write
@@ -34,7 +33,7 @@ COLORS = {"tr": "#0072B2", "ups": "#E69F00"}
 
 
 def contrast(term: str) -> str:
-    """What an effect of :func:`study.inference.effects` compares, in words."""
+    """What an effect of :func:`research.ablation.inference.effects` compares, in words."""
     if ":" not in term:
         first, second = FACTORS[term]
         return f"{LEVELS[first]} − {LEVELS[second]}"
@@ -126,11 +125,11 @@ def _draw_costs(ax: Axes, record: pd.DataFrame) -> None:
 def main() -> None:
     """See the module's text."""
     design = load_design("factorial")
-    record = load_record(Path("study/factorial.csv"), run_names(CELLS, design), design)
+    record = load_record(HERE / "factorial.csv", run_names(CELLS, design), design)
     buffer = io.BytesIO()
     with mpl.rc_context({"savefig.dpi": 120}):
         draw(record).savefig(buffer, format="png")
-    with atomic_write(Path("study/factorial.png")) as temporary:
+    with atomic_write(HERE / "factorial.png") as temporary:
         temporary.write_bytes(buffer.getbuffer())
 
 

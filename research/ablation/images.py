@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from research.ablation.design import CELLS, load_design, run_names
+from research.ablation.design import CELLS, HERE, load_design, run_names
 from research.ablation.inference import contrasts, image_intervals
 from unet.runtime.files import atomic_write
 from unet.runtime.process import run_stage
@@ -17,10 +17,11 @@ COUNTS = ["tp", "fp", "fn", "tn"]
 def main() -> None:
     """See the module's text."""
     names = run_names(CELLS, load_design("factorial"))
-    counts = load_counts(Path("study/runs/factorial"), names)
+    counts = load_counts(HERE / "runs/factorial", names)
     table = image_intervals(counts, contrasts(names))
-    with atomic_write(Path("study/images.csv")) as temporary:
-        table.to_csv(temporary, index_label="comparison", lineterminator="\n")
+    with atomic_write(HERE / "images.csv") as temporary:
+        # Digits that are the same on every CPU: the last ones depend on the order of its sums.
+        table.to_csv(temporary, index_label="comparison", lineterminator="\n", float_format="%.12g")
 
 
 def load_counts(folder: Path, names: Iterable[str]) -> np.ndarray:

@@ -7,19 +7,15 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from research.ablation.design import FACTORS, Design, settings
+from research.ablation.design import FACTORS, HERE, NUMBERS, Design, settings
 
-# What all rows of a record have to share, and the numbers that its readers need.
-SAME = ("epochs", "code", "data", "recipe", "torch", "device")
-NUMBERS = (
-    "accuracy", "iou", "precision", "recall", "boundary_iou", "accuracy_at_half", "iou_at_half",
-    "iou_per_image", "iou_boundary_ignored", "accuracy_mirrored", "iou_mirrored", "parameters",
-    "gflops", "seconds",
-)  # fmt: skip
+# What all rows of a record have to share. That all runs are of one code, data and recipe is what
+# dvc.lock says: each run's stage depends on them.
+SAME = ("epochs", "torch", "device")
 
 
 def gather(folder: Path, names: Iterable[str], design: Design) -> pd.DataFrame:
-    """A row a run, of the JSON files that ``study.train`` wrote into ``folder``.
+    """A row a run, of the JSON files that ``research.ablation.train`` wrote into ``folder``.
 
     Raises:
         ValueError: naming a run that is missing, or is not what its name and ``design`` say.
@@ -51,11 +47,11 @@ def load_record(path: Path, names: Iterable[str], design: Design) -> pd.DataFram
 
 
 def checked(frame: pd.DataFrame, names: Iterable[str], design: Design) -> pd.DataFrame:
-    """``frame`` with the runs ``names`` in this order, all made alike.
+    """The columns of ``frame`` that a record has, the runs ``names`` in this order, all made alike.
 
     Raises:
         ValueError: a run is missing, stands twice, is none of ``names``, differs from the others in
-            code, data or settings, or has a score that is no number.
+            its settings, or has a score that is no number.
     """
     columns = [*FACTORS, "seed", *settings(design), *SAME, *NUMBERS]
     if missing := [column for column in columns if column not in frame]:
@@ -67,13 +63,13 @@ def checked(frame: pd.DataFrame, names: Iterable[str], design: Design) -> pd.Dat
     if absent := [name for name in names if name not in set(found)]:
         raise ValueError(f"the run {absent[0]} is missing: run `make study`")
     if strange := [name for name in found if name not in set(names)]:
-        raise ValueError(f"the run {strange[0]} is none of study/params.yaml")
-    frame = frame.set_axis(found).loc[list(names)]
+        raise ValueError(f"the run {strange[0]} is none of {HERE / 'params.yaml'}")
+    frame = frame.set_axis(found).loc[list(names), columns]
     for column, value in settings(design).items():
         if wrong := frame.index[frame[column] != value].tolist():
             raise ValueError(
-                f"the run {wrong[0]} has {column} = {frame[column][wrong[0]]}, study/params.yaml "
-                f"{value}: run `make study`"
+                f"the run {wrong[0]} has {column} = {frame[column][wrong[0]]}, "
+                f"{HERE / 'params.yaml'} {value}: run `make study`"
             )
     for column in SAME:
         if unknown := frame.index[frame[column].isna()].tolist():
@@ -83,7 +79,7 @@ def checked(frame: pd.DataFrame, names: Iterable[str], design: Design) -> pd.Dat
             raise ValueError(
                 f"the run {other[0]} has another {column} than the others "
                 f"({frame[column][other[0]]}, not {usual}): train one or the others anew, "
-                f"`dvc repro -f -s` with their stages in study/dvc.yaml"
+                f"`dvc --cd {HERE} repro -f -s` with their stages"
             )
     scores = frame.select_dtypes("number")
     for column in NUMBERS:

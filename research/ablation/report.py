@@ -1,4 +1,4 @@
-"""The study's claims and tables in README.md and study/README.md: ``python -m research.ablation.report``."""
+"""The ablation's claims and tables in the README files: ``python -m research.ablation.report``."""
 
 import sys
 from itertools import combinations
@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from research.ablation.design import CELLS, FACTORS, NAMED, load_design, run_names
+from research.ablation.design import DESIGNS, FACTORS, HERE, NAMED, load_design, run_names
 from research.ablation.figure import LEVELS, SCORES, contrast
 from research.ablation.inference import contrasts, effects, verdict
 from research.ablation.record import load_record
@@ -117,7 +117,8 @@ def cells_table(record: pd.DataFrame) -> str:
 
 
 def of_record(differences: pd.DataFrame, record: pd.DataFrame) -> pd.DataFrame:
-    """``differences`` of :func:`study.inference.image_intervals`, if they are of ``record``'s runs.
+    """``differences``, made by :func:`research.ablation.inference.image_intervals`, if they are of
+    ``record``'s runs.
 
     Raises:
         ValueError: they are not: a difference is not that of the record's scores.
@@ -176,9 +177,9 @@ def published_table(record: pd.DataFrame) -> str:
 
 def blocks(root: Path = Path()) -> dict[Path, dict[str, str]]:
     """File -> marker -> the text that belongs between its two lines."""
-    folder = root / "study"
+    folder = root / HERE
     records = {}
-    for name, cells in (("factorial", CELLS), ("published", list(NAMED.values()))):
+    for name, cells in DESIGNS.items():
         design = load_design(name, folder / "params.yaml")
         records[name] = load_record(folder / f"{name}.csv", run_names(cells, design), design)
     path = folder / "images.csv"

@@ -1,35 +1,38 @@
-"""Train and score one run: ``python -m research.ablation.train factorial | published CELL-SEED``."""
+"""Train and score one run: ``python -m research.ablation.train DESIGN CELL-SEED``."""
 
 import json
-import shutil
 import sys
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from research.ablation.design import FACTORS, experiment_of, load_design, settings
-from unet.config import load_params
+from research.ablation.design import (
+    CELLS,
+    FACTORS,
+    HERE,
+    NUMBERS,
+    Design,
+    load_design,
+    run_names,
+    settings,
+)
 from unet.data.packed import Split, load_split, load_summary
+from unet.inference.config import EvaluateConfig
 from unet.inference.evaluation import COUNTS, cost, evaluate
 from unet.losses import build_loss
 from unet.model import UNet
-from unet.runtime.device import (
-    keep_freed_memory,
-    make_repeatable,
-    resolve_amp,
-    resolve_device,
-    set_threads,
-)
+from unet.runtime.config import load_section
+from unet.runtime.device import set_up
 from unet.runtime.files import atomic_write, exclusive
 from unet.runtime.process import run_stage
-from unet.training.checkpoint import checkpoint_folder, fingerprint
+from unet.runtime.source import source_hashes
+from unet.training.checkpoint import checkpoint_folder, fingerprint, remove_checkpoint
+from unet.training.config import ExperimentConfig, TrainConfig
 from unet.training.learner import build_model
 from unet.training.loop import train
 
-CODE = ("unet", "study", "__main__")
-NUM_WATCHED = 16  # validation images: their loss is to stay finite, nothing else comes of them
+NUM_WATCHED = 16  # validation images: their loss is to stay finite, no epoch is chosen by them
 
 
 @dataclass(frozen=True)
@@ -44,34 +47,51 @@ class Mirrored:
         return (self.model.predict(images) + mirrored) / 2
 
 
+def experiment_of(name: str, design: Design) -> tuple[ExperimentConfig, int]:
+    """The variant and the seed of the run ``name``.
+
+    Raises:
+        ValueError: the design has no run of that name.
+    """
+    if name not in run_names(CELLS, design):
+        seeds = ", ".join(map(str, design.seeds))
+        raise ValueError(
+            f"{name or 'no run'}: must be one of {', '.join(CELLS)}, then - and a seed of {seeds}"
+        )
+    cell, _, seed = name.rpartition("-")
+    levels = dict(zip(FACTORS, cell.split("-"), strict=True))
+    weight = {"pos_weight": "auto"} if levels["loss"] == "bce" else {}
+    experiment = ExperimentConfig(**levels, **weight, width=design.width, depth=design.depth)
+    return experiment, int(seed)
+
+
+def recipe(config: TrainConfig, design: Design, seed: int) -> TrainConfig:
+    """``config`` with what the design sets itself; the last epoch's weights whatever it keeps."""
+    return replace(config, seed=seed, amp=design.amp, threads=design.threads, keep="last")
+
+
 def main() -> None:
     """See the module's text."""
     if len(sys.argv) != 3:
-        raise ValueError("say which: factorial or published, and CELL-SEED")
+        raise ValueError("say which: DESIGN (factorial or published) and CELL-SEED")
     kind, name = sys.argv[1:]
-    params, design = load_params(), load_design(kind)
+    design = load_design(kind)
     experiment, seed = experiment_of(name, design)
-    config = replace(params.train, seed=seed, amp=design.amp, threads=design.threads)
-    device = resolve_device(config.device)
-    amp = resolve_amp(config.amp, device)
-    set_threads(config.threads)
-    make_repeatable(device)
-    keep_freed_memory()
+    config = recipe(load_section("train", TrainConfig), design, seed)
+    batch_size = load_section("evaluate", EvaluateConfig).batch_size
+    device = set_up(config.device)
 
-    data = Path("study/data") / kind
+    data = HERE / "data" / kind
     summary = load_summary(data)
     splits = {split: load_split(data / split, device) for split in ("train", "val", "test")}
     few, val = slice(NUM_WATCHED), splits["val"]
-    val = Split(val.images[few], val.trimaps[few], val.names[few])
+    val = Split(val.images[few], val.masks[few], val.names[few])
+    parts = (experiment, config, device.type, torch.__version__)
     files = [path for path in data.rglob("*") if path.is_file()]
-    identity = {
-        "code": fingerprint(modules=CODE),
-        "data": fingerprint(files=files, modules=()),
-        "recipe": fingerprint(replace(config, seed=0), modules=()),
-        "torch": torch.__version__,
-        "device": device.type,
-    }
-    folder = checkpoint_folder(fingerprint(experiment, seed, identity, modules=()))
+    folder = checkpoint_folder(
+        f"{kind}-{name}",
+        fingerprint(*parts, source_hashes("research.ablation.train"), files=files),
+    )
     with exclusive(folder / "lock", name):
         training = train(
             experiment,
@@ -81,32 +101,36 @@ def main() -> None:
             foreground_share=summary.foreground_share,
             watched=[0],
             device=device,
-            amp=amp,
             checkpoint=folder,
             on_epoch=lambda training: None,
             name=name,
         )
         model = build_model(experiment).to(device, memory_format=torch.channels_last)
         model.load_state_dict(training.weights)
-        threshold = build_loss(experiment, summary.foreground_share).threshold
+        threshold = build_loss(
+            experiment.loss, pos_weight=experiment.pos_weight, share=summary.foreground_share
+        ).threshold
         plain, mirrored = (
             evaluate(
-                predictor, splits["test"], threshold=threshold,
-                batch_size=params.evaluate.batch_size, device=device, name=name,
+                predictor, splits["test"], threshold=threshold, batch_size=batch_size,
+                device=device, name=name,
             )
             for predictor in (model, Mirrored(model))
         )  # fmt: skip
+        numbers = plain.scores | cost(model, design.image_size)
+        numbers |= {f"{score}_mirrored": mirrored.scores[score] for score in ("accuracy", "iou")}
+        numbers |= {"seconds": sum(epoch["seconds"] for epoch in training.timing)}
         row = {factor: getattr(experiment, factor) for factor in FACTORS} | {"seed": seed}
         row |= settings(design) | {"epochs": len(training.curve), "threshold": threshold}
-        row |= plain.scores | cost(model, design.image_size)
-        row |= {f"{score}_mirrored": mirrored.scores[score] for score in ("accuracy", "iou")}
-        row |= {"seconds": sum(epoch["seconds"] for epoch in training.timing)} | identity
-        with atomic_write(Path(f"study/runs/{kind}/{name}.csv")) as temporary:
+        row |= {number: numbers[number] for number in NUMBERS}
+        row |= {"torch": torch.__version__, "device": device.type}
+        with atomic_write(HERE / f"runs/{kind}/{name}.csv") as temporary:
             columns = ["name", *COUNTS]
             plain.table[columns].to_csv(temporary, index=False, lineterminator="\n")
-        with atomic_write(Path(f"study/runs/{kind}/{name}.json")) as temporary:
-            temporary.write_text(json.dumps(row, indent=2) + "\n", encoding="utf-8")
-    shutil.rmtree(folder)
+        with atomic_write(HERE / f"runs/{kind}/{name}.json") as temporary:
+            text = json.dumps(row, indent=2) + "\n"
+            temporary.write_text(text, encoding="utf-8", newline="\n")
+    remove_checkpoint(folder)
 
 
 if __name__ == "__main__":

@@ -13,17 +13,22 @@ from typing import Any
 import psutil
 import torch
 
+from unet.runtime.device import device_name, resolve_device
+
 DATA = Path("data/packed")
 RESULTS = Path(__file__).parent / "results"
 
 
 def machine() -> dict[str, Any]:
     """What ran: the device, its software, and the commit."""
-    cuda = torch.cuda.is_available()
+    device = resolve_device("auto")
+    # What multiplies bf16, of a CPU: its name does not say.
+    offered = ("avx512_bf16", "amx_bf16") if device.type == "cpu" else ()
+    offered = [name for name in offered if torch.cpu.get_capabilities().get(name)]
     describe = ["git", "describe", "--always", "--dirty", "--exclude=*"]
     commit = subprocess.run(describe, capture_output=True, text=True)
     return {
-        "device": torch.cuda.get_device_name() if cuda else cpu_name(),
+        "device": " ".join([device_name(device), *offered]),
         "threads": torch.get_num_threads(),
         "cores": os.cpu_count(),
         "memory_gib": round(psutil.virtual_memory().total / 2**30),
@@ -31,17 +36,6 @@ def machine() -> dict[str, Any]:
         "torch": torch.__version__,
         "commit": commit.stdout.strip(),
     }
-
-
-def cpu_name() -> str:
-    """The CPU as the system names it, with what multiplies bf16."""
-    name = platform.processor() or platform.machine()
-    info = Path("/proc/cpuinfo")
-    if info.exists():
-        lines = info.read_text().splitlines()
-        name = next((x.split(":")[1].strip() for x in lines if x.startswith("model name")), name)
-    offered = [k for k in ("avx512_bf16", "amx_bf16") if torch.cpu.get_capabilities().get(k)]
-    return " ".join([name, *offered])
 
 
 def synchronize() -> None:

@@ -19,6 +19,7 @@ from PIL import Image
 from research.benchmarks.common import in_turns, machine, summary, write_results
 from research.benchmarks.plain import RAW
 from unet.config import load_params
+from unet.data import oxford_pets
 from unet.data.packing import pack
 
 

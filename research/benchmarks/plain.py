@@ -14,9 +14,11 @@ from PIL import Image
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
+from unet.data import oxford_pets
 from unet.model import UNet
 
 RAW = Path("data/raw")
+PET = 1  # in the trimaps of the release
 
 
 class PetFiles(Dataset):

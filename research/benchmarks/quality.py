@@ -21,12 +21,15 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from research.benchmarks.common import DATA, machine, read_results, write_results
 from research.benchmarks.plain import PlainTraining, extract
 from unet.config import Params, load_params
 from unet.data.packed import load_split, load_summary
 from unet.inference.evaluation import cost
-from unet.runtime.device import keep_freed_memory, resolve_amp, resolve_device
+from unet.runtime.device import set_up
+from unet.runtime.source import source_hashes
 from unet.training.checkpoint import fingerprint
 from unet.training.config import ExperimentConfig
 from unet.training.learner import build_model
@@ -40,8 +43,7 @@ def run_ours(params: Params, seed: int, width: int, changes: dict) -> Iterator[d
     """Train in this project's loop; rows come all at once, at the end."""
     config = replace(params.train, seed=seed, **changes)
     experiment = replace(params.experiments[EXPERIMENT], width=width)
-    device = resolve_device(config.device)
-    keep_freed_memory()
+    device = set_up(config.device)
     splits = {name: load_split(DATA / name, device) for name in ("train", "val")}
     full = splits["train"].image_size
     rows: list[dict] = []
@@ -60,8 +62,7 @@ def run_ours(params: Params, seed: int, width: int, changes: dict) -> Iterator[d
         train(
             experiment, config, train_split=splits["train"], val_split=splits["val"],
             foreground_share=load_summary(DATA).foreground_share, watched=[0],
-            device=device, amp=resolve_amp(config.amp, device), checkpoint=Path(checkpoint),
-            on_epoch=on_epoch, name=f"seed {seed}",
+            device=device, checkpoint=Path(checkpoint), on_epoch=on_epoch, name=f"seed {seed}",
         )  # fmt: skip
     yield from rows
 
@@ -70,7 +71,7 @@ def run_plain(
     params: Params, seed: int, width: int, *, batch_size: int, epochs: int = 15
 ) -> Iterator[dict]:
     """Train in the plain loop."""
-    device = resolve_device("auto")
+    device = set_up("auto")
     names = {name: load_split(DATA / name, device).names for name in ("train", "val")}
     size = params.preprocess.image_size
     folder = extract()
@@ -103,20 +104,19 @@ def main() -> None:
     arguments = parser.parse_args()
     params = load_params()
     changes = FAST if arguments.recipe == "fast" else {}
-    num_images = len(load_split(DATA / "train", resolve_device("cpu")))
+    num_images = len(load_split(DATA / "train", torch.device("cpu")))
     experiment = replace(params.experiments[EXPERIMENT], width=arguments.width)
     for seed in arguments.seeds:
         run = {"recipe": arguments.recipe, "seed": seed, "width": arguments.width}
         if arguments.recipe.startswith("plain"):
             batch_size = 16 if arguments.recipe == "plain-16" else 32
             epochs = run_plain(params, seed, arguments.width, batch_size=batch_size)
-            files = [Path("benchmarks/plain.py"), Path("unet/model.py")]
-            run["made_of"] = fingerprint(files=files, modules=())
+            run["made_of"] = fingerprint(source_hashes("research.benchmarks.plain"))
         else:
             epochs = run_ours(params, seed, arguments.width, changes)
             run["changes"] = changes
             config = replace(params.train, **changes, seed=0)
-            run["made_of"] = fingerprint(config, modules=("unet",))
+            run["made_of"] = fingerprint(config, source_hashes("unet.training.loop"))
         run |= {"machine": machine(), "epochs": []}
         for epoch in epochs:
             gflop = epoch_gflop(experiment, epoch["size"], num_images)

@@ -1,4 +1,4 @@
-"""The tables of benchmarks/README.md, from results/: ``python -m research.benchmarks.report``."""
+"""The tables of README.md here, from results/: ``python -m research.benchmarks.report``."""
 
 import sys
 from pathlib import Path
@@ -9,7 +9,7 @@ from research.benchmarks.common import RESULTS, read_results, summary
 from tools.table import fill, markdown, scores
 
 README = Path(__file__).parent / "README.md"
-ROOT = README.parent.parent
+ROOT = README.parents[2]
 BARS = (0.91, 0.93)
 
 

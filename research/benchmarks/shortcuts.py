@@ -2,9 +2,9 @@
 
 Growing images, larger batches while the images are small, fewer epochs; each also with weights
 averaged over the steps. Seed after seed the ways take turns; results/shortcuts.json is written
-after each training. Its loop is that of unet/training.py, with a batch size that may change between
-epochs, without training scores, snapshots and states to resume from; the time of averaging is in
-all ways' seconds. The machine should have nothing else to do.
+after each training. Its loop is that of unet/training/loop.py, with a batch size that may change
+between epochs, without training scores, snapshots and states to resume from; the time of averaging
+is in all ways' seconds. The machine should have nothing else to do.
 """
 
 import argparse
@@ -21,7 +21,7 @@ from research.benchmarks.quality import EXPERIMENT, FAST, epoch_gflop
 from unet.config import Params, load_params
 from unet.data.augment import draw_transforms
 from unet.data.packed import Split, load_split, load_summary
-from unet.runtime.device import keep_freed_memory, make_repeatable, resolve_amp, resolve_device
+from unet.runtime.device import resolve_amp, resolve_device, set_up
 from unet.training.learner import Learner
 from unet.training.loop import image_size_of, load_batch, one_cycle, validate
 
@@ -105,9 +105,7 @@ def main() -> None:
     parser.add_argument("--width", type=int, default=16)
     arguments = parser.parse_args()
     params = load_params()
-    device = resolve_device(params.train.device)
-    make_repeatable(device)
-    keep_freed_memory()
+    device = set_up(params.train.device)
     splits = {name: load_split(DATA / name, device) for name in ("train", "val")}
     runs: list[dict] = []
     for seed in arguments.seeds:

@@ -13,7 +13,7 @@ mapped      arrays in memory against arrays mapped from disk, the file's cache e
 Each case runs in a process of its own, case after case, round after round, so that whatever else
 the machine does falls on all alike. Results go to results/NAME.json: NAME is SUITE, or SUITE-WORD
 for another machine. ``peers`` reads data/raw and data/packed (``dvc repro preprocess``) and needs
-benchmarks/requirements.txt; the others draw noise.
+requirements.txt here; the others draw noise.
 """
 
 import argparse
@@ -139,7 +139,7 @@ def write_noise(folder: Path, num_images: int, size: int) -> None:
         for row in range(num_images):
             image = generator.integers(0, 256, (size, size, 3), dtype=np.uint8)
             writer.write_image(row, image)
-            writer.write_trimap(row, generator.integers(1, 4, (size, size), dtype=np.uint8))
+            writer.write_mask(row, generator.integers(0, 3, (size, size), dtype=np.uint8))
     temporary.rename(folder)
 
 
@@ -150,18 +150,18 @@ def uncached(folder: Path) -> Split:
             with path.open("rb") as file:
                 os.fsync(file.fileno())
                 os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
-    images, trimaps = (
+    images, masks = (
         torch.from_numpy(np.load(folder / f"{name}.npy", mmap_mode="c"))
-        for name in ("images", "trimaps")
+        for name in ("images", "masks")
     )
-    return Split(images, trimaps, tuple((folder / "names.txt").read_text().splitlines()))
+    return Split(images, masks, tuple((folder / "names.txt").read_text().splitlines()))
 
 
 def split_of(case: Case, device: torch.device) -> Split:
     """The data that ``case`` names."""
     if case.data == "packed":
         return load_split(DATA / "train", device)
-    folder = Path(tempfile.gettempdir()) / f"unet-benchmark-{case.size}-{case.num_images}"
+    folder = Path(tempfile.gettempdir()) / f"unet-benchmark-noise-{case.size}-{case.num_images}"
     if not folder.exists():
         write_noise(folder, case.num_images, case.size)
     return uncached(folder) if case.data == "mapped" else load_split(folder, device)
@@ -194,7 +194,7 @@ def ours(case: Case, device: torch.device) -> tuple[Callable[[], int], float]:
     if not case.channels_last:
         learner.model.to(memory_format=torch.contiguous_format)
     learner.model.train()
-    tally = RunningScores(learner.loss_function, device)
+    scores = RunningScores(learner.loss_function, device)
     generator = torch.Generator().manual_seed(0)
 
     def batches() -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
@@ -210,7 +210,7 @@ def ours(case: Case, device: torch.device) -> tuple[Callable[[], int], float]:
         images, targets = kept if case.data == "none" else next(source)
         loss, logits = learner.step(images, targets, 1e-3)
         if case.data != "none":
-            tally.add(loss, logits, targets)
+            scores.add(loss, logits, targets)
         return len(images)
 
     with FlopCounterMode(display=False) as counter:
@@ -298,8 +298,8 @@ def run_suite(suite: str, *, name: str, rounds: int, seconds: float) -> None:
     runs: dict[str, list[dict[str, float]]] = {label: [] for label in cases}
     for turn in range(rounds):
         for label, case in cases.items():
-            command = [sys.executable, "-m", "benchmarks.speed", "--case", json.dumps(asdict(case))]
-            command += ["--seconds", str(seconds)]
+            command = [sys.executable, "-m", "research.benchmarks.speed"]
+            command += ["--case", json.dumps(asdict(case)), "--seconds", str(seconds)]
             done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
             runs[label].append(json.loads(done.stdout.splitlines()[-1]))
             speed = runs[label][-1]["images_per_second"]

@@ -1,6 +1,6 @@
 """Bad input, generated: ``python -m research.robustness.bad_input [--cases 1000] [--seed 0]``.
 
-Each case damages one thing in a small finished study, then runs the stage that reads it, in this
+Each case damages one thing in a small finished pipeline, then runs the stage that reads it, in this
 process. The stage has to end with one clear line that names the culprit, leave what was there
 before as it was, and nothing half-written; or, where the damage is none that it could see (a pixel
 of another colour), it has to end well. ``--dvc N`` does N of them by ``dvc repro`` in a repository,
@@ -25,7 +25,7 @@ from pathlib import Path
 
 import torch
 
-from research.robustness.damage import DAMAGES, KEY, Damage
+from research.robustness.damages import DAMAGES, KEY, Damage
 from tests.repo import copy_repository, make_tiny, run
 from unet.runtime.process import run_stage
 
@@ -36,7 +36,7 @@ MEMORY = 2 << 30  # bytes that all cases may take on top
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a stage did with a damaged study.
+    """What a stage did with a damaged pipeline.
 
     Attributes:
         verdict: refused | no harm, or what is wrong with its behaviour.
@@ -77,13 +77,13 @@ def run_here(stage: str, *arguments: str) -> str | None:
     return None
 
 
-def small_study(folder: Path) -> Path:
-    """A finished study of one variant: params, archives, arrays, model, scores, pictures."""
-    root = Path(__file__).resolve().parent.parent
+def small_pipeline(folder: Path) -> Path:
+    """A finished pipeline of one variant: params, archives, arrays, model, scores, pictures."""
+    root = Path(__file__).resolve().parents[2]
     shutil.copy(root / "params.yaml", folder / "params.yaml")
     make_tiny(folder, keys=[KEY])
     with inside(folder):
-        for stage in ("download", "preprocess", "train", "evaluate", "plot"):
+        for stage in ("code", "download", "preprocess", "train", "evaluate", "plot"):
             arguments = [KEY] if stage in ("train", "evaluate") else []
             message = run_here(stage, *arguments)
             assert message is None, message
@@ -99,9 +99,9 @@ def contents(folder: Path) -> dict[str, bytes]:
     }
 
 
-def try_damage(study: Path, folder: Path, damage: Damage, rng: random.Random) -> Outcome:
-    """Damage a copy of ``study`` in ``folder`` and run the stage that reads it."""
-    shutil.copytree(study, folder, copy_function=os.link)
+def try_damage(whole: Path, folder: Path, damage: Damage, rng: random.Random) -> Outcome:
+    """Damage a copy of ``whole`` in ``folder`` and run the stage that reads it."""
+    shutil.copytree(whole, folder, copy_function=os.link)
     what = damage.apply(folder, rng)
     before = contents(folder)
     arguments = [KEY] if damage.stage in ("train", "evaluate") else []
@@ -140,13 +140,13 @@ def run_cases(num_cases: int, seed: int, report: Callable[[Outcome], None]) -> l
     """Run so many cases, damage by damage in turn."""
     outcomes = []
     with tempfile.TemporaryDirectory() as temporary:
-        study = Path(temporary) / "study"
-        study.mkdir()
-        small_study(study)
+        whole = Path(temporary) / "whole"
+        whole.mkdir()
+        small_pipeline(whole)
         for number in range(num_cases):
             damage = DAMAGES[number % len(DAMAGES)]
             rng = random.Random(f"{seed} {number}")
-            outcome = try_damage(study, Path(temporary) / "case", damage, rng)
+            outcome = try_damage(whole, Path(temporary) / "case", damage, rng)
             outcomes.append(outcome)
             report(outcome)
     return outcomes
@@ -160,9 +160,9 @@ def run_by_dvc(num_cases: int, seed: int, report: Callable[[Outcome], None]) -> 
         make_tiny(repository)
         run(repository, "dvc", "repro", "-q")
         run(repository, "git", "add", "-A")
-        run(repository, "git", "commit", "-qm", "study")
+        run(repository, "git", "commit", "-qm", "finished")
         run(repository, "dvc", "config", "cache.type", "copy")
-        good = contents_of_study(repository)
+        good = kept_contents(repository)
         for number in range(num_cases):
             damage = DAMAGES[number * 7 % len(DAMAGES)]
             what = damage.apply(repository, random.Random(f"{seed} {number}"))
@@ -182,7 +182,7 @@ def run_by_dvc(num_cases: int, seed: int, report: Callable[[Outcome], None]) -> 
                 verdict = "refused" if said and named else "culprit not named"
             run(repository, "git", "checkout", "-q", ".")
             run(repository, "dvc", "checkout", "-q", "-f")
-            if contents_of_study(repository) != good:
+            if kept_contents(repository) != good:
                 verdict = f"{verdict}, but not brought back"
             outcome = Outcome(damage.name, what, verdict, " ".join(lines), round(seconds, 2))
             outcomes.append(outcome)
@@ -190,9 +190,9 @@ def run_by_dvc(num_cases: int, seed: int, report: Callable[[Outcome], None]) -> 
     return outcomes
 
 
-def contents_of_study(repository: Path) -> dict[str, bytes]:
-    """What git and dvc keep, of a study in a repository."""
-    folders = ("data", "models", "predictions", "metrics", "plots")
+def kept_contents(repository: Path) -> dict[str, bytes]:
+    """What git and dvc keep of a pipeline's files in a repository."""
+    folders = ("code", "data", "models", "predictions", "metrics", "plots")
     files = {f"{f}/{name}": b for f in folders for name, b in contents(repository / f).items()}
     return files | {"params.yaml": (repository / "params.yaml").read_bytes()}
 

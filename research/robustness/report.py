@@ -1,4 +1,4 @@
-"""The tables of trials/README.md, from results/: ``python -m research.robustness.report``."""
+"""The tables of README.md here, from results/: ``python -m research.robustness.report``."""
 
 import json
 from pathlib import Path
@@ -14,7 +14,7 @@ RESULTS = Path(__file__).parent / "results"
 
 def counts_of(name: str, results: dict[str, Any]) -> list[dict[str, int]]:
     """All counts of verdicts in a file of results."""
-    if name == "kills":
+    if name == "killed_runs":
         return [counts for stage in results.values() for counts in stage.values()]
     return [counts for run in results["runs"].values() for counts in run["damages"].values()]
 
@@ -30,9 +30,9 @@ def bad_input() -> str:
     return markdown(pd.DataFrame(rows.values()).fillna(""))
 
 
-def kills() -> str:
+def killed_runs() -> str:
     """A row a stage."""
-    results = json.loads((RESULTS / "kills.json").read_text(encoding="utf-8"))
+    results = json.loads((RESULTS / "killed_runs.json").read_text(encoding="utf-8"))
     rows = []
     for stage, kinds in results.items():
         row = {"stage": stage}
@@ -44,7 +44,7 @@ def kills() -> str:
 
 def blocks() -> dict[str, str]:
     """Marker -> table."""
-    return {"bad_input": bad_input(), "kills": kills()}
+    return {"bad_input": bad_input(), "killed_runs": killed_runs()}
 
 
 def main() -> None:

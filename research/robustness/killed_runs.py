@@ -1,4 +1,4 @@
-"""Kills: ``python -m research.robustness.kills [--points 50] [--seed 0]``.
+"""Kills: ``python -m research.robustness.killed_runs [--points 50] [--seed 0]``.
 
 A stage is killed at random moments (SIGKILL, SIGTERM, SIGINT in turn; sometimes again while it
 resumes), and before and within each of its file operations; then it runs to its end. What
@@ -26,13 +26,13 @@ import torch
 import yaml
 
 from research.robustness.bad_input import inside, run_here
-from research.robustness.damage import KEY
+from research.robustness.damages import KEY
 from tests.repo import make_tiny
 from unet.data.oxford_pets import md5
 from unet.runtime.process import run_stage
 
 OTHER_KEY = "str_ups_dice"
-RESULTS = Path(__file__).parent / "results/kills.json"
+RESULTS = Path(__file__).parent / "results/killed_runs.json"
 SIGNALS = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT)
 # What runs at the same time: a stage and its arguments each.
 STAGES = {
@@ -173,7 +173,7 @@ class Trial:
 
 def prepare(root: Path) -> dict[str, Path]:
     """Folders as they are before each stage: of drawn archives, from a folder as the mirror."""
-    repository = Path(__file__).resolve().parent.parent
+    repository = Path(__file__).resolve().parents[2]
     (root / "mirror").mkdir()
     base = root / "base"
     base.mkdir()

@@ -1,10 +1,9 @@
-"""Long runs, and what people do with Git and DVC: ``python -m research.robustness.old_friends``.
+"""What people do with Git and DVC over time: ``python -m research.robustness.history``.
 
-A training of 200 epochs must not take more and more memory. Then, in a small study with a history:
-an older commit checked out, ``dvc gc``, ``git bisect run`` with ``dvc repro``, and a killed queue.
+In a small pipeline with a history: an older commit checked out, ``dvc gc``, ``git bisect run`` with
+``dvc repro``, and a queued experiment that is killed and run again.
 """
 
-import gc
 import re
 import tempfile
 import time
@@ -14,29 +13,14 @@ from pathlib import Path
 import psutil
 import yaml
 
-from research.robustness.damage import KEY
+from research.robustness.damages import KEY
 from tests.repo import RUNNING, commit_all, copy_repository, make_tiny, run, start_queue
-from tests.tiny import run_training
 from unet.data.oxford_pets import md5
 
 MODEL = f"models/{KEY}.safetensors"
 CHECK = f"""dvc repro -q -s train@{KEY} && exit 0
 exit 1
 """
-
-
-def long_run(folder: Path) -> str:
-    """Resident memory of this process over 200 epochs, MiB after 50 and after 200."""
-    memory: list[float] = []
-
-    def on_epoch(training: object) -> None:
-        gc.collect()
-        memory.append(psutil.Process().memory_info().rss / 2**20)
-
-    run_training(folder, epochs=200, on_epoch=on_epoch)
-    assert len(memory) == 200
-    assert memory[199] < memory[49] + 8, memory
-    return f"200 epochs: {memory[49]:.0f} MiB after 50, {memory[199]:.0f} MiB after 200"
 
 
 def set_rate(repository: Path, rate: float) -> None:
@@ -96,7 +80,7 @@ def queued(repository: Path) -> str:
     run(repository, "dvc", "exp", "run", "--queue", *command)
     start_queue(repository)
     deadline = time.monotonic() + 120
-    while not list((repository / ".checkpoints").glob("*/state.bin")):
+    while not list((repository / ".checkpoints").glob("*/*/state.bin")):
         assert time.monotonic() < deadline, "the queue's worker does not train"
         time.sleep(0.1)
     for process in psutil.process_iter():
@@ -111,12 +95,11 @@ def queued(repository: Path) -> str:
 def main() -> None:
     """See the module's text."""
     with tempfile.TemporaryDirectory() as temporary:
-        print(long_run(Path(temporary) / "state"), flush=True)
         repository = copy_repository(Path(temporary) / "repo")
         run(repository, "git", "branch", "-M", "main")
         make_tiny(repository, keys=[KEY])
         commit_all(repository)
-        for stage in ("download", "preprocess", f"train@{KEY}"):
+        for stage in ("code", "download", "preprocess", f"train@{KEY}"):
             run(repository, "dvc", "repro", "-q", "-s", stage)
         commit_all(repository)
         print(queued(repository), flush=True)

@@ -1,4 +1,6 @@
-"""Disks that are full or read-only, and a cache of hardlinks: ``sudo python -m research.robustness.disk``.
+"""Disks that are full or read-only, and a cache of hardlinks.
+
+``sudo python -m research.robustness.full_disks``
 
 Each stage runs on a small file system (tmpfs) with less and less room, and on a read-only one. It
 has to end with one line that says so, and leave what was there before; with room again, its next
@@ -14,9 +16,9 @@ from pathlib import Path
 
 import torch
 
-from research.robustness.bad_input import inside, small_study
-from research.robustness.damage import KEY
-from research.robustness.kills import left
+from research.robustness.bad_input import inside, small_pipeline
+from research.robustness.damages import KEY
+from research.robustness.killed_runs import left
 from tests.repo import commit_all, copy_repository, make_tiny, run
 from unet.data.oxford_pets import md5
 
@@ -41,14 +43,14 @@ def fill(folder: Path, *, leave: int) -> None:
     (folder / "ballast").write_bytes(bytes(max(0, room)))
 
 
-def full_disks(study: Path, disk: Path) -> None:
+def full_disks(whole: Path, disk: Path) -> None:
     """Run each stage with ever more room; print what came of it."""
     for stage in STAGES:
         expected = None
         for room in (1 << 14, *ROOMS):
             for path in disk.iterdir():
                 shutil.rmtree(path) if path.is_dir() else path.unlink()
-            shutil.copytree(study, disk, dirs_exist_ok=True)
+            shutil.copytree(whole, disk, dirs_exist_ok=True)
             before = left(disk)
             fill(disk, leave=room)
             status, said = run_stage(stage, disk)
@@ -94,7 +96,7 @@ def read_only(disk: Path) -> None:
 
 
 def hardlinks(folder: Path) -> None:
-    """Run a study again whose files are hardlinks into DVC's cache; the cache must not change."""
+    """Run a pipeline again whose files are hardlinks into DVC's cache, which must not change."""
     repository = copy_repository(folder)
     make_tiny(repository)
     run(repository, "dvc", "config", "cache.type", "hardlink")
@@ -115,14 +117,14 @@ def main() -> None:
     """See the module's text."""
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as temporary:
-        study, disk = Path(temporary) / "study", Path(temporary) / "disk"
-        study.mkdir()
+        whole, disk = Path(temporary) / "whole", Path(temporary) / "disk"
+        whole.mkdir()
         disk.mkdir()
-        small_study(study)
+        small_pipeline(whole)
         subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64m", "tmpfs", str(disk)], check=True)
         try:
-            with inside(Path(__file__).resolve().parent.parent):
-                full_disks(study, disk)
+            with inside(Path(__file__).resolve().parents[2]):
+                full_disks(whole, disk)
                 read_only(disk)
         finally:
             subprocess.run(["umount", str(disk)], check=True)

@@ -1,4 +1,4 @@
-"""Ways to damage a study's files, each drawn from a random generator."""
+"""Ways to damage a finished pipeline's files, each drawn from a random generator."""
 
 import gzip
 import io
@@ -27,12 +27,12 @@ ODD_VALUES: list[Any] = [
 
 @dataclass(frozen=True)
 class Damage:
-    """One way to damage a study.
+    """One way to damage a finished pipeline.
 
     Attributes:
         stage: the stage that reads what is damaged.
         culprits: the message names one of these.
-        apply: damages the study in a folder, and says what it did.
+        apply: damages the pipeline's files in a folder, and says what it did.
         may_pass: whether some of the damage cannot be told from good input.
         num_lines: lines that the message may have (one a problem).
     """
@@ -53,7 +53,8 @@ def rewrite(path: Path, content: bytes) -> None:
 
 def damage_bytes(path: Path, rng: random.Random) -> str:
     """Cut, flip, repeat or replace bytes of a file."""
-    content = bytearray(path.read_bytes())
+    whole = path.read_bytes()
+    content = bytearray(whole)
     kind = rng.choice(["cut", "flip", "flip", "zeros", "repeat", "empty", "page", "noise"])
     at = rng.randrange(len(content))
     if kind == "cut":
@@ -72,6 +73,8 @@ def damage_bytes(path: Path, rng: random.Random) -> str:
         content = bytearray(b"<html><body>404 Not Found</body></html>\n")
     else:
         content = bytearray(rng.randbytes(rng.randrange(1, 5000)))
+    if content == whole:  # zeros in place of zeros, a bit flipped twice
+        content[at] ^= 1
     rewrite(path, bytes(content))
     return f"{path.name}: {kind} at {at}"
 
@@ -94,12 +97,17 @@ def leaves(node: dict, path: tuple[str, ...] = ()) -> list[tuple[str, ...]]:
     return found
 
 
-def damage_params(folder: Path, rng: random.Random) -> str:
-    """A value, a key or a section of params.yaml changed."""
+def damage_params(folder: Path, rng: random.Random, *, sections: str = "") -> str:
+    """A value, a key or a section of params.yaml changed.
+
+    Args:
+        sections: those to choose from; empty: all.
+    """
     path = folder / "params.yaml"
     params = yaml.safe_load(path.read_text())
     # Not the number of drawn images, epochs or the size of nets: large ones are legal, and long.
     keys = [k for k in leaves(params) if k[-1] not in ("num_synthetic", "epochs", "width")]
+    keys = [k for k in keys if not sections or k[0] in sections.split()]
     place = rng.choice(keys)
     section = params
     for key in place[:-1]:
@@ -283,7 +291,7 @@ def bomb(folder: Path, rng: random.Random) -> str:
 
 def damage_array(folder: Path, rng: random.Random, *, split: str) -> str:
     """An array of another shape or dtype, or a name more or less."""
-    name = rng.choice(["images", "trimaps", "names"])
+    name = rng.choice(["images", "masks", "names"])
     if name == "names":
         path = folder / f"data/packed/{split}/names.txt"
         lines = path.read_text().splitlines()
@@ -336,15 +344,15 @@ def damage_json(path: Path, keys: list[str], rng: random.Random) -> str:
 
 
 def damage_summary(folder: Path, rng: random.Random) -> str:
-    """What training reads of dataset.json."""
-    keys = ["split", "splits.train.shares.pet", "splits.train", "splits"]
+    """What training reads of dataset.json; any text will do for ``source`` and ``split``."""
+    keys = ["splits.train.shares.object", "splits.train", "splits"]
     return damage_json(folder / "data/packed/dataset.json", keys, rng)
 
 
 def damage_scores(folder: Path, rng: random.Random) -> str:
     """What the comparison reads of an experiment's scores."""
-    keys = ["accuracy", "iou", "dice", "precision", "recall", "boundary_iou", "threshold"]
-    return damage_json(folder / f"metrics/{KEY}.json", keys, rng)
+    keys = ["accuracy", "iou", "dice", "precision", "boundary_iou", "threshold", "predictions"]
+    return damage_json(folder / f"metrics/scores/{KEY}.json", keys, rng)
 
 
 def damage_model(folder: Path, rng: random.Random) -> str:
@@ -367,9 +375,7 @@ def damage_model(folder: Path, rng: random.Random) -> str:
     elif kind == "more":
         tensors["another.weight"] = torch.zeros(2)
     elif kind == "info":
-        name = rng.choice(
-            ["width", "depth", "downsample_mode", "upsample_mode", "threshold", "epoch"]
-        )
+        name = rng.choice(["width", "depth", "downsample", "upsample", "threshold", "epoch"])
         odd = [None, "text", -1, 0, 10**9, 10**30, 7.5, [], {}, float("nan")]
         info[name] = rng.choice(odd)
         if info["threshold"] == 0.5 or (name == "epoch" and isinstance(info[name], int)):
@@ -407,6 +413,8 @@ def damage_progress(folder: Path, rng: random.Random) -> str:
         arrays = dict(archive)
     name = rng.choice(sorted(arrays))
     kind = rng.choice(["gone", "less", "float", "object", "large"])
+    if name == "curve":  # text, the hash of the training's curve
+        kind = rng.choice(["gone", "object", "other"])
     if kind == "gone":
         del arrays[name]
     elif kind == "less":
@@ -415,6 +423,8 @@ def damage_progress(folder: Path, rng: random.Random) -> str:
         arrays[name] = arrays[name] + 0.5
     elif kind == "object":
         arrays[name] = arrays[name].astype(object)
+    elif kind == "other":
+        arrays[name] = np.array("0" * 64)
     else:
         arrays = arrays | {"indices": arrays["indices"] + 10**6}
     buffer = io.BytesIO()
@@ -441,23 +451,28 @@ TRIMAPS = of(
 )
 PARAMS = ("params.yaml",)
 DAMAGES = [
-    Damage("params: values and keys", "train", PARAMS, damage_params, True, 9),
+    Damage("params: values and keys", "code", PARAMS, damage_params, True, 9),
     Damage("archives: bytes", "preprocess", OF_RAW, bytes_of(*RAW), True),
     Damage("arrays: kind", "train", PACKED, of(damage_array, split="train")),
     Damage("model: tensors, metadata", "evaluate", MODEL, damage_model),
     Damage("scores: values", "plot", RESULT, damage_scores, True),
-    Damage("params: text", "train", PARAMS, damage_yaml, True, 99),
+    Damage("params: text", "code", PARAMS, damage_yaml, True, 99),
     Damage("archives: an image", "preprocess", OF_RAW, IMAGES),
     Damage("archives: lists", "preprocess", OF_RAW, damage_lists),
     Damage("arrays: bytes", "evaluate", PACKED, bytes_of(
-        "data/packed/test/images.npy", "data/packed/test/trimaps.npy",
+        "data/packed/test/images.npy", "data/packed/test/masks.npy",
     ), True),
     Damage("model: bytes", "evaluate", MODEL, bytes_of(*MODEL), True),
     Damage("curves, tables: cells", "plot", RESULT, damage_table),
-    Damage("params: values and keys, again", "preprocess", PARAMS, damage_params, True, 9),
+    Damage("params: sections of preprocess", "preprocess", PARAMS, of(
+        damage_params, sections="data preprocess",
+    ), True, 9),
+    Damage("params: sections of train", "train", PARAMS, of(
+        damage_params, sections="train experiments",
+    ), True, 9),
     Damage("archives: a trimap", "preprocess", OF_RAW, TRIMAPS),
     Damage("arrays: summary", "train", PACKED, damage_summary),
     Damage("progress: arrays", "plot", RESULT, damage_progress),
-    Damage("masks: bytes", "plot", RESULT, bytes_of(f"predictions/{KEY}/masks.npy"), True),
+    Damage("masks: bytes", "plot", RESULT, bytes_of(f"predictions/{KEY}/masks.npy")),
     Damage("archives: a bomb", "preprocess", OF_RAW, bomb),
 ]  # fmt: skip
