@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from unet.data.augment import AugmentConfig
-from unet.data.masks import BACKGROUND
+from unet.data.masks import BACKGROUND, OBJECT
 from unet.data.packed import Split
 from unet.model import UNet
 from unet.training.config import ExperimentConfig, TrainConfig
@@ -56,20 +56,20 @@ def tiny_model(seed: int = 0, *, random_head: bool = False, **settings: Any) -> 
 
 
 def tiny_split(num_images: int = 24, size: int = 16, seed: int = 0) -> Split:
-    """Bright rectangles, the pets, on dark noise: a problem that a pixel's colour solves."""
+    """Bright rectangles, the objects, on dark noise: a problem that a pixel's colour solves."""
     generator = torch.Generator().manual_seed(seed)
     images = torch.randint(0, 100, (num_images, size, size, 3), generator=generator)
-    trimaps = torch.full((num_images, size, size), BACKGROUND, dtype=torch.uint8)
-    for image, trimap in zip(images, trimaps, strict=True):
+    masks = torch.full((num_images, size, size), BACKGROUND, dtype=torch.uint8)
+    for image, mask in zip(images, masks, strict=True):
         top, left = torch.randint(0, size // 2, (2,), generator=generator).tolist()
         height, width = torch.randint(size // 4, size // 2, (2,), generator=generator).tolist()
         image[top : top + height, left : left + width] += 130
-        trimap[top : top + height, left : left + width] = PET
-    return Split(images.to(torch.uint8), trimaps, tuple(f"image_{i}" for i in range(num_images)))
+        mask[top : top + height, left : left + width] = OBJECT
+    return Split(images.to(torch.uint8), masks, tuple(f"image_{i}" for i in range(num_images)))
 
 
 def foreground_share(split: Split) -> float:
-    return (split.trimaps == PET).double().mean().item()
+    return (split.masks == OBJECT).double().mean().item()
 
 
 def run_training(checkpoint: Path, **changes: Any) -> Training:
@@ -82,7 +82,6 @@ def run_training(checkpoint: Path, **changes: Any) -> Training:
         "foreground_share": foreground_share(split),
         "watched": [0, 4],
         "device": CPU,
-        "amp": "none",
         "checkpoint": checkpoint,
         "on_epoch": lambda training: None,
     }
