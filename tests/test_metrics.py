@@ -214,14 +214,15 @@ def test_band_of_two_squares_side_by_side() -> None:
 def test_band_is_that_of_a_loop_over_pixels(
     seed: int, height: int, width: int, dilation: float
 ) -> None:
-    predicted, target = random_masks(seed, 2, height, width, share=0.93)
+    predicted, target, counted = random_masks(seed, 2, height, width, share=0.93, count=3)
     radius = max(1, round(dilation * math.hypot(height, width)))
-    counts = metrics.boundary_counts(predicted, target, dilation=dilation)
-    every = np.ones((height, width), dtype=bool)
-    assert counts.tolist() == [
-        naive_counts(naive_band(p, radius), naive_band(t, radius), every)
-        for p, t in zip(predicted.numpy(), target.numpy(), strict=True)
-    ]
+    for which in (None, counted):
+        counts = metrics.boundary_counts(predicted, target, which, dilation=dilation)
+        every = np.ones(predicted.shape, dtype=bool) if which is None else which.numpy()
+        assert counts.tolist() == [
+            naive_counts(naive_band(p, radius), naive_band(t, radius), c)
+            for p, t, c in zip(predicted.numpy(), target.numpy(), every, strict=True)
+        ]
 
 
 @settings(deadline=None, max_examples=15)
