@@ -3,7 +3,7 @@ import torch
 
 from tests.tiny import tiny_config, tiny_experiment, tiny_model
 from unet.config import load_params
-from unet.losses import DiceLoss, WeightedBCELoss, build_loss
+from unet.losses import build_loss
 from unet.training.learner import build_model
 from unet.training.optimizers import build_optimizers
 
@@ -52,23 +52,6 @@ def test_the_global_seed_decides_the_weights(seed: int) -> None:
     second = build_model(tiny_experiment())
     same = torch.equal(first.encoder[0][0].weight, second.encoder[0][0].weight)
     assert same == (seed == 0)
-
-
-def test_auto_weight_is_background_over_pet() -> None:
-    loss_function = build_loss(tiny_experiment(pos_weight="auto"), 0.2)
-    assert isinstance(loss_function, WeightedBCELoss)
-    assert loss_function.pos_weight.item() == pytest.approx(0.8 / 0.2)
-
-
-def test_a_given_weight_stands() -> None:
-    loss_function = build_loss(tiny_experiment(pos_weight=1.5), 0.2)
-    assert loss_function.pos_weight.item() == 1.5
-
-
-def test_dice_is_dice_of_each_image() -> None:
-    loss_function = build_loss(tiny_experiment(loss="dice"), 0.2)
-    assert isinstance(loss_function, DiceLoss)
-    assert loss_function.per_image
 
 
 def test_every_parameter_has_one_optimizer_and_only_kernels_decay() -> None:

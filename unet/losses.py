@@ -113,7 +113,7 @@ def takes_pos_weight(name: str) -> bool:
         ValueError: the class lacks a part of :class:`Loss`.
     """
     loss = LOSSES[name]
-    missing = getattr(loss, "__abstractmethods__", {"the base class Loss"})
+    missing = loss.__abstractmethods__ if issubclass(loss, Loss) else {"the base class Loss"}
     if missing:
         raise ValueError(
             f"loss = {name}: {loss.__name__} in unet/losses.py lacks {', '.join(sorted(missing))}"

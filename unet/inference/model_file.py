@@ -22,7 +22,7 @@ def save_model(path: Path, state: dict[str, torch.Tensor], info: dict[str, Any])
             ``epoch``.
 
     Raises:
-        ValueError: a kernel is too large for float16.
+        ValueError: a kernel is too large for float16; the file stays as it was.
     """
     assert all(name in info for name in (*ARCHITECTURE, "threshold", "epoch"))
     tensors = {}
@@ -40,12 +40,17 @@ def save_model(path: Path, state: dict[str, torch.Tensor], info: dict[str, Any])
 def load_model(path: str | Path, device: str | torch.device = "cpu") -> tuple[UNet, dict[str, Any]]:
     """The model saved at ``path``, float32, in evaluation mode, and its info.
 
+    Files from before kernels were rounded load too, as they are.
+
     Raises:
         ValueError: no such file, none that :func:`save_model` wrote, or weights not finite.
     """
     try:
         with safe_open(path, framework="pt") as file:
             info = json.loads((file.metadata() or {})["unet"])
+            for name in ("downsample", "upsample"):  # by their names of before float16
+                if name not in info and f"{name}_mode" in info:
+                    info[name] = info.pop(f"{name}_mode")
             state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
         # Without memory first: what the metadata asks for may be of any size.
         with torch.device("meta"):
@@ -73,4 +78,4 @@ def load_model(path: str | Path, device: str | torch.device = "cpu") -> tuple[UN
 
 
 def _is_kernel(name: str, tensor: torch.Tensor) -> bool:
-    return name.endswith(".weight") and tensor.ndim == 4  # not the buffers of the normalisation
+    return name.endswith(".weight") and tensor.ndim == 4  # not those of the normalisation
