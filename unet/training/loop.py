@@ -75,7 +75,7 @@ def train(
     """
     is_first = distributed.rank() == 0  # it alone writes and speaks
     schedule = Schedule(config, num_images=len(train_split))
-    content = distributed.from_first(read_state(checkpoint), device)
+    content = distributed.from_first(read_state(checkpoint) if is_first else None, device)
     state = load_state(content) if content else None
     if state:
         training = Training(**state["training"])
@@ -189,13 +189,13 @@ def new_training(
     device: torch.device,
 ) -> Training:
     """A training that has not begun, with the precision and threads that ``auto`` finds fastest."""
-    # `auto` measures: the ranks are to agree on what came of it.
-    amp = resolve_amp(config.amp, device)
-    amp = distributed.from_first(amp.encode(), device).decode()
+    # The ranks are to agree, also where `auto` finds one thing here and another there.
+    amp = distributed.from_first(resolve_amp(config.amp, device).encode(), device).decode()
     if config.threads != "auto":
         return Training(amp, config.threads)
     if device.type != "cpu" or distributed.num_ranks() > 1:
-        return Training(amp, torch.get_num_threads())
+        threads = distributed.from_first(str(torch.get_num_threads()).encode(), device)
+        return Training(amp, int(threads))
     # A model of its own: the one to be trained begins with its first step.
     trial = Learner(experiment, config, foreground_share=foreground_share, device=device, amp=amp)
     generator = torch.Generator().manual_seed(config.seed)
