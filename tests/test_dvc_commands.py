@@ -58,14 +58,14 @@ def test_where_the_pipeline_ran(repository: Path) -> None:
     all_work(repository, ANYWHERE + WITH_DATA)
     status = run(repository, "dvc", "status").stdout
     assert status.split() == ["code:", "always", "changed"]
-    dag = run(repository, "dvc", "dag").stdout
-    assert "ablation" not in dag and max(map(len, dag.splitlines())) < 240
+    dag = run(repository, "dvc", "dag", "--collapse-foreach-matrix").stdout
+    assert "factorial" not in dag and max(map(len, dag.splitlines())) < 120
 
 
 @pytest.mark.slow
 def test_between_two_clones_through_a_folder(repository: Path, tmp_path: Path) -> None:
     run(repository, "dvc", "remote", "add", "-d", "storage", str(tmp_path / "storage"))
-    commit_all(with_history(repository))
+    with_history(repository)
     run(repository, "dvc", "push")
     clone = tmp_path / "clone"
     run(tmp_path, "git", "clone", "-q", str(repository), "clone")
@@ -160,7 +160,7 @@ def test_a_fifth_a_renamed_and_a_removed_experiment(repository: Path) -> None:
     )
     run(repository, *line[line.index("rm ") :].split())
     output = run(repository, "dvc", "repro").stdout
-    assert set(RUNNING.findall(output)) == {"code", "plot"}
+    assert set(RUNNING.findall(output)) <= {"code", "plot"}  # `plot` may be in the run-cache
     assert "nothing is stale" in run(repository, "python", "-m", "tools.fresh").stdout
 
 
