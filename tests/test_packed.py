@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from unet.data import packed
-from unet.data.packed import SPLITS, SplitWriter, Summary, free_memory, load_split, load_summary
+from unet.data.packed import SplitWriter, Summary, free_memory, load_split, load_summary
 
 CPU = torch.device("cpu")
 NUM, SIZE = 7, 16
@@ -43,10 +43,6 @@ def memory(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> s
     if request.param == "memory-mapped":
         monkeypatch.setattr(packed, "free_memory", lambda device: 0)
     return request.param
-
-
-def test_the_splits_of_the_project() -> None:
-    assert SPLITS == ("train", "val", "test")
 
 
 def test_round_trip(

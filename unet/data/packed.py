@@ -17,7 +17,6 @@ import psutil
 import torch
 from torch import Tensor
 
-SPLITS = ("train", "val", "test")
 MAKE_IT = "run `dvc repro preprocess` (the ablation's data: `make study`)"
 
 
