@@ -541,3 +541,13 @@ def test_a_run_trains_and_is_no_record_alone(tmp_path: Path) -> None:
     )
     assert unknown.returncode == 1 and "must be one of mp-tr-bce" in unknown.stdout
     assert "Traceback" not in unknown.stdout
+
+
+@pytest.mark.parametrize("design", ["factorial", "published"])
+def test_the_study_trains_the_cells_that_its_claims_need(design: str) -> None:
+    matrix = yaml.safe_load((ROOT / "study/dvc.yaml").read_text())["stages"][design]["matrix"]
+    if design == "factorial":
+        assert {name: tuple(matrix[name]) for name in FACTORS} == FACTORS
+    else:
+        assert matrix["cell"] == list(NAMED.values())
+    assert matrix["seed"] == f"${{{design}.seeds}}"
