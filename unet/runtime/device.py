@@ -113,24 +113,26 @@ def fastest_threads(step: Callable[[], object], *, rounds: int = 5, budget: floa
 
     Args:
         rounds: of a step with each number that count, after one to warm up.
-        budget: seconds after which no further round begins, if one has counted or if one number
+        budget: seconds after which no further round begins, if three have counted or if one number
             has taken four times as long as the other: beside other work a step may take long.
     """
     candidates = sorted({1, torch.get_num_threads()})
     if len(candidates) == 1:
         return 1
     seconds: dict[int, list[float]] = {threads: [] for threads in candidates}
-    for _ in range(1 + rounds):
-        for threads in candidates:
-            torch.set_num_threads(threads)
-            started = time.perf_counter()
-            step()
-            seconds[threads].append(time.perf_counter() - started)
-        spent = [sum(taken) for taken in seconds.values()]
-        clear = len(seconds[1]) > 1 or max(spent) > 4 * min(spent)
-        if clear and sum(spent) > budget:
-            break
-    torch.set_num_threads(max(candidates))
+    try:
+        for _ in range(1 + rounds):
+            for threads in candidates:
+                torch.set_num_threads(threads)
+                started = time.perf_counter()
+                step()
+                seconds[threads].append(time.perf_counter() - started)
+            spent = [sum(taken) for taken in seconds.values()]
+            clear = len(seconds[1]) > 3 or max(spent) > 4 * min(spent)
+            if clear and sum(spent) > budget:
+                break
+    finally:
+        torch.set_num_threads(max(candidates))
     # The median, not the least: what else runs is part of what is asked.
     return min(candidates, key=lambda threads: median(seconds[threads][1:] or seconds[threads]))
 

@@ -49,7 +49,7 @@ def profile_training(
         step()
     activities, measure = [ProfilerActivity.CPU], "self_cpu_time_total"
     if device.type == "cuda":
-        activities, measure = [*activities, ProfilerActivity.CUDA], "self_cuda_time_total"
+        activities, measure = [*activities, ProfilerActivity.CUDA], "self_device_time_total"
     with profile(activities=activities) as profiler:
         for _ in range(num_steps):
             step()
