@@ -75,12 +75,15 @@ def read_pipeline(root: Path) -> dict[str, Stage]:
         DvcException: DVC cannot read it.
     """
     root = root.resolve()
-    stages = [
-        _read_stage(stage, root)
-        for project in projects_of(root)
-        for stage in Repo(str(project)).index.stages
-        if getattr(stage, "name", None)
-    ]
+    found = [stage for project in projects_of(root) for stage in Repo(str(project)).index.stages]
+    found = [stage for stage in found if getattr(stage, "name", None)]
+    # Each once: a lock of many stages takes a second.
+    paths = {stage.path: Path(stage.path).with_name("dvc.lock") for stage in found}
+    locks = {
+        path: load_yaml(str(lock)).get("stages", {}) if lock.is_file() else {}
+        for path, lock in paths.items()
+    }
+    stages = [_read_stage(stage, root, locks[stage.path].get(stage.name)) for stage in found]
     if not stages:
         raise ValueError("it has no DVC pipeline: name a newer revision")
     return {stage.address: stage for stage in _in_order(stages)}
@@ -102,13 +105,9 @@ def _in_order(stages: list[Stage]) -> list[Stage]:
     return list(done.values())
 
 
-def _read_stage(stage: Any, root: Path) -> Stage:
+def _read_stage(stage: Any, root: Path, entry: dict[str, Any] | None) -> Stage:
     def relative(path: str) -> str:
         return Path(os.path.relpath(path, root)).as_posix()
-
-    lock = Path(stage.path).with_name("dvc.lock")
-    entries = load_yaml(str(lock)).get("stages", {}) if lock.is_file() else {}
-    entry = entries.get(stage.name)
 
     def hashes(kind: str) -> dict[str, Hash]:
         return {

@@ -226,8 +226,11 @@ def evidence_of(
 
 def report(accepted: list[str], kept: dict[str, str], old_form: list[str]) -> None:
     """Say what became of the lock files."""
+    reasons: dict[str, list[str]] = {}
     for name, why in kept.items():
-        print(f"not accepted: {name}: {why}")
+        reasons.setdefault(why, []).append(name)
+    for why, names in reasons.items():
+        print(f"not accepted, {why}: {', '.join(names)}")
     print(f"accepted: {len(accepted)} stages: {', '.join(accepted)}" if accepted else "accepted: 0")
     if old_form:
         print(
