@@ -300,7 +300,9 @@ def accept(
             accepted.append(name)
     for name in kept:
         locks.keep_old_form(locks.stages[name])
-    for name in accepted:
-        stage = locks.stages[name].dvc
-        stage.dvcfile._lockfile.dump_stages([stage])
+    # A file at once: DVC reads and writes the whole of it each time.
+    for pipeline in {locks.stages[name].pipeline for name in accepted}:
+        stages = [locks.stages[name] for name in accepted]
+        written = [stage.dvc for stage in stages if stage.pipeline == pipeline]
+        written[0].dvcfile._lockfile.dump_stages(written)
     return accepted, kept, sorted(locks.old_form)
