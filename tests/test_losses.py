@@ -3,10 +3,12 @@ import itertools
 import math
 from abc import ABC
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
@@ -21,7 +23,7 @@ from unet.losses import (
     pos_weight_from_share,
     takes_pos_weight,
 )
-from unet.runtime.config import check
+from unet.runtime.config import load_section
 from unet.training import config as training_config
 from unet.training.config import ExperimentConfig
 from unet.training.learner import build_model
@@ -309,9 +311,11 @@ def register(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[type], None]
     vars(training_config).update(kept)
 
 
-def checked(content: dict[str, Any]) -> Any:
-    """``content`` as the experiment that ``params.yaml`` is checked for."""
-    return check(content, training_config.ExperimentConfig, where="params.yaml: experiments.new")
+def checked(folder: Path, content: dict[str, Any]) -> Any:
+    """``content`` as the one experiment of a ``params.yaml`` in ``folder``, read and checked."""
+    path = folder / "params.yaml"
+    path.write_text(yaml.safe_dump({"experiments": {"new": content}}))
+    return load_section("experiments", training_config.Experiments, path)["new"]
 
 
 SHAPE = {"downsample": "mp", "upsample": "tr", "width": 4, "depth": 2}
@@ -322,6 +326,7 @@ SHAPE = {"downsample": "mp", "upsample": "tr", "width": 4, "depth": 2}
     [(Brier, None, None), (WeightedBrier, 2.5, 2.5), (WeightedBrier, "auto", 0.7 / 0.3)],
 )
 def test_a_new_loss_is_a_class_and_a_line(
+    tmp_path: Path,
     register: Callable[[type], None],
     loss: type[Loss],
     pos_weight: float | str | None,
@@ -330,9 +335,9 @@ def test_a_new_loss_is_a_class_and_a_line(
     name = loss.__name__.lower()
     content = SHAPE | {"loss": name, "pos_weight": pos_weight}
     with pytest.raises(ValueError, match=f"loss = \"{name}\": must be 'bce' or 'dice'"):
-        checked(content)
+        checked(tmp_path, content)
     register(loss)
-    experiment = checked(content)
+    experiment = checked(tmp_path, content)
     assert (experiment.loss, experiment.pos_weight) == (name, pos_weight)
 
     built = build_loss(name, pos_weight=pos_weight, share=0.3)
@@ -352,11 +357,15 @@ def test_a_new_loss_is_a_class_and_a_line(
     ],
 )
 def test_a_new_loss_without_its_weight_or_with_one_too_many(
-    register: Callable[[type], None], loss: type[Loss], pos_weight: float | None, text: str
+    tmp_path: Path,
+    register: Callable[[type], None],
+    loss: type[Loss],
+    pos_weight: float | None,
+    text: str,
 ) -> None:
     register(loss)
     with pytest.raises(ValueError) as error:
-        checked(SHAPE | {"loss": loss.__name__.lower(), "pos_weight": pos_weight})
+        checked(tmp_path, SHAPE | {"loss": loss.__name__.lower(), "pos_weight": pos_weight})
     assert text in str(error.value)
     assert len(str(error.value).splitlines()) == 1
 
@@ -405,15 +414,15 @@ class AbstractWithoutBase(WithoutBase, ABC):
     ],
 )
 def test_what_a_new_loss_lacks_is_said_when_params_are_checked(
-    register: Callable[[type], None], loss: type, lacks: str
+    tmp_path: Path, register: Callable[[type], None], loss: type, lacks: str
 ) -> None:
     register(loss)
     name = loss.__name__.lower()
     with pytest.raises(ValueError) as error:
-        checked(SHAPE | {"loss": name})
+        checked(tmp_path, SHAPE | {"loss": name})
     assert str(error.value) == (
-        f"params.yaml: experiments.new: loss = {name}: {loss.__name__} in unet/losses.py lacks "
-        f"{lacks}"
+        f"{tmp_path / 'params.yaml'}: experiments.new: loss = {name}: {loss.__name__} in "
+        f"unet/losses.py lacks {lacks}"
     )
 
 
