@@ -22,7 +22,8 @@ from tests.tiny import (
     tiny_model,
     tiny_split,
 )
-from unet.data.masks import BACKGROUND, BOUNDARY, OBJECT
+from unet.data.augment import draw_transforms
+from unet.data.masks import BACKGROUND, BOUNDARY, NOT_COUNTED, OBJECT
 from unet.data.packed import Split
 from unet.losses import DiceLoss, WeightedBCELoss, build_loss
 from unet.runtime.device import device_name
@@ -34,6 +35,7 @@ from unet.training.loop import (
     Training,
     announce,
     image_size_of,
+    load_batch,
     one_cycle,
     snapshot,
     targets_of,
@@ -439,7 +441,8 @@ def test_augmentation_is_of_training_images_alone(
 
 def test_targets_are_objects_without_their_boundary() -> None:
     masks = torch.tensor([[[OBJECT, BACKGROUND], [BOUNDARY, OBJECT]]], dtype=torch.uint8)
-    targets = targets_of(masks)
+    targets, counted = targets_of(masks)
+    assert counted.all()
     assert targets.dtype == torch.float32
     assert targets.tolist() == [[[[1.0, 0.0], [0.0, 1.0]]]]
 
@@ -637,3 +640,38 @@ def test_a_training_of_few_steps_says_so(
     assert ("mp_tr_bce: 199 steps are few, expect a poor model" in text) == few
     for name in ("train.epochs (= 1)", "train.batch_size (= 8)", "preprocess.limit"):
         assert (name in text) == few
+
+
+def test_a_batch_says_which_pixels_count() -> None:
+    plain = tiny_split()
+    corner = torch.zeros_like(plain.masks, dtype=torch.bool)
+    corner[:, :5, :5] = True
+    partly = Split(plain.images, torch.where(corner, NOT_COUNTED, plain.masks), plain.names)
+    transforms = draw_transforms(4, tiny_augment(), torch.Generator())
+    indices = torch.arange(4)
+    batch, whole = (
+        load_batch(split, indices, transforms, size=16, device=CPU) for split in (partly, plain)
+    )
+    assert torch.equal(~batch.counted[:, 0], corner[:4])
+    assert whole.counted is None
+    assert torch.equal(torch.where(batch.counted, whole.targets, 0), batch.targets)
+
+
+def test_training_runs_where_some_pixels_do_not_count(tmp_path: Path) -> None:
+    """The object is not counted: background everywhere is then right."""
+    split = tiny_split()
+    masks = torch.where(split.masks == OBJECT, NOT_COUNTED, split.masks)
+    masks[0] = split.masks[0]
+    training = run_training(
+        tmp_path, train_split=Split(split.images, masks, split.names), foreground_share=0.2
+    )
+    assert training.curve[-1]["train_accuracy"] > 0.97
+
+
+def test_validation_leaves_out_pixels_that_do_not_count() -> None:
+    split = tiny_split(6)
+    missed = Split(split.images, torch.where(split.masks == 1, NOT_COUNTED, 0), split.names)
+    scores = validate(
+        tiny_model(prior=0.1), DiceLoss(), missed, batch_size=4, device=CPU, amp="none"
+    )
+    assert scores["accuracy"] == 1.0

@@ -116,7 +116,7 @@ def test_a_new_models_bce_is_the_weighted_entropy_of_its_data(pos_weight: float 
     loss_function = build_loss(experiment.loss, pos_weight=pos_weight, share=share)
     model = build_model(experiment, prior=loss_function.prior(share))
     images, masks = split.batch(torch.arange(len(split)), torch.device("cpu"))
-    loss = loss_function(model(images), targets_of(masks))
+    loss = loss_function(model(images), targets_of(masks)[0])
     best = weight * share / (weight * share + 1 - share)
     assert loss.item() == pytest.approx(weighted_entropy(best, share, weight), rel=1e-5)
 
@@ -126,7 +126,7 @@ def test_a_new_models_batch_dice_is_one_less_its_datas_share() -> None:
     share = foreground_share(split)
     model = tiny_model(prior=share)
     images, masks = split.batch(torch.arange(len(split)), torch.device("cpu"))
-    loss = DiceLoss(per_image=False)(model(images), targets_of(masks))
+    loss = DiceLoss(per_image=False)(model(images), targets_of(masks)[0])
     # Predicting p everywhere: 2 p p n / (p n + p n) = p.
     assert loss.item() == pytest.approx(1 - share, rel=1e-4)
 
@@ -345,7 +345,7 @@ def test_a_new_loss_is_a_class_and_a_line(
     assert getattr(built, "pos_weight", None) == pytest.approx(expected)
     model = build_model(experiment, prior=built.prior(0.3))
     images, masks = tiny_split(4).batch(torch.arange(4), CPU)
-    built(model(images), targets_of(masks)).backward()
+    built(model(images), targets_of(masks)[0]).backward()
     assert model.head.weight.grad.abs().max() > 0
 
 
@@ -429,3 +429,28 @@ def test_what_a_new_loss_lacks_is_said_when_params_are_checked(
 def test_registering_leaves_no_trace() -> None:
     assert training_config.ExperimentConfig is ExperimentConfig
     assert set(losses.LOSSES) == {"bce", "dice"}
+
+
+@pytest.mark.parametrize("loss_function", [WeightedBCELoss(3.0), DiceLoss()], ids=["bce", "dice"])
+def test_pixels_that_do_not_count_have_no_say(loss_function: torch.nn.Module) -> None:
+    torch.manual_seed(0)
+    logits, targets = torch.randn(2, 1, 8, 8), (torch.rand(2, 1, 8, 8) > 0.5).float()
+    counted = torch.rand(2, 1, 8, 8) > 0.3
+    expected = loss_function(logits, targets, counted)
+    other = torch.where(counted, logits, 50.0)
+    turned = torch.where(counted, targets, 1 - targets)
+    assert torch.equal(loss_function(other, turned, counted), expected)
+    assert loss_function(other, turned) != pytest.approx(expected.item(), rel=1e-3)
+    everything = torch.ones_like(counted)
+    torch.testing.assert_close(
+        loss_function(logits, targets, everything), loss_function(logits, targets)
+    )
+
+
+def test_the_mean_is_over_the_pixels_that_count() -> None:
+    logits, targets = torch.zeros(1, 1, 2, 2), torch.zeros(1, 1, 2, 2)
+    logits[..., 0, 0] = 5.0
+    counted = torch.tensor([[[[False, True], [True, True]]]])
+    assert WeightedBCELoss(2.0)(logits, targets, counted).item() == pytest.approx(math.log(2))
+    assert WeightedBCELoss(2.0)(logits, targets, ~counted | counted).item() > 1
+    assert WeightedBCELoss(2.0)(logits, targets, torch.zeros_like(counted)).item() == 0
