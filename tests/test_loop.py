@@ -17,6 +17,7 @@ from tests.tiny import (
     foreground_share,
     run_training,
     same_weights,
+    tiny_augment,
     tiny_config,
     tiny_experiment,
     tiny_model,
