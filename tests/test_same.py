@@ -13,6 +13,7 @@ from safetensors.torch import save_file
 from tests.repo import ROOT, RUNNING, commit_all, copy_repository, run
 from tools.contents import differences
 from tools.copies import shrink
+from tools.lock import Evidence, accept
 from tools.pipeline import moved, moved_back, overlap, read_pipeline
 from tools.same import Verdict, allow
 
@@ -162,6 +163,45 @@ def module_with(text: str) -> str:
     ]
     assert len(found) == 1, found
     return found[0]
+
+
+@pytest.mark.slow
+def test_entries_without_a_run(repository: Path) -> None:
+    """Which entries are written, given what the small runs have shown."""
+    module = module_with("    overlap = (probabilities * targets)")
+    with (repository / module).open("a") as file:
+        file.write("# A comment.\n")
+    replace(repository / "params.yaml", "rotate: 6", "rotate: 7")
+    revision = repository.with_name("revision")
+    copy_repository(revision, repository)
+    replace(revision / module, "# A comment.\n", "")
+    replace(revision / "params.yaml", "rotate: 7", "rotate: 6")
+    stages = [name for name, stage in read_pipeline(repository).items() if ":" not in name]
+    fine = dict.fromkeys(stages, True) | {"evaluate@mp_tr_bce": False}
+    changed = {"predictions/mp_tr_dice"}
+    before = lock(repository)
+
+    accepted, kept, old_form = accept(repository, revision, Evidence(stages, fine, changed, []), [])
+    assert "rotate = 7, recorded with 6" in kept["train@mp_tr_bce"]
+    assert kept["evaluate@mp_tr_bce"] == "its outputs differ"
+    assert kept["evaluate@mp_tr_dice"] == "predictions/mp_tr_dice has not been made anew here"
+    assert "preprocess" in accepted and "plot" in accepted
+    assert old_form == ["predictions/mp_tr_dice"]
+    assert lock(repository) == before  # what is accepted was up to date
+
+    replace(repository / "params.yaml", "rotate: 7", "rotate: 6")
+    accepted, kept, _ = accept(repository, revision, Evidence(stages, fine, changed, []), [])
+    assert "train@mp_tr_bce" in accepted
+    after = lock(repository)
+    trains = {name for name in stages if name.startswith("train@")}
+    assert {name for name in after if after[name] != before[name]} == trains
+    dry = run(repository, "dvc", "repro", "--dry", "--allow-missing", *trains, "plot", check=False)
+    assert not set(RUNNING.findall(dry.stdout)) & set(accepted), dry.stdout
+
+    # A table in Git that the revision did not record is no output of its stage.
+    replace(repository / "metrics/summary.json", "{", '{"more": 1,')
+    accepted, kept, _ = accept(repository, revision, Evidence(stages, fine, changed, []), [])
+    assert "metrics/summary.json is not the one of the revision" in kept["plot"]
 
 
 @pytest.mark.slow
