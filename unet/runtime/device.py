@@ -54,7 +54,7 @@ def keep_freed_memory() -> None:
     """
     if sys.platform == "linux" and hasattr(libc := ctypes.CDLL(None), "mallopt"):
         m_trim_threshold, m_mmap_threshold = -1, -3  # of malloc.h
-        # Older ones refuse more than 32 MiB.
+        # Older versions refuse more than 32 MiB.
         libc.mallopt(m_mmap_threshold, 1 << 30) or libc.mallopt(m_mmap_threshold, 32 << 20)
         libc.mallopt(m_trim_threshold, (1 << 31) - 1)
 
