@@ -29,7 +29,7 @@ from research.ablation.images import load_counts
 from research.ablation.inference import contrasts, effects, image_intervals, verdict
 from research.ablation.record import gather, load_record
 from research.ablation.train import Mirrored, experiment_of, recipe
-from tests.repo import ROOT, RUNNING, commit_all, copy_repository, make_study_tiny, make_tiny, run
+from tests.repo import ROOT, commit_all, copy_repository, make_study_tiny, make_tiny, run
 from tests.tiny import tiny_config, tiny_model
 from tools.table import fill
 from unet.config import load_params
@@ -351,9 +351,11 @@ def test_a_wrong_design_is_refused(tmp_path: Path, change: dict, line: str) -> N
 
 
 def test_named_experiments_are_their_cells() -> None:
+    assert list(NAMED) == list(report.PUBLISHED)
     experiments = load_params(ROOT / "params.yaml").experiments
-    assert list(experiments) == list(NAMED) == list(report.PUBLISHED)
     for key, experiment in experiments.items():
+        if key not in NAMED or experiment.depth != 4:  # a user's own
+            continue
         design = replace(load_design("published", PARAMS), width=experiment.width, seeds=[5])
         assert experiment_of(f"{NAMED[key]}-5", design) == (experiment, 5)
 
@@ -566,14 +568,6 @@ def test_the_root_does_not_see_the_ablation(repository: Path) -> None:
     assert {name.partition("@")[0] for name in own} == {
         "code", "pack", "factorial", "published", "gather", "images", "figure",
     }  # fmt: skip
-
-
-def test_the_ablation_s_lock_is_up_to_date(tmp_path: Path) -> None:
-    repository = copy_repository(tmp_path / "repository")
-    dry = run(repository, "dvc", "--cd", str(HERE), "repro", "--dry", "--allow-missing")
-    assert RUNNING.findall(dry.stdout) == ["code"], "the lock is of another pipeline: `make study`"
-    run(repository, "dvc", "--cd", str(HERE), "repro", "-s", "code")
-    assert run(repository, "git", "status", "--porcelain").stdout == "", "code/ is of other code"
 
 
 @pytest.mark.parametrize("design", ["factorial", "published"])

@@ -21,26 +21,26 @@ def stale_stages(project: Path) -> dict[str, list[str]]:
     """
     dvc(project, "repro", "--quiet", "--single-item", "code")
     output = dvc(project, "status", "--json")
-    changed: dict[str, list[str]] = {}
+    stale: dict[str, list[str]] = {}
     for stage, changes in json.loads(output[output.index("{") :]).items():
+        reasons = []
         for change in changes:
-            parts = change.items() if isinstance(change, dict) else [(str(change), {})]
-            found = [
-                f"{path} {state}" if isinstance(state, str) else f"{path} {', '.join(state)}"
-                for _, paths in parts
-                for path, state in paths.items()
-                if state not in MISSING
-            ]
-            if change == "changed command":
-                found.append(change)
-            if found:
-                changed.setdefault(stage.rpartition("dvc.yaml:")[2], []).extend(found)
-    return changed
+            if isinstance(change, dict):  # of deps or outs: path -> its state, or params' states
+                for path, state in next(iter(change.values())).items():
+                    what = state if isinstance(state, str) else ", ".join(state)
+                    reasons += [f"{path} {what}"] if state not in MISSING else []
+            elif change != "always changed":
+                reasons.append(change)
+        if reasons:
+            stale[stage] = reasons
+    return stale
 
 
 def dvc(project: Path, *arguments: str) -> str:
     """What ``dvc`` prints in the folder ``project``."""
-    done = subprocess.run(["dvc", *arguments], cwd=project, capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, "-m", "dvc", *arguments], cwd=project, capture_output=True, text=True
+    )
     if done.returncode:
         raise ValueError(f"dvc {' '.join(arguments)} failed: {done.stderr.strip()}")
     return done.stdout
