@@ -58,13 +58,15 @@ def score_table(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def readme_blocks(root: Path) -> dict[str, str]:
-    """Marker -> the text that belongs between its two lines in the README: the released models'.
+    """Marker -> the text that belongs between its two lines in the README: of the released models,
+    or, where none is released, of all experiments.
 
     Raises:
         ValueError: scores or times of an experiment in ``params.yaml`` are missing.
     """
     frame = scores(root)
-    frame = frame[[(root / f"released/{key}.safetensors").exists() for key in frame.index]]
+    released = [(root / f"released/{key}.safetensors").exists() for key in frame.index]
+    frame = frame[released] if any(released) else frame
     params = load_params(root / "params.yaml")
     try:
         timing = {key: pd.read_csv(root / f"plots/timing/{key}.csv") for key in frame.index}
