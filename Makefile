@@ -6,18 +6,20 @@ export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 # An epoch's line appears when it is over, also where the output is no terminal.
 export PYTHONUNBUFFERED := 1
 
-.PHONY: help setup demo repro parallel test lint study compare readme
+.PHONY: help setup demo models repro parallel test lint fresh study compare readme
 
 help:
 	@echo "make setup     .venv with all that is needed (6 GB); the others do it first, where it is not there"
 	@echo "make demo      the whole pipeline on drawn animals, as the experiment 'demo' (minutes)"
 	@echo "make test      the test suite"
+	@echo "make models    the four released models into models/, so that nothing has to be trained"
 	@echo "make repro     the real thing: dvc repro"
 	@echo "make parallel  the same, each experiment's training on a GPU of its own; JOBS=2: two at a time"
-	@echo "make study     the ablation: a factorial over seeds, and the published table's split; JOBS as above"
 	@echo "make compare   the experiments side by side; METRIC=accuracy for another score"
+	@echo "make fresh     which recorded stages no longer match the code and params"
+	@echo "make study     the ablation over seeds (research/ablation); JOBS as above"
 	@echo "make lint      ruff"
-	@echo "make readme    the tables and claims of README.md and research/ablation/README.md, anew from the record"
+	@echo "make readme    the tables and claims of the README files, anew from the record"
 
 setup: $(VENV)/ready
 
@@ -30,15 +32,21 @@ $(VENV)/ready: requirements.txt
 
 # A run in a copy of the repository, kept as an experiment: nothing here changes.
 demo: setup
+	@if [ "$$(git rev-parse --is-shallow-repository)" = true ]; then \
+	  echo "demo: this is a shallow clone, and DVC keeps experiments beside the whole history: git fetch --unshallow" >&2; exit 1; fi
 	@dvc exp remove new-demo >/dev/null 2>&1 || true
 	dvc exp run --temp --name new-demo -S data.source=synthetic -S preprocess.image_size=64
 	@dvc exp rename -f new-demo demo
 	@rm -rf demo && mkdir demo
 	@dvc get -q . metrics --rev demo -o demo/metrics
 	@dvc get -q . plots --rev demo -o demo/plots
+	@cp params.yaml demo/
 	@echo && python -m tools.table demo
 	@echo && echo "Drawn animals, not the real dataset: these scores say that the pipeline works, no more."
 	@echo "Pictures: demo/plots/*.png and *.jpg. The run beside the recorded one: make compare"
+
+models: setup
+	@python -m tools.models
 
 repro: setup
 	dvc repro
@@ -56,11 +64,11 @@ lint: setup
 	ruff check .
 	ruff format --check .
 
+fresh: setup
+	@python -m tools.fresh
+
 compare: setup
-	@grep -q '"$(METRIC)": {' metrics/summary.json || { \
-	  echo "METRIC=$(METRIC): must be one of:" $$(sed -n 's/^  "\(.*\)": {/\1/p' metrics/summary.json) >&2; exit 1; }
-	@COLUMNS=$${COLUMNS:-160} dvc exp show --no-pager --only-changed --keep '^$(METRIC)\.' \
-	  --drop '^(?!Experiment|$(METRIC)\.|data\.|preprocess\.|train\.|evaluate\.|experiments\.)'
+	@python -m tools.compare --metric $(METRIC)
 
 readme: setup
 	python -m tools.table --readme

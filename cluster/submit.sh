@@ -13,9 +13,9 @@ if ! unchanged; then
   exit 1
 fi
 dvc repro preprocess
-# The tasks' clones get dvc.lock by Git.
-if ! git diff --quiet HEAD -- dvc.lock; then
-  git commit -q -m "The data of this run" dvc.lock
+# The tasks' clones get dvc.lock and code/ by Git.
+if ! git diff --quiet HEAD -- dvc.lock code; then
+  git commit -q -m "The data and code of this run" dvc.lock code
 fi
 UNET_COMMIT=$(git rev-parse HEAD) # a later state is not for tasks that still wait
 UNET_KEYS=$(dvc stage list --name-only train | sed 's/^train@//' | xargs)

@@ -1,14 +1,19 @@
 """Check ``params.yaml`` as a whole, then write what the code of each stage means.
 
-``python -m stages.code`` writes ``code/STAGE.txt``, a line for each module that the stage runs.
+``python -m stages.code`` writes ``code/STAGE.txt``, a line for each module that the stage runs, and
+``plots/dvc.yaml``, the list of the experiments' learning curves.
 ``python -m stages.code PACKAGE FOLDER STAGE...`` writes those of another package's stages.
 """
 
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 from unet.config import load_params
+from unet.data.download import MIRROR_VARIABLE, mirror_checksums
+from unet.report.curves import plots_definition
 from unet.report.results import check_leftovers
+from unet.runtime.config import read_yaml
 from unet.runtime.files import atomic_write
 from unet.runtime.process import run_stage
 from unet.runtime.source import source_hashes
@@ -23,14 +28,34 @@ def main() -> None:
         write_hashes(package, Path(folder), stages)
         return
     check_leftovers(Path(), params.experiments)
+    if params.data.source == "official":
+        notice_another_mirror()
+    write_text(Path("plots/dvc.yaml"), plots_definition(params.experiments))
     write_hashes("stages", Path("code"), STAGES)
+
+
+def notice_another_mirror() -> None:
+    """DVC sees no change of an environment variable: the old archives would be kept in silence."""
+    stages = read_yaml("dvc.lock")["stages"] if Path("dvc.lock").exists() else {}
+    outs = stages.get("download", {}).get("outs", [])
+    here = {Path(out["path"]).name: out["md5"] for out in outs if Path(out["path"]).exists()}
+    with suppress(ValueError):  # a mirror out of reach is the matter of the stage that needs it
+        if here and (offered := mirror_checksums(backoff=0)) and offered != here:
+            print(
+                f"{MIRROR_VARIABLE} offers other archives than data/raw holds, which are kept: "
+                "`dvc repro -f download` takes the new ones"
+            )
 
 
 def write_hashes(package: str, folder: Path, stages: list[str] | tuple[str, ...]) -> None:
     for stage in stages:
         lines = (f"{sha}  {path}\n" for path, sha in source_hashes(f"{package}.{stage}").items())
-        with atomic_write(folder / f"{stage}.txt") as temporary:
-            temporary.write_text("".join(lines), encoding="utf-8", newline="\n")
+        write_text(folder / f"{stage}.txt", "".join(lines))
+
+
+def write_text(path: Path, text: str) -> None:
+    with atomic_write(path) as temporary:
+        temporary.write_text(text, encoding="utf-8", newline="\n")
 
 
 if __name__ == "__main__":

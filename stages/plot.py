@@ -71,7 +71,7 @@ def main() -> None:
         foreground(val.masks.numpy())[0][watched],
         {key: result.progress[:, chosen] for key, result in results.items()},
         first.epochs,
-        title="Validation images, evenly spaced over the split, predicted as training went on",
+        title=f"Validation images ({which}), evenly spaced, predicted as training went on",
     )
     save(shown, "progress.jpg")
 

@@ -19,10 +19,10 @@ from unet.runtime.files import atomic_write, exclusive, sha256
 from unet.runtime.process import run_stage
 from unet.runtime.source import source_hashes
 from unet.training.checkpoint import (
+    STATE,
     checkpoint_folder,
     fingerprint,
     other_states,
-    read_state,
     remove_checkpoint,
 )
 from unet.training.config import ExperimentConfig, Experiments, TrainConfig, select_experiment
@@ -64,7 +64,7 @@ def train_one(
         if writes:
             for lock in (Path(f".checkpoints/{key}.lock"), folder / "lock"):
                 stack.enter_context(exclusive(lock, key))
-            if read_state(folder) is None and (others := other_states(folder)):
+            if not (folder / STATE).exists() and (others := other_states(folder)):
                 tqdm.write(
                     f"{key}: starts anew; {len(others)} unfinished training(s) of other params, "
                     f"code or data cannot be resumed by this one: {others[0]}. (A schedule spans "

@@ -1,9 +1,11 @@
 """What several test files share: the repository's params and small archives to read."""
 
+import shutil
 from pathlib import Path
 
 import pytest
 
+from tests.repo import commit_all, copy_repository, make_tiny, run
 from unet.data.synthetic import write_archives
 
 ROOT = Path(__file__).parents[1]
@@ -27,3 +29,24 @@ def raw(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("raw")
     write_archives(folder, num_images=48)
     return folder
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A repository whose pipeline ran through, on drawn data; tests work on copies of it."""
+    repository = tmp_path_factory.mktemp("finished") / "repo"
+    repository.mkdir()
+    copy_repository(repository)
+    make_tiny(repository)
+    (repository / "dvc.lock").unlink(missing_ok=True)
+    for name in ("metrics", "plots/curves", "plots/timing", "released"):
+        shutil.rmtree(repository / name, ignore_errors=True)
+    run(repository, "dvc", "repro")
+    commit_all(repository)
+    return repository
+
+
+@pytest.fixture
+def repository(finished: Path, tmp_path: Path) -> Path:
+    """A copy of ``finished`` to change."""
+    return Path(shutil.copytree(finished, tmp_path / "repo", symlinks=True))

@@ -574,3 +574,13 @@ def test_the_ablation_s_lock_is_up_to_date(tmp_path: Path) -> None:
     assert RUNNING.findall(dry.stdout) == ["code"], "the lock is of another pipeline: `make study`"
     run(repository, "dvc", "--cd", str(HERE), "repro", "-s", "code")
     assert run(repository, "git", "status", "--porcelain").stdout == "", "code/ is of other code"
+
+
+@pytest.mark.parametrize("design", ["factorial", "published"])
+def test_the_study_trains_the_cells_that_its_claims_need(design: str) -> None:
+    matrix = yaml.safe_load((ROOT / HERE / "dvc.yaml").read_text())["stages"][design]["matrix"]
+    if design == "factorial":
+        assert {name: tuple(matrix[name]) for name in FACTORS} == FACTORS
+    else:
+        assert matrix["cell"] == list(NAMED.values())
+    assert matrix["seed"] == f"${{{design}.seeds}}"

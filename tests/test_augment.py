@@ -30,7 +30,7 @@ def seeded(seed: int) -> torch.Generator:
 
 
 def half_plane(num_images: int, size: int) -> Tensor:
-    """Targets whose left half is pet."""
+    """Targets whose left half is object."""
     target = (torch.arange(size) < size // 2).float().expand(size, size)
     return target.expand(num_images, 1, size, size).contiguous()
 
@@ -200,7 +200,7 @@ def test_color_is_one_offset_a_channel() -> None:
     assert (offsets[:, 0] - offsets[:, 1]).abs().max() > 0.05
 
 
-def test_the_projects_ranges_keep_the_share_of_pet() -> None:
+def test_the_projects_ranges_keep_the_share_of_the_object() -> None:
     config = load_params().train.augment
     targets = torch.zeros(400, 1, 32, 32)
     targets[..., 6:26, 8:24] = 1

@@ -1,233 +1,49 @@
-import importlib
-import json
-import math
-import sys
+"""The state of an unfinished training: written whole, read back to the bit, removed in time."""
+
+import os
+import pickle
+import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
-import safetensors.torch
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from tests.tiny import same_weights, tiny_config, tiny_experiment, tiny_model
-from unet.inference.model_file import load_model, save_model
-from unet.model import UNet
 from unet.training.checkpoint import (
-    STATES,
+    KEPT_FOR,
+    STATE,
     checkpoint_folder,
     fingerprint,
     load_state,
+    other_states,
     read_state,
+    remove_checkpoint,
     save_state,
 )
-
-INFO = {
-    "downsample_mode": "str_conv", "upsample_mode": "ups", "width": 4, "depth": 2,
-    "threshold": 0.5, "epoch": 3, "image_size": 16, "experiment": "tiny",
-}  # fmt: skip
-
-
-def saved_model(seed: int = 0) -> UNet:
-    return tiny_model(seed, random_head=True, downsample_mode="str_conv", upsample_mode="ups")
-
-
-def test_a_saved_model_comes_back(tmp_path: Path) -> None:
-    model = saved_model()
-    model.train()(torch.rand(2, 3, 16, 16))
-    path = tmp_path / "deep" / "model.safetensors"
-    save_model(path, model.state_dict(), INFO)
-    loaded, info = load_model(path)
-    assert info == INFO
-    assert not loaded.training
-    assert same_weights(loaded.state_dict(), model.state_dict())
-    images = torch.rand(2, 3, 11, 16)
-    # Another memory layout may sum in another order.
-    torch.testing.assert_close(loaded.predict(images), model.predict(images))
-    assert torch.equal(load_model(str(path))[0].predict(images), loaded.predict(images))
-
-
-def test_the_same_model_gives_the_same_bytes(tmp_path: Path) -> None:
-    paths = [tmp_path / f"{name}.safetensors" for name in ("a", "b", "other")]
-    save_model(paths[0], saved_model().state_dict(), INFO)
-    save_model(paths[1], saved_model().state_dict(), dict(reversed(INFO.items())))
-    save_model(paths[2], saved_model(1).state_dict(), INFO)
-    first, second, other = (path.read_bytes() for path in paths)
-    assert first == second
-    assert first != other
-    assert sorted(tmp_path.iterdir()) == sorted(paths)
-
-
-def test_layout_in_memory_does_not_change_what_is_read(tmp_path: Path) -> None:
-    model = saved_model()
-    save_model(tmp_path / "a", model.state_dict(), INFO)
-    save_model(tmp_path / "b", model.to(memory_format=torch.channels_last).state_dict(), INFO)
-    assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
-
-
-def nothing(path: Path) -> None:
-    assert not path.exists()
-
-
-def garbage(path: Path) -> None:
-    path.write_bytes(b"\x80 no model at all " * 20)
-
-
-def empty(path: Path) -> None:
-    path.write_bytes(b"")
-
-
-def folder(path: Path) -> None:
-    path.mkdir()
-
-
-def cut_short(path: Path) -> None:
-    save_model(path, saved_model().state_dict(), INFO)
-    path.write_bytes(path.read_bytes()[:-100])
-
-
-def without_metadata(path: Path) -> None:
-    path.write_bytes(safetensors.torch.save({"weight": torch.zeros(3)}))
-
-
-def with_other_metadata(path: Path) -> None:
-    path.write_bytes(safetensors.torch.save({"weight": torch.zeros(3)}, {"format": "pt"}))
-
-
-def with_metadata_that_is_no_json(path: Path) -> None:
-    path.write_bytes(safetensors.torch.save({"weight": torch.zeros(3)}, {"unet": "width: 4"}))
-
-
-def with_metadata_of_another_kind(path: Path) -> None:
-    path.write_bytes(safetensors.torch.save({"weight": torch.zeros(3)}, {"unet": "[4, 2]"}))
-
-
-def with_less_metadata(path: Path) -> None:
-    metadata = {"unet": json.dumps({"width": 4, "depth": 2})}
-    path.write_bytes(safetensors.torch.save(saved_model().state_dict(), metadata))
-
-
-def of_another_width(path: Path) -> None:
-    save_model(path, saved_model().state_dict(), INFO | {"width": 8})
-
-
-def of_another_architecture(path: Path) -> None:
-    save_model(path, tiny_model().state_dict(), INFO)
-
-
-def of_a_giant_s_width(path: Path) -> None:
-    save_model(path, saved_model().state_dict(), INFO | {"width": 1 << 20, "depth": 12})
-
-
-def of_no_threshold(path: Path) -> None:
-    save_model(path, saved_model().state_dict(), INFO | {"threshold": 1.5})
-
-
-def with_nan(path: Path) -> None:
-    state = saved_model().state_dict()
-    state["head.bias"][0] = math.nan
-    save_model(path, state, INFO)
-
-
-def of_an_unknown_mode(path: Path) -> None:
-    save_model(path, saved_model().state_dict(), INFO | {"upsample_mode": "bicubic"})
-
-
-@pytest.mark.parametrize(
-    "make",
-    [
-        nothing, garbage, empty, folder, cut_short, without_metadata, with_other_metadata,
-        with_metadata_that_is_no_json, with_metadata_of_another_kind, with_less_metadata,
-        of_another_width, of_another_architecture, of_an_unknown_mode, of_a_giant_s_width,
-        of_no_threshold, with_nan,
-    ],
-    ids=lambda make: make.__name__,
-)  # fmt: skip
-def test_what_is_no_model_is_one_line_naming_the_file(
-    tmp_path: Path, make: Callable[[Path], None]
-) -> None:
-    path = tmp_path / "model.safetensors"
-    make(path)
-    with pytest.raises(ValueError) as error:
-        load_model(path)
-    text = str(error.value)
-    assert text.startswith(f"{path} is ")
-    assert "\n" not in text
-
-
-def test_a_missing_model_says_how_to_get_it(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="is missing: run `dvc repro` or `dvc pull`"):
-        load_model(tmp_path / "model.safetensors")
-
-
-def test_a_broken_off_writing_leaves_the_old_model(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    path = tmp_path / "model.safetensors"
-    save_model(path, saved_model().state_dict(), INFO)
-    before = path.read_bytes()
-
-    def half_written(self: Path, content: bytes) -> int:
-        with self.open("wb") as file:
-            file.write(content[:100])
-        raise OSError("No space left on device")
-
-    monkeypatch.setattr(Path, "write_bytes", half_written)
-    with pytest.raises(OSError, match="No space left"):
-        save_model(path, saved_model(1).state_dict(), INFO)
-    assert path.read_bytes() == before
-    assert list(tmp_path.iterdir()) == [path]
 
 
 def test_a_state_comes_back(tmp_path: Path) -> None:
     state = {
-        "model": saved_model().state_dict(),
-        "training": {"curve": [{"epoch": 1, "loss": 0.5}], "snapshots": {1: torch.ones(2, 2)}},
+        "model": tiny_model(random_head=True).state_dict(),
+        "training": {
+            "amp": "bf16",
+            "curve": [{"epoch": 1, "loss": 0.1 + 0.2, "device": "a CPU"}],
+            "snapshots": {1: torch.ones(2, 2, dtype=torch.uint8)},
+        },
     }
     folder = tmp_path / "new" / "folder"
     assert read_state(folder) is None
     save_state(folder, {"model": {}})
     save_state(folder, state)
     loaded = load_state(read_state(folder))
-    assert loaded is not None
     assert same_weights(loaded["model"], state["model"])
-    assert loaded["training"]["curve"] == [{"epoch": 1, "loss": 0.5}]
-    assert torch.equal(loaded["training"]["snapshots"][1], torch.ones(2, 2))
-    assert sorted(path.name for path in folder.iterdir()) == sorted(STATES)
-
-
-scalars = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text()
-shapes = st.lists(st.integers(0, 4), max_size=4)
-dtypes = st.sampled_from([torch.float32, torch.bfloat16, torch.int64, torch.uint8])
-tensors = st.builds(lambda shape, dtype: torch.randn(shape).to(dtype), shapes, dtypes)
-trees = st.recursive(
-    scalars | tensors,
-    lambda node: st.lists(node, max_size=3) | st.dictionaries(st.text() | st.integers(), node),
-    max_leaves=12,
-)
-
-
-@settings(deadline=None, max_examples=60)
-@given(tree=st.dictionaries(st.text(), trees))
-def test_any_tree_of_tensors_comes_back(
-    tmp_path_factory: pytest.TempPathFactory, tree: dict
-) -> None:
-    folder = tmp_path_factory.mktemp("state")
-    save_state(folder, tree)
-    loaded = load_state(read_state(folder))
-
-    def same(one: Any, other: Any) -> bool:
-        if isinstance(one, torch.Tensor):
-            return one.dtype == other.dtype and torch.equal(one, other)
-        if isinstance(one, dict):
-            return one.keys() == other.keys() and all(same(one[k], other[k]) for k in one)
-        if isinstance(one, list):
-            return len(one) == len(other) and all(map(same, one, other))
-        return type(one) is type(other) and one == other
-
-    assert same(tree, loaded)
+    assert loaded["training"]["amp"] == "bf16"
+    assert loaded["training"]["curve"] == state["training"]["curve"]
+    assert torch.equal(loaded["training"]["snapshots"][1], state["training"]["snapshots"][1])
+    assert loaded["training"]["snapshots"][1].dtype == torch.uint8
+    assert [path.name for path in folder.iterdir()] == [STATE]
 
 
 def test_a_state_keeps_how_tensors_lie_in_memory(tmp_path: Path) -> None:
@@ -248,43 +64,59 @@ def flip_a_bit(content: bytes) -> bytes:
     "damage", [flip_a_bit, lambda content: content[:-1], lambda content: b""],
     ids=["a bit", "cut short", "empty"],
 )  # fmt: skip
-def test_of_a_damaged_state_the_one_before_is_used(
+def test_a_damaged_state_is_none(
     tmp_path: Path, damage: Callable[[bytes], bytes], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    for epoch in (1, 2, 3):
-        save_state(tmp_path, {"epoch": epoch, "weight": torch.ones(100)})
-    for name, expected in zip(STATES, (2, None), strict=True):
-        (tmp_path / name).write_bytes(damage((tmp_path / name).read_bytes()))
-        content = read_state(tmp_path)
-        assert (load_state(content)["epoch"] if content else None) == expected
-        assert f"{tmp_path / name} is damaged: not used" in capsys.readouterr().err
+    path = tmp_path / STATE
+    save_state(tmp_path, {"epoch": 1, "weight": torch.ones(100)})
+    path.write_bytes(damage(path.read_bytes()))
+    assert read_state(tmp_path) is None
+    assert capsys.readouterr().err == f"{path} is damaged: the training starts anew\n"
+    save_state(tmp_path, {"epoch": 2})
+    assert load_state(read_state(tmp_path)) == {"epoch": 2}
 
 
-def test_a_state_between_its_two_renamings(tmp_path: Path) -> None:
-    for epoch in (1, 2):
-        save_state(tmp_path, {"epoch": epoch})
-    (tmp_path / STATES[0]).unlink()
-    assert load_state(read_state(tmp_path)) == {"epoch": 1}
+def test_a_state_cannot_run_code(tmp_path: Path) -> None:
+    class Runs:
+        def __reduce__(self) -> tuple:
+            return (print, ("run",))
+
+    save_state(tmp_path, {"epoch": Runs()})
+    with pytest.raises(pickle.UnpicklingError):
+        load_state(read_state(tmp_path))
 
 
-def test_a_state_that_cannot_be_written_leaves_the_last(tmp_path: Path) -> None:
+def test_a_state_that_cannot_be_written_leaves_the_last(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     save_state(tmp_path, {"epoch": 1})
-    with pytest.raises(Exception, match="not JSON serializable"):
+    with pytest.raises((AttributeError, pickle.PicklingError)):
         save_state(tmp_path, {"epoch": lambda: 2})
+
+    def half_written(self: Path, content: bytes) -> int:
+        with self.open("wb") as file:
+            file.write(content[:100])
+        raise OSError("No space left on device")
+
+    with monkeypatch.context() as patch, pytest.raises(OSError, match="No space left"):
+        patch.setattr(Path, "write_bytes", half_written)
+        save_state(tmp_path, {"epoch": 2})
     assert load_state(read_state(tmp_path)) == {"epoch": 1}
-    assert [path.name for path in tmp_path.iterdir()] == [STATES[0]]
+    assert [path.name for path in tmp_path.iterdir()] == [STATE]
 
 
 def test_fingerprint_tells_settings_apart() -> None:
+    experiment, config, hashes = tiny_experiment(), tiny_config(), {"unet/model.py": "5a"}
     names = [
-        fingerprint(tiny_experiment(), tiny_config(), "cpu"),
-        fingerprint(tiny_experiment(width=5), tiny_config(), "cpu"),
-        fingerprint(tiny_experiment(), tiny_config(seed=1), "cpu"),
-        fingerprint(tiny_experiment(), tiny_config(), "cuda"),
+        fingerprint(experiment, config, "cpu", hashes),
+        fingerprint(replace(experiment, width=5), config, "cpu", hashes),
+        fingerprint(experiment, tiny_config(seed=1), "cpu", hashes),
+        fingerprint(experiment, config, "cuda", hashes),
+        fingerprint(experiment, config, "cpu", {"unet/model.py": "5b"}),
     ]
-    assert len(set(names)) == 4
-    assert fingerprint(tiny_experiment(), tiny_config(), "cpu") == names[0]
-    assert all(name.isalnum() for name in names)
+    assert len(set(names)) == 5
+    assert fingerprint(tiny_experiment(), tiny_config(), "cpu", dict(hashes)) == names[0]
+    assert all(name.isalnum() and len(name) == 16 for name in names)
 
 
 def test_fingerprint_tells_files_apart(tmp_path: Path) -> None:
@@ -296,30 +128,46 @@ def test_fingerprint_tells_files_apart(tmp_path: Path) -> None:
     assert fingerprint("settings") != before
     paths[1].write_text("changed")
     assert fingerprint("settings", files=paths) != before
-
-
-def test_fingerprint_tells_sources_apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.syspath_prepend(tmp_path)
-    package = tmp_path / "painted_pets"
-    package.mkdir()
-    (package / "__init__.py").write_text("")
-    (package / "part.py").write_text("WIDTH = 1\n")
-    importlib.import_module("painted_pets.part")
-    try:
-        before = fingerprint("settings", modules=["painted_pets"])
-        elsewhere = fingerprint("settings", modules=["unet"])
-        (package / "part.py").write_text("WIDTH = 2\n")
-        assert fingerprint("settings", modules=["painted_pets"]) != before
-        assert fingerprint("settings", modules=["unet"]) == elsewhere
-    finally:
-        for name in ("painted_pets.part", "painted_pets"):
-            del sys.modules[name]
+    paths[0].write_text("as it waschang")
+    paths[1].write_text("ed")
+    assert fingerprint("settings", files=paths) != before
 
 
 def test_states_lie_in_the_repository_that_a_copy_was_made_of(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("DVC_ROOT", raising=False)
-    assert checkpoint_folder("name") == Path(".checkpoints/name")
+    assert checkpoint_folder("mp_tr_bce", "name") == Path(".checkpoints/mp_tr_bce/name")
     monkeypatch.setenv("DVC_ROOT", str(tmp_path))
-    assert checkpoint_folder("name") == tmp_path / ".checkpoints" / "name"
+    folder = tmp_path / ".checkpoints" / "mp_tr_bce" / "name"
+    assert checkpoint_folder("mp_tr_bce", "name") == folder
+
+
+def make_state(folder: Path, *, age: float = 0.0) -> Path:
+    """A state that was written ``age`` seconds ago, with the lock that a training leaves."""
+    save_state(folder, {"epoch": 1})
+    (folder / "lock").touch()
+    written = time.time() - age
+    os.utime(folder / STATE, (written, written))
+    return folder
+
+
+def test_other_unfinished_trainings_are_those_of_the_experiment(tmp_path: Path) -> None:
+    mine = make_state(tmp_path / "mp_tr_bce" / "mine")
+    others = [make_state(tmp_path / "mp_tr_bce" / name) for name in ("a", "b")]
+    make_state(tmp_path / "mp_tr_dice" / "c")
+    (tmp_path / "mp_tr_bce" / "without").mkdir()
+    assert other_states(mine) == others
+    assert other_states(tmp_path / "mp_tr_bce" / "new") == [*others, mine]
+    assert other_states(tmp_path / "str_tr_bce" / "new") == []
+
+
+def test_abandoned_trainings_are_removed_after_a_week(tmp_path: Path) -> None:
+    assert KEPT_FOR == 7 * 24 * 60 * 60
+    mine = make_state(tmp_path / "mp_tr_bce" / "mine")
+    fresh = make_state(tmp_path / "mp_tr_bce" / "fresh", age=KEPT_FOR - 3600)
+    stale = make_state(tmp_path / "mp_tr_bce" / "stale", age=KEPT_FOR + 1)
+    elsewhere = make_state(tmp_path / "mp_tr_dice" / "stale", age=10 * KEPT_FOR)
+    remove_checkpoint(mine)
+    assert not mine.exists() and not stale.exists()
+    assert (fresh / STATE).exists() and (elsewhere / STATE).exists()

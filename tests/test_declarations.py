@@ -1,108 +1,97 @@
-"""What dvc.yaml has to spell out agrees with the code and with params.yaml."""
+"""What dvc.yaml has to spell out agrees with the code."""
 
-import ast
+from dataclasses import fields, is_dataclass, replace
 from pathlib import Path
 
 import pytest
 import yaml
 
-from research.ablation.design import FACTORS, NAMED
+from stages.code import STAGES, write_hashes
 from tests.repo import ROOT
+from unet.config import Params, load_params
+from unet.data.config import DataConfig, PreprocessConfig
+from unet.data.packing import pack_into
+from unet.inference.config import EvaluateConfig
+from unet.training.config import TrainConfig
 
-PIPELINE = yaml.safe_load((ROOT / "dvc.yaml").read_text())
-EXPERIMENTS = list(yaml.safe_load((ROOT / "params.yaml").read_text())["experiments"])
+PIPELINE = yaml.safe_load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))["stages"]
 
 
 def stage(name: str) -> dict:
-    entry = PIPELINE["stages"][name]
+    entry = PIPELINE[name]
     return entry.get("do", entry)
 
 
-def imported_modules(path: Path) -> set[Path]:
-    """The project's modules that ``path`` imports by name."""
-    found = set()
-    for node in ast.walk(ast.parse(path.read_text())):
-        if isinstance(node, ast.Import):
-            names = [alias.name for alias in node.names]
-        elif isinstance(node, ast.ImportFrom) and node.module:
-            names = [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
-        else:
-            continue
-        candidates = (ROOT / f"{name.replace('.', '/')}.py" for name in names)
-        found |= {candidate for candidate in candidates if candidate.is_file()}
-    return found
+def keys_of(section: str, schema: type) -> list[str]:
+    """Each field of a section by its dotted name, those of a section within it one by one."""
+    keys = []
+    for field in fields(schema):
+        name = f"{section}.{field.name}"
+        keys += keys_of(name, field.type) if is_dataclass(field.type) else [name]
+    return keys
 
 
-def closure(path: Path) -> set[Path]:
-    reached, waiting = set(), [path]
-    while waiting:
-        module = waiting.pop()
-        if module not in reached:
-            reached.add(module)
-            waiting += imported_modules(module)
-    return reached
+READ = {
+    "download": keys_of("data", DataConfig),
+    "preprocess": [
+        "data.source", "data.images_md5", "data.annotations_md5",
+        *keys_of("preprocess", PreprocessConfig),
+    ],
+    "train": [*keys_of("train", TrainConfig), "experiments.${key}"],
+    "evaluate": keys_of("evaluate", EvaluateConfig),
+    "plot": ["experiments"],
+}  # fmt: skip
 
 
-STAGES = [
-    pytest.param(entry.get("do", entry), id=f"{folder}{name}")
-    for folder in ("", "study/")
-    for name, entry in yaml.safe_load((ROOT / folder / "dvc.yaml").read_text())["stages"].items()
-]
+@pytest.mark.parametrize("name", READ)
+def test_params_are_the_keys_of_the_sections_that_a_stage_reads(name: str) -> None:
+    """One by one: of a whole section, or with a default, DVC would not see a key that is added."""
+    declared = stage(name)["params"]
+    assert sorted(declared) == sorted(READ[name])
+    assert not set(declared) & {field.name for field in fields(Params)} - {"experiments"}
 
 
-@pytest.mark.parametrize("entry", STAGES)
-def test_code_dependencies_are_the_imports(entry: dict) -> None:
-    module = entry["cmd"].split()[2]
-    declared = {dep for dep in entry["deps"] if dep.endswith(".py")}
-    imported = {str(p.relative_to(ROOT)) for p in closure(ROOT / f"{module.replace('.', '/')}.py")}
-    assert declared == imported, f"deps of {module} in dvc.yaml: wrong {declared ^ imported}"
+class Seen:
+    """A configuration that notes which of its fields are read."""
+
+    def __init__(self, config: object) -> None:
+        self._config = config
+        self.read: set[str] = set()
+
+    def __getattr__(self, name: str) -> object:
+        self.read.add(name)
+        return getattr(self._config, name)
 
 
-@pytest.mark.parametrize("package", ["unet", "stages", "study"])
-def test_packages_hold_no_code_of_their_own(package: str) -> None:
-    body = ast.parse((ROOT / package / "__init__.py").read_text()).body
-    assert len(body) == 1 and isinstance(body[0], ast.Expr), "no stage depends on it"
+def test_preprocessing_reads_three_keys_of_data(tmp_path: Path, raw: Path) -> None:
+    params = load_params(ROOT / "params.yaml")
+    data = Seen(replace(params.data, source="synthetic"))
+    pack_into(tmp_path / "packed", raw, data, replace(params.preprocess, image_size=16))
+    declared = {key for key in stage("preprocess")["params"] if key.startswith("data.")}
+    assert {f"data.{name}" for name in data.read} <= declared
 
 
-@pytest.mark.parametrize("name", PIPELINE["stages"])
+def test_every_stage_depends_on_its_code_alone() -> None:
+    outs = {path for out in PIPELINE["code"]["outs"] for path in out}
+    assert outs == {f"code/{name}.txt" for name in PIPELINE if name != "code"}
+    assert outs == {f"code/{name}.txt" for name in STAGES}
+    for name in STAGES:
+        code = [dep for dep in stage(name)["deps"] if dep.startswith("code") or ".py" in dep]
+        assert code == [f"code/{name}.txt"], name
+    assert PIPELINE["code"]["always_changed"] is True
+
+
+def test_the_code_of_every_stage_is_written(tmp_path: Path) -> None:
+    write_hashes("stages", tmp_path / "code", STAGES)
+    for name in STAGES:
+        lines = (tmp_path / f"code/{name}.txt").read_text(encoding="utf-8").splitlines()
+        hashes, paths = zip(*(line.split("  ") for line in lines), strict=True)
+        assert f"stages/{name}.py" in paths and list(paths) == sorted(paths)
+        assert all((ROOT / path).is_file() for path in paths)
+        assert all(len(sha) == 64 for sha in hashes)
+
+
+@pytest.mark.parametrize("name", PIPELINE)
 def test_commands_run_the_module_of_the_copy(name: str) -> None:
-    assert stage(name)["cmd"].startswith(f"python -m stages.{name}")
-
-
-@pytest.mark.parametrize("design", ["factorial", "published"])
-def test_the_study_trains_the_cells_that_its_claims_need(design: str) -> None:
-    matrix = yaml.safe_load((ROOT / "study/dvc.yaml").read_text())["stages"][design]["matrix"]
-    if design == "factorial":
-        assert {name: tuple(matrix[name]) for name in FACTORS} == FACTORS
-    else:
-        assert matrix["cell"] == list(NAMED.values())
-    assert matrix["seed"] == f"${{{design}.seeds}}"
-
-
-def test_plot_depends_on_every_experiment() -> None:
-    expected = {
-        path
-        for key in EXPERIMENTS
-        for path in (
-            f"metrics/{key}.json",
-            f"models/{key}.progress.npz",
-            f"plots/curves/{key}.csv",
-            f"predictions/{key}",
-        )
-    }
-    declared = {dep for dep in stage("plot")["deps"] if not dep.endswith(".py")} - {"data/packed"}
-    assert declared == expected, (
-        "the experiments of params.yaml and the deps of the stage plot in dvc.yaml differ in "
-        f"{sorted(declared ^ expected)}"
-    )
-
-
-@pytest.mark.parametrize("plot", PIPELINE["plots"], ids=lambda plot: next(iter(plot)))
-def test_curves_show_every_experiment(plot: dict) -> None:
-    title, properties = next(iter(plot.items()))
-    expected = {f"plots/curves/{key}.csv" for key in EXPERIMENTS}
-    assert set(properties["y"]) == expected, (
-        f"the experiments of params.yaml and the plot {title!r} in dvc.yaml differ in "
-        f"{sorted(set(properties['y']) ^ expected)}"
-    )
-    assert len(set(properties["y"].values())) == 1
+    key = " ${key}" if "foreach" in PIPELINE[name] else ""
+    assert stage(name)["cmd"] == f"python -m stages.{name}{key}"

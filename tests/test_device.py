@@ -1,12 +1,14 @@
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 import torch
 
 from tests.repo import ROOT
-from unet import hardware
+from unet.runtime import device
 
 CPU, CUDA, MPS = map(torch.device, ("cpu", "cuda", "mps"))
 
@@ -35,13 +37,13 @@ def threads() -> Iterator[int]:
 )
 def test_auto_takes_the_best_device(machine, cuda: bool, mps: bool, expected: str) -> None:
     machine(cuda=cuda, mps=mps)
-    assert hardware.resolve_device("auto").type == expected
+    assert device.resolve_device("auto").type == expected
 
 
 def test_a_named_device_is_taken(machine) -> None:
     machine(cuda=True, mps=True)
     for name in ("cuda", "mps", "cpu"):
-        assert hardware.resolve_device(name).type == name
+        assert device.resolve_device(name).type == name
 
 
 @pytest.mark.parametrize(
@@ -52,7 +54,7 @@ def test_a_named_device_is_taken(machine) -> None:
 def test_a_device_that_is_not_there(machine, name: str, there: dict, listed: str) -> None:
     machine(**there)
     with pytest.raises(ValueError) as error:
-        hardware.resolve_device(name)
+        device.resolve_device(name)
     assert str(error.value) == (
         f"device = {name}: not available here; choose auto or one of: {listed}"
     )
@@ -67,7 +69,7 @@ def test_auto_precision_of_gpus(
     monkeypatch: pytest.MonkeyPatch, capability: tuple[int, int], expected: str
 ) -> None:
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _device: capability)
-    assert hardware.resolve_amp("auto", CUDA) == expected
+    assert device.resolve_amp("auto", CUDA) == expected
 
 
 @pytest.mark.parametrize(
@@ -88,35 +90,33 @@ def test_auto_precision_of_cpus(
 ) -> None:
     seconds = {torch.bfloat16: bf16_seconds, torch.float32: 1.0}
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: capabilities)
-    monkeypatch.setattr(
-        hardware, "_product_seconds", lambda *dtypes: {d: seconds[d] for d in dtypes}
-    )
-    assert hardware.cpu_gains_from_bf16() is (expected == "bf16")
-    assert hardware.resolve_amp("auto", CPU) == expected
+    monkeypatch.setattr(device, "_product_seconds", lambda *dtypes: {d: seconds[d] for d in dtypes})
+    assert device.cpu_gains_from_bf16() is (expected == "bf16")
+    assert device.resolve_amp("auto", CPU) == expected
 
 
 def test_products_are_timed_alike() -> None:
     """float64 takes twice as long everywhere; what float32 takes is of the same order each time."""
-    seconds = hardware._product_seconds(torch.float32, torch.float64)
+    seconds = device._product_seconds(torch.float32, torch.float64)
     assert 0 < seconds[torch.float32] < seconds[torch.float64]
 
 
 def test_auto_precision_of_mps_is_float32(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"amx_bf16": True})
-    assert hardware.resolve_amp("auto", MPS) == "none"
+    assert device.resolve_amp("auto", MPS) == "none"
 
 
-@pytest.mark.parametrize("device", [CPU, MPS])
-def test_fp16_needs_cuda(device: torch.device) -> None:
-    with pytest.raises(ValueError, match=f"train.amp = fp16 on {device.type}: needs cuda"):
-        hardware.resolve_amp("fp16", device)
-    assert hardware.resolve_amp("fp16", CUDA) == "fp16"
+@pytest.mark.parametrize("kind", ["cpu", "mps"])
+def test_fp16_needs_cuda(kind: str) -> None:
+    with pytest.raises(ValueError, match=f"train.amp = fp16 on {kind}: needs cuda"):
+        device.resolve_amp("fp16", torch.device(kind))
+    assert device.resolve_amp("fp16", CUDA) == "fp16"
 
 
 @pytest.mark.parametrize("name", ["bf16", "none"])
-@pytest.mark.parametrize("device", [CPU, CUDA, MPS])
-def test_a_named_precision_is_taken(name: str, device: torch.device) -> None:
-    assert hardware.resolve_amp(name, device) == name
+@pytest.mark.parametrize("on", [CPU, CUDA, MPS])
+def test_a_named_precision_is_taken(name: str, on: torch.device) -> None:
+    assert device.resolve_amp(name, on) == name
 
 
 @pytest.mark.parametrize(
@@ -125,16 +125,101 @@ def test_a_named_precision_is_taken(name: str, device: torch.device) -> None:
 )
 def test_autocast_multiplies_in_its_precision(amp: str, dtype: torch.dtype) -> None:
     a = torch.ones(4, 4)
-    with hardware.autocast(amp, CPU):
+    with device.autocast(amp, CPU):
         assert (a @ a).dtype == dtype
     assert (a @ a).dtype == torch.float32
 
 
-def test_threads_are_set(threads: int) -> None:
-    assert hardware.set_threads("auto") == threads
-    other = 1 if threads > 1 else 2
-    assert hardware.set_threads(other) == other == torch.get_num_threads()
-    assert hardware.set_threads("auto") == other
+class MadeUpStep:
+    """A step whose time on a clock of its own depends on the number of threads."""
+
+    def __init__(self, seconds: dict[int, list[float]]) -> None:
+        self.seconds = {threads: iter(values) for threads, values in seconds.items()}
+        self.now = 0.0
+        self.calls: list[int] = []
+
+    def __call__(self) -> None:
+        self.calls.append(torch.get_num_threads())
+        self.now += next(self.seconds[self.calls[-1]])
+
+
+@pytest.fixture
+def tried(monkeypatch: pytest.MonkeyPatch, threads: int):
+    """Let ``fastest_threads``, with two of them, try a made-up step."""
+
+    def try_it(**seconds: list[float]) -> tuple[int, list[int]]:
+        torch.set_num_threads(2)
+        step = MadeUpStep({1: seconds["one"], 2: seconds["two"]})
+        monkeypatch.setattr(device.time, "perf_counter", lambda: step.now)
+        found = device.fastest_threads(step)
+        assert torch.get_num_threads() == 2, "the number is what it was"
+        return found, step.calls
+
+    return try_it
+
+
+def test_the_faster_number_of_threads_is_found(tried) -> None:
+    assert tried(one=[0.02] * 6, two=[0.01] * 6) == (2, [1, 2] * 6)
+    assert tried(one=[0.01] * 6, two=[0.02] * 6) == (1, [1, 2] * 6)
+
+
+def test_first_steps_and_single_hiccups_do_not_count(tried) -> None:
+    assert tried(one=[9e-1] + [0.01] * 5, two=[0.02] * 6)[0] == 1
+    assert tried(one=[0.02] * 6, two=[9e-1] + [0.01] * 5)[0] == 2
+    assert tried(one=[0.01, 0.9, 0.01, 0.01, 0.9, 0.01], two=[0.02] * 6)[0] == 1
+
+
+def test_slow_steps_are_tried_less_often(tried) -> None:
+    # Beside other work a step with all threads may take many seconds: once is enough.
+    assert tried(one=[1.4], two=[11.7]) == (1, [1, 2])
+    assert tried(one=[20.0], two=[0.5]) == (2, [1, 2])
+    assert tried(one=[1.0] * 4, two=[1.5] * 4) == (1, [1, 2] * 4)
+
+
+def test_steps_in_earnest(threads: int) -> None:
+    torch.set_num_threads(2)
+
+    def step() -> None:
+        time.sleep(0.05 if torch.get_num_threads() == 1 else 0.001)
+
+    assert device.fastest_threads(step) == 2
+
+
+def test_one_thread_is_not_tried(threads: int) -> None:
+    torch.set_num_threads(1)
+    calls: list[int] = []
+    assert device.fastest_threads(lambda: calls.append(1)) == 1
+    assert calls == []
+
+
+def test_the_number_of_threads_is_restored_where_the_step_fails(threads: int) -> None:
+    torch.set_num_threads(2)
+    with pytest.raises(ZeroDivisionError):
+        device.fastest_threads(lambda: 1 / 0)
+    assert torch.get_num_threads() == 2
+
+
+def test_the_devices_name_is_its_makers(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda _device: "Some GPU 100")
+    assert device.device_name(CUDA) == "Some GPU 100"
+    cpuinfo = tmp_path / "cpuinfo"
+    monkeypatch.setattr(device, "Path", lambda _path: cpuinfo)
+    monkeypatch.setattr(device.platform, "processor", lambda: "")
+    monkeypatch.setattr(device.platform, "machine", lambda: "aarch64")
+    assert device.device_name(CPU) == "aarch64"
+    cpuinfo.write_text("processor\t: 0\n")
+    assert device.device_name(CPU) == "aarch64"
+    cpuinfo.write_text("processor\t: 0\nmodel name\t: Some CPU @ 2.20GHz\nflags\t: fpu\n" * 2)
+    assert device.device_name(CPU) == "Some CPU @ 2.20GHz"
+
+
+def test_setting_up_is_all_that_a_stage_needs(machine, monkeypatch: pytest.MonkeyPatch) -> None:
+    machine(cuda=True)
+    done: list[object] = []
+    monkeypatch.setattr(device, "make_repeatable", done.append)
+    monkeypatch.setattr(device, "keep_freed_memory", lambda: done.append("memory"))
+    assert device.set_up("auto") == CUDA
+    assert done == [CUDA, "memory"]
 
 
 def test_repeatable_kernels_are_asked_of_cuda_alone(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -144,9 +229,9 @@ def test_repeatable_kernels_are_asked_of_cuda_alone(monkeypatch: pytest.MonkeyPa
     )
     monkeypatch.setattr(torch.backends.cudnn, "benchmark", True)
     monkeypatch.setenv("CUBLAS_WORKSPACE_CONFIG", ":16:8")
-    hardware.make_repeatable(CPU)
+    device.make_repeatable(CPU)
     assert asked == []
-    hardware.make_repeatable(CUDA)
+    device.make_repeatable(CUDA)
     assert asked == [True]
     assert torch.backends.cudnn.benchmark is False
 

@@ -17,7 +17,7 @@ from safetensors.torch import load_file
 from torch import nn
 
 from tests.repo import ENVIRONMENT, ROOT, copy_repository, make_tiny, run
-from unet import ranks
+from unet.training import distributed
 
 KEY = "mp_tr_bce"
 TRAIN = (sys.executable, "-m", "stages.train", KEY)
@@ -28,9 +28,9 @@ def test_the_shares_are_all_of_it(num_items: int, num_ranks: int) -> None:
     items, shares = range(num_items), []
     for rank in range(num_ranks):
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(ranks, "rank", lambda rank=rank: rank)
-            patch.setattr(ranks, "num_ranks", lambda: num_ranks)
-            shares.append(items[ranks.share_of(num_items)])
+            patch.setattr(distributed, "rank", lambda rank=rank: rank)
+            patch.setattr(distributed, "num_ranks", lambda: num_ranks)
+            shares.append(items[distributed.share_of(num_items)])
     assert [item for share in shares for item in share] == list(items)
     assert max(map(len, shares)) - min(map(len, shares)) <= 1
 
@@ -38,40 +38,40 @@ def test_the_shares_are_all_of_it(num_items: int, num_ranks: int) -> None:
 def test_one_process_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("PET_NPROC_PER_NODE", raising=False)
     device, model = torch.device("cpu"), nn.Conv2d(1, 1, 1)
-    assert not ranks.launch("no.such.module", device=device)
-    with ranks.joined(device) as joined:
+    assert not distributed.launch("no.such.module", device=device)
+    with distributed.joined(device) as joined:
         assert joined == device
-    assert ranks.parallel(model, device) is model
-    assert ranks.share_of(7) == slice(0, 7)
-    assert ranks.from_first(b"state", device) == b"state"
-    assert ranks.sum_over_ranks(torch.tensor(3.0)) == 3
+    assert distributed.parallel(model, device) is model
+    assert distributed.share_of(7) == slice(0, 7)
+    assert distributed.from_first(b"state", device) == b"state"
+    assert distributed.sum_over_ranks(torch.tensor(3.0)) == 3
 
 
 @pytest.mark.parametrize("number", ["two", "0", "-1", "1.5", ""])
 def test_a_wrong_number_of_ranks(number: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PET_NPROC_PER_NODE", number)
     with pytest.raises(ValueError, match=f"PET_NPROC_PER_NODE = {number}: must be 1 or more"):
-        ranks.launch("no.such.module", device=torch.device("cpu"))
+        distributed.launch("no.such.module", device=torch.device("cpu"))
 
 
 def test_no_ranks_on_mps(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PET_NPROC_PER_NODE", "2")
     with pytest.raises(ValueError, match="PET_NPROC_PER_NODE = 2 on mps"):
-        ranks.launch("no.such.module", device=torch.device("mps"))
+        distributed.launch("no.such.module", device=torch.device("mps"))
 
 
 def check_layers() -> None:
     """Run on each rank: its part of a batch comes out as in the whole batch."""
-    with ranks.joined(torch.device("cpu")) as device:
+    with distributed.joined(torch.device("cpu")) as device:
         for num_images in (5, 2, 1):  # of one image, a rank has none
             torch.manual_seed(num_images)
-            whole, parts = nn.BatchNorm2d(4), ranks.SummedBatchNorm2d(4)
+            whole, parts = nn.BatchNorm2d(4), distributed.SummedBatchNorm2d(4)
             for parameter in whole.parameters():
                 nn.init.normal_(parameter)
             parts.load_state_dict(whole.state_dict())
             images = 3 * torch.randn(num_images, 4, 6, 6) + 100
             factors = torch.randn_like(images)
-            mine = ranks.share_of(num_images)
+            mine = distributed.share_of(num_images)
             part = images[mine].requires_grad_()
             images.requires_grad_()
             expected, got = whole(images), parts(part)
@@ -81,7 +81,7 @@ def check_layers() -> None:
             torch.testing.assert_close(got, expected[mine], **close)
             torch.testing.assert_close(part.grad, images.grad[mine], **close)
             for name, parameter in parts.named_parameters():
-                ranks.sum_over_ranks(parameter.grad)
+                distributed.sum_over_ranks(parameter.grad)
                 torch.testing.assert_close(
                     parameter.grad, whole.get_parameter(name).grad, rtol=1e-3, atol=1e-3
                 )
@@ -90,16 +90,16 @@ def check_layers() -> None:
             parts.eval()
             whole.eval()
             torch.testing.assert_close(parts(images[mine]), whole(images[mine]), **close)
-        content = b"from rank 0" * 1000 if ranks.rank() == 0 else None
-        assert ranks.from_first(content, device) == b"from rank 0" * 1000
-        assert ranks.from_first(None, device) is None
+        content = b"from rank 0" * 1000 if distributed.rank() == 0 else None
+        assert distributed.from_first(content, device) == b"from rank 0" * 1000
+        assert distributed.from_first(None, device) is None
         # All ranks write to one pipe: a line in one piece.
-        os.write(1, f"rank {ranks.rank()} of {ranks.num_ranks()} agrees\n".encode())
+        os.write(1, f"rank {distributed.rank()} of {distributed.num_ranks()} agrees\n".encode())
 
 
 def test_batch_normalisation_sees_the_whole_batch() -> None:
     launcher = (sys.executable, "-m", "torch.distributed.run", "--standalone")
-    done = run(ROOT, *launcher, "--nproc-per-node", "2", "-m", "tests.test_ranks")
+    done = run(ROOT, *launcher, "--nproc-per-node", "2", "-m", "tests.test_distributed")
     assert "rank 0 of 2 agrees" in done.stdout and "rank 1 of 2 agrees" in done.stdout
 
 
@@ -165,8 +165,9 @@ def test_three_ranks_change_rounding_only(repository: Path, alone: tuple) -> Non
     done = train(repository, ranks=3)
     assert done.returncode == 0, done.stdout
     assert done.stdout.count("epoch 2/2") == 1  # rank 0 alone speaks
+    assert done.stdout.count("starts at epoch 1") == 1
     assert_alike(repository, alone)
-    assert not list((repository / ".checkpoints").glob("*/state.bin"))
+    assert not list((repository / ".checkpoints").glob("*/*/state.bin"))
 
 
 def test_two_hosts(repository: Path, alone: tuple, tmp_path: Path) -> None:
@@ -186,11 +187,13 @@ def test_a_lost_rank_ends_all_and_the_training_resumes(repository: Path) -> None
     params = (repository / "params.yaml").read_text()
     (repository / "params.yaml").write_text(params.replace("epochs: 2", "epochs: 20"))
     try:
-        assert train(repository, ranks=2).returncode == 0
+        done = train(repository, ranks=2)
+        assert done.returncode == 0, done.stdout
+        assert "Warning" not in done.stdout, done.stdout  # the ranks' stderr, too
         whole = results(repository)
         process = start(repository, ranks=2)
         deadline = time.monotonic() + 120
-        while not list((repository / ".checkpoints").glob("*/state.bin")):
+        while not list((repository / ".checkpoints").glob("*/*/state.bin")):
             assert process.poll() is None and time.monotonic() < deadline
             time.sleep(0.02)
         rank = psutil.Process(process.pid).children()[1]

@@ -16,7 +16,7 @@ from types import SimpleNamespace
 import pytest
 import requests
 
-from unet import download
+from unet.data import download
 from unet.data.config import DataConfig
 from unet.data.download import fetch_archives
 from unet.data.oxford_pets import ANNOTATIONS, IMAGES

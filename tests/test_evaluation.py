@@ -8,13 +8,13 @@ from torch import Tensor, nn
 
 from tests.tiny import CPU, tiny_model, tiny_split
 from unet import metrics
-from unet.data.masks import BACKGROUND, BOUNDARY
+from unet.data.masks import BACKGROUND, BOUNDARY, NOT_COUNTED, OBJECT
 from unet.data.packed import Split
 from unet.inference.evaluation import COUNTS, Evaluation, cost, evaluate
 
 SIZE = 20
-# A pet of 6 x 8 pixels within its boundary, one pixel wide, of 8 x 10.
-PET_AREA, RING_AREA, ALL = 48, 80 - 48, SIZE**2
+# An object of 6 x 8 pixels within its boundary, one pixel wide, of 8 x 10.
+OBJECT_AREA, RING_AREA, ALL = 48, 80 - 48, SIZE**2
 
 
 class Painted(nn.Module):
@@ -24,30 +24,30 @@ class Painted(nn.Module):
         return images[:, :1]
 
 
-def trimap_split(num_images: int = 3) -> Split:
-    trimap = torch.full((SIZE, SIZE), BACKGROUND, dtype=torch.uint8)
-    trimap[4:12, 5:15] = BOUNDARY
-    trimap[5:11, 6:14] = PET
+def ringed_split(num_images: int = 3) -> Split:
+    mask = torch.full((SIZE, SIZE), BACKGROUND, dtype=torch.uint8)
+    mask[4:12, 5:15] = BOUNDARY
+    mask[5:11, 6:14] = OBJECT
     images = torch.zeros(num_images, SIZE, SIZE, 3, dtype=torch.uint8)
     names = tuple(f"cat_{i}" for i in range(num_images))
-    return Split(images, trimap.repeat(num_images, 1, 1), names)
+    return Split(images, mask.repeat(num_images, 1, 1), names)
 
 
 def painted_split(probabilities: Tensor, split: Split) -> Split:
     """``split`` with images that :class:`Painted` reads these probabilities from."""
     images = (255 * probabilities).round().to(torch.uint8).unsqueeze(-1).expand(-1, -1, -1, 3)
-    return Split(images, split.trimaps, split.names)
+    return Split(images, split.masks, split.names)
 
 
 def run(model: nn.Module, split: Split, threshold: float = 0.5, batch_size: int = 2) -> Evaluation:
     return evaluate(model, split, threshold=threshold, batch_size=batch_size, device=CPU)
 
 
-def test_scores_of_pet_everywhere() -> None:
-    result = run(tiny_model(prior=0.9), trimap_split(), threshold=0.8)
-    share = PET_AREA / ALL
+def test_scores_of_object_everywhere() -> None:
+    result = run(tiny_model(prior=0.9), ringed_split(), threshold=0.8)
+    share = OBJECT_AREA / ALL
     band = ALL - (SIZE - 2) ** 2
-    rim = PET_AREA - 4 * 6  # inner band of the pet, one pixel wide
+    rim = OBJECT_AREA - 4 * 6  # inner band of the object, one pixel wide
     expected = {
         "accuracy": share,
         "iou": share,
@@ -59,10 +59,10 @@ def test_scores_of_pet_everywhere() -> None:
         "iou_per_image": share,
         "dice_per_image": 2 * share / (1 + share),
         "boundary_iou_per_image": 0.0,
-        "accuracy_boundary_pet": (PET_AREA + RING_AREA) / ALL,
-        "iou_boundary_pet": (PET_AREA + RING_AREA) / ALL,
-        "accuracy_boundary_ignored": PET_AREA / (ALL - RING_AREA),
-        "iou_boundary_ignored": PET_AREA / (ALL - RING_AREA),
+        "accuracy_boundary_object": (OBJECT_AREA + RING_AREA) / ALL,
+        "iou_boundary_object": (OBJECT_AREA + RING_AREA) / ALL,
+        "accuracy_boundary_ignored": OBJECT_AREA / (ALL - RING_AREA),
+        "iou_boundary_ignored": OBJECT_AREA / (ALL - RING_AREA),
         "accuracy_at_half": share,
         "iou_at_half": share,
     }
@@ -71,42 +71,42 @@ def test_scores_of_pet_everywhere() -> None:
     assert result.masks.all()
 
 
-def test_scores_of_pet_nowhere() -> None:
-    result = run(tiny_model(prior=0.9), trimap_split(), threshold=0.95)
+def test_scores_of_object_nowhere() -> None:
+    result = run(tiny_model(prior=0.9), ringed_split(), threshold=0.95)
     scores = result.scores
-    assert scores["accuracy"] == pytest.approx(1 - PET_AREA / ALL)
+    assert scores["accuracy"] == pytest.approx(1 - OBJECT_AREA / ALL)
     assert scores["iou"] == scores["dice"] == scores["recall"] == scores["boundary_iou"] == 0
     assert scores["precision"] == 1
-    # At one half the same model says pet everywhere.
-    assert scores["accuracy_at_half"] == pytest.approx(PET_AREA / ALL)
-    assert scores["iou_at_half"] == pytest.approx(PET_AREA / ALL)
+    # At one half the same model says object everywhere.
+    assert scores["accuracy_at_half"] == pytest.approx(OBJECT_AREA / ALL)
+    assert scores["iou_at_half"] == pytest.approx(OBJECT_AREA / ALL)
     assert not result.masks.any()
 
 
 def test_scores_of_the_truth() -> None:
-    split = trimap_split()
-    result = run(Painted(), painted_split((split.trimaps == PET).float(), split))
+    split = ringed_split()
+    result = run(Painted(), painted_split((split.masks == OBJECT).float(), split))
     rules = {
-        "accuracy_boundary_pet": 1 - RING_AREA / ALL,
-        "iou_boundary_pet": PET_AREA / (PET_AREA + RING_AREA),
+        "accuracy_boundary_object": 1 - RING_AREA / ALL,
+        "iou_boundary_object": OBJECT_AREA / (OBJECT_AREA + RING_AREA),
     }
     assert result.scores == pytest.approx(dict.fromkeys(result.scores, 1.0) | rules)
-    assert (result.masks == (split.trimaps == PET).numpy()).all()
+    assert (result.masks == (split.masks == OBJECT).numpy()).all()
 
 
 def test_the_boundary_counts_by_rule() -> None:
-    split = trimap_split()
-    result = run(Painted(), painted_split((split.trimaps != BACKGROUND).float(), split))
-    assert result.scores["iou"] == pytest.approx(PET_AREA / (PET_AREA + RING_AREA))
-    assert result.scores["iou_boundary_pet"] == 1
+    split = ringed_split()
+    result = run(Painted(), painted_split((split.masks != BACKGROUND).float(), split))
+    assert result.scores["iou"] == pytest.approx(OBJECT_AREA / (OBJECT_AREA + RING_AREA))
+    assert result.scores["iou_boundary_object"] == 1
     assert result.scores["iou_boundary_ignored"] == 1
-    # The predicted rim lies on the ring, outside of the pet.
+    # The predicted rim lies on the ring, outside of the object.
     assert result.scores["boundary_iou"] == 0
 
 
 def test_pooled_and_per_image_scores_differ() -> None:
-    split = trimap_split(2)
-    probabilities = (split.trimaps == PET).float()
+    split = ringed_split(2)
+    probabilities = (split.masks == OBJECT).float()
     probabilities[1] = 0
     probabilities[1, 5:11, 6:10] = 1
     result = run(Painted(), painted_split(probabilities, split))
@@ -115,8 +115,8 @@ def test_pooled_and_per_image_scores_differ() -> None:
     assert result.scores["dice_per_image"] == pytest.approx((1 + 2 / 3) / 2)
     assert result.table["iou"].tolist() == pytest.approx([1, 0.5])
 
-    larger = split.trimaps.clone()
-    larger[0] = PET
+    larger = split.masks.clone()
+    larger[0] = OBJECT
     unequal = Split(split.images, larger, split.names)
     probabilities[0] = 1
     result = run(Painted(), painted_split(probabilities, unequal))
@@ -125,7 +125,7 @@ def test_pooled_and_per_image_scores_differ() -> None:
 
 
 def test_a_pixel_at_the_threshold_is_background() -> None:
-    split = trimap_split(1)
+    split = ringed_split(1)
     half = torch.full((1, SIZE, SIZE), 0.5)
     level = round(0.5 * 255) / 255
     assert not run(Painted(), painted_split(half, split), threshold=level + 1e-6).masks.any()
@@ -140,7 +140,7 @@ def test_the_table_is_in_the_splits_order_and_sums_to_the_scores() -> None:
     assert list(table) == ["name", *COUNTS, "accuracy", "iou", "dice", "boundary_iou"]
     assert table["name"].tolist() == list(split.names)
     assert (table[list(COUNTS)].sum(axis=1) == 16 * 16).all()
-    targets = (split.trimaps == PET).numpy()
+    targets = (split.masks == OBJECT).numpy()
     assert (table["tp"] == (result.masks & targets).sum((1, 2))).all()
     assert (table["fp"] == (result.masks & ~targets).sum((1, 2))).all()
     assert (table["fn"] == (~result.masks & targets).sum((1, 2))).all()
@@ -163,9 +163,9 @@ def test_no_batch_size_changes_a_score(batch_size: int) -> None:
     assert np.array_equal(one.masks, other.masks)
 
 
-def test_images_without_a_pet_score_1_where_nothing_is_claimed() -> None:
-    split = trimap_split(2)
-    empty = Split(split.images, torch.full_like(split.trimaps, BACKGROUND), split.names)
+def test_images_without_an_object_score_1_where_nothing_is_claimed() -> None:
+    split = ringed_split(2)
+    empty = Split(split.images, torch.full_like(split.masks, BACKGROUND), split.names)
     nowhere, everywhere = (
         run(tiny_model(prior=0.5), empty, threshold).table for threshold in (0.6, 0.4)
     )
@@ -173,14 +173,30 @@ def test_images_without_a_pet_score_1_where_nothing_is_claimed() -> None:
     assert everywhere["iou"].tolist() == everywhere["boundary_iou"].tolist() == [0, 0]
 
 
+def test_pixels_that_are_not_counted_change_no_score() -> None:
+    split = ringed_split(2)
+    masks = split.masks.clone()
+    masks[:, :, 15:] = NOT_COUNTED  # to the right of the ring
+    partly = Split(split.images, masks, split.names)
+    right, wrong = (split.masks == OBJECT).float(), (split.masks == OBJECT).float()
+    wrong[:, :, 15:] = 1
+    one, other = (run(Painted(), painted_split(found, partly)) for found in (right, wrong))
+    assert one.scores == other.scores
+    assert one.scores["iou"] == one.scores["boundary_iou"] == one.scores["accuracy"] == 1
+    assert one.scores["accuracy_boundary_object"] == pytest.approx(1 - RING_AREA / (ALL - 5 * SIZE))
+    pd.testing.assert_frame_equal(one.table, other.table)
+    assert (one.table[list(COUNTS)].sum(axis=1) == ALL - 5 * SIZE).all()
+    assert other.masks[:, :, 15:].all(), "they are predicted all the same"
+
+
 def test_scores_are_plain_finite_numbers() -> None:
     result = run(tiny_model(random_head=True), tiny_split(5))
     assert all(type(value) is float and 0 <= value <= 1 for value in result.scores.values())
 
 
-@pytest.mark.parametrize("modes", [("mp", "tr"), ("str_conv", "ups")])
-def test_cost_quadruples_with_the_side(modes: tuple[str, str]) -> None:
-    model = tiny_model(downsample_mode=modes[0], upsample_mode=modes[1])
+@pytest.mark.parametrize("kinds", [("mp", "tr"), ("str_conv", "ups")])
+def test_cost_quadruples_with_the_side(kinds: tuple[str, str]) -> None:
+    model = tiny_model(downsample=kinds[0], upsample=kinds[1])
     small, large = cost(model, 16), cost(model, 32)
     assert small["parameters"] == large["parameters"]
     assert small["parameters"] == sum(p.numel() for p in model.parameters())

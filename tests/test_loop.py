@@ -2,7 +2,7 @@ import gzip
 import json
 import math
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,20 +17,26 @@ from tests.tiny import (
     foreground_share,
     run_training,
     same_weights,
+    tiny_augment,
     tiny_config,
     tiny_experiment,
     tiny_model,
     tiny_split,
 )
-from unet.data.masks import BACKGROUND, BOUNDARY
+from unet.data.augment import draw_transforms
+from unet.data.masks import BACKGROUND, BOUNDARY, NOT_COUNTED, OBJECT
 from unet.data.packed import Split
 from unet.losses import DiceLoss, WeightedBCELoss, build_loss
+from unet.runtime.device import device_name
 from unet.training.checkpoint import load_state, read_state
 from unet.training.learner import Learner, build_model
 from unet.training.loop import (
     RunningScores,
+    Schedule,
     Training,
+    announce,
     image_size_of,
+    load_batch,
     one_cycle,
     snapshot,
     targets_of,
@@ -69,7 +75,7 @@ def stop_at(epoch: int) -> Callable[[Training], None]:
 
 
 def first_images(split: Split, count: int) -> Split:
-    return Split(split.images[:count], split.trimaps[:count], split.names[:count])
+    return Split(split.images[:count], split.masks[:count], split.names[:count])
 
 
 def scripted(monkeypatch: pytest.MonkeyPatch, accuracies: Sequence[float]) -> None:
@@ -176,7 +182,7 @@ def test_every_epoch_is_reported_with_its_row(tmp_path: Path) -> None:
     assert [row["epoch"] for row in training.curve] == [1, 2, 3]
     assert all(math.isfinite(value) for row in training.curve for value in row.values())
     for row in training.timing:
-        assert list(row) == ["epoch", "seconds", "images_per_second"]
+        assert list(row) == ["epoch", "seconds", "images_per_second", "device"]
         assert row["images_per_second"] == pytest.approx(24 / row["seconds"])
 
 
@@ -221,7 +227,7 @@ def test_kept_weights_give_the_last_rows_scores(tmp_path: Path) -> None:
     experiment, split = tiny_experiment(), tiny_split(10, seed=1)
     model = build_model(experiment)
     model.load_state_dict(training.weights)
-    loss_function = build_loss(experiment, foreground_share(tiny_split()))
+    loss_function = build_loss("bce", pos_weight="auto", share=foreground_share(tiny_split()))
     scores = validate(model, loss_function, split, batch_size=4, device=CPU, amp="none")
     for name, value in scores.items():
         assert training.curve[-1][f"val_{name}"] == pytest.approx(value, rel=1e-4)
@@ -372,23 +378,23 @@ def test_validation_changes_nothing_in_the_model() -> None:
     assert same_weights(model.state_dict(), before)
 
 
-def test_tally_weighs_a_batch_by_its_images() -> None:
-    tally = RunningScores(WeightedBCELoss(1.0), CPU)
-    tally.add(torch.tensor(1.0), torch.full((3, 1, 2, 2), 5.0), torch.ones(3, 1, 2, 2))
-    tally.add(torch.tensor(5.0), torch.full((1, 1, 2, 2), 5.0), torch.zeros(1, 1, 2, 2))
-    scores = tally.scores()
-    assert scores["loss"] == pytest.approx((3 * 1 + 5) / 4)
-    assert scores["accuracy"] == scores["iou"] == pytest.approx(12 / 16)
-    assert scores["dice"] == pytest.approx(24 / 28)
+def test_running_scores_weigh_a_batch_by_its_images() -> None:
+    scores = RunningScores(WeightedBCELoss(1.0), CPU)
+    scores.add(torch.tensor(1.0), torch.full((3, 1, 2, 2), 5.0), torch.ones(3, 1, 2, 2))
+    scores.add(torch.tensor(5.0), torch.full((1, 1, 2, 2), 5.0), torch.zeros(1, 1, 2, 2))
+    found = scores.compute()
+    assert found["loss"] == pytest.approx((3 * 1 + 5) / 4)
+    assert found["accuracy"] == found["iou"] == pytest.approx(12 / 16)
+    assert found["dice"] == pytest.approx(24 / 28)
 
 
 @pytest.mark.parametrize("weight", [0.5, 1.0, 3.0])
-def test_tally_cuts_at_the_losss_threshold(weight: float) -> None:
+def test_running_scores_cut_at_the_losss_threshold(weight: float) -> None:
     cut = math.log(weight)
     logits = torch.tensor([cut - 0.01, cut + 0.01]).view(1, 1, 1, 2)
-    tally = RunningScores(WeightedBCELoss(weight), CPU)
-    tally.add(torch.tensor(0.0), logits, torch.tensor([0.0, 1.0]).view(1, 1, 1, 2))
-    assert tally.scores()["accuracy"] == 1
+    scores = RunningScores(WeightedBCELoss(weight), CPU)
+    scores.add(torch.tensor(0.0), logits, torch.tensor([0.0, 1.0]).view(1, 1, 1, 2))
+    assert scores.compute()["accuracy"] == 1
 
 
 @pytest.mark.parametrize("num_images", [1, 9, 17])
@@ -434,14 +440,15 @@ def test_augmentation_is_of_training_images_alone(
     assert sum(seen) == 24
 
 
-def test_targets_are_pets_without_their_boundary() -> None:
-    trimaps = torch.tensor([[[PET, BACKGROUND], [BOUNDARY, PET]]], dtype=torch.uint8)
-    targets = targets_of(trimaps)
+def test_targets_are_objects_without_their_boundary() -> None:
+    masks = torch.tensor([[[OBJECT, BACKGROUND], [BOUNDARY, OBJECT]]], dtype=torch.uint8)
+    targets, counted = targets_of(masks)
+    assert counted.all()
     assert targets.dtype == torch.float32
     assert targets.tolist() == [[[[1.0, 0.0], [0.0, 1.0]]]]
 
 
-def test_settings_reach_the_optimiser(tmp_path: Path) -> None:
+def test_the_config_reaches_the_optimiser(tmp_path: Path) -> None:
     calm, heavy = (
         run_training(tmp_path / str(decay), weight_decay=decay, max_lr=0.02) for decay in (0.0, 5.0)
     )
@@ -460,7 +467,6 @@ def test_the_experiment_alone_makes_the_difference(tmp_path: Path) -> None:
             foreground_share=foreground_share(split),
             watched=[0],
             device=CPU,
-            amp="none",
             checkpoint=tmp_path / mode,
             on_epoch=lambda training: None,
         )
@@ -490,6 +496,37 @@ def test_images_grow_to_full_size(
     assert all(s == full for e, s in enumerate(sizes) if e >= grow_until * epochs)
 
 
+@pytest.mark.parametrize(
+    ("grow_from", "grow_until", "epochs", "expected"),
+    [
+        # 128 (1/2 + (epoch - 1) / 18): 64, 71.1, 78.2, ... to the nearest multiple of 16.
+        (0.5, 0.6, 15, [64, 64, 80, 80, 96, 96, 112, 112, 128, 128, 128, 128, 128, 128, 128]),
+        (0.5, 1.0, 4, [64, 80, 96, 112]),
+        (0.75, 0.5, 4, [96, 112, 128, 128]),
+        (1.0, 0.6, 3, [128, 128, 128]),
+    ],
+)
+def test_image_sizes_at_known_epochs(
+    grow_from: float, grow_until: float, epochs: int, expected: list[int]
+) -> None:
+    config = tiny_config(epochs=epochs, grow_from=grow_from, grow_until=grow_until)
+    sizes = [image_size_of(epoch, config, full=128, step=16) for epoch in range(1, epochs + 1)]
+    assert sizes == expected
+
+
+def test_an_epoch_trains_at_its_image_size(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    sizes: list[int] = []
+
+    def augmented(images, targets, transforms, *, size):
+        sizes.append(size)
+        return images, targets
+
+    monkeypatch.setattr("unet.training.loop.augment", augmented)
+    run_training(tmp_path, epochs=4, batch_size=24, grow_from=0.5, grow_until=1.0)
+    # 16 (1/2 + (epoch - 1) / 8), to the nearest multiple of 4 (halves to the even one).
+    assert sizes == [8, 8, 12, 16]
+
+
 def test_growing_images_train(tmp_path: Path) -> None:
     constant = run_training(tmp_path / "constant", epochs=4)
     growing = run_training(tmp_path / "growing", epochs=4, grow_from=0.5, grow_until=0.5)
@@ -503,10 +540,139 @@ def test_a_profile_is_a_trace_of_the_training_s_operations(tmp_path: Path) -> No
     split = tiny_split()
     trace = tmp_path / "deep" / "trace.json.gz"
     table = profile_training(
-        tiny_experiment(), tiny_config(), split=split, foreground_share=foreground_share(split), device=CPU,
-        amp="none", trace=trace, num_warm_up=1, num_steps=2,
+        tiny_experiment(), tiny_config(), split=split, foreground_share=foreground_share(split),
+        device=CPU, amp="none", trace=trace, num_warm_up=1, num_steps=2,
     )  # fmt: skip
     events = json.loads(gzip.decompress(trace.read_bytes()))["traceEvents"]
     names = [event.get("name") for event in events]
     assert names.count("aten::grid_sampler_2d") == 4  # images and targets of two steps
     assert "aten::convolution_backward" in names and "aten::convolution_backward" in table
+
+
+def test_every_timing_row_names_the_device(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        run_training(tmp_path, on_epoch=stop_at(2))
+    monkeypatch.setattr("unet.training.loop.device_name", lambda device: f"another {device.type}")
+    timing = run_training(tmp_path).timing
+    assert [row["device"] for row in timing] == [device_name(CPU), "another cpu", "another cpu"]
+
+
+@pytest.fixture
+def two_threads() -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    yield
+    torch.set_num_threads(before)
+
+
+def auto_finds(monkeypatch: pytest.MonkeyPatch, *, amp: str, threads: int) -> list[int]:
+    """Let `auto` find these; gives the list of the trial steps' numbers of threads."""
+    tried: list[int] = []
+
+    def fastest(step: Callable[[], object]) -> int:
+        step()
+        tried.append(torch.get_num_threads())
+        return threads
+
+    monkeypatch.setattr("unet.training.loop.resolve_amp", lambda name, device: amp)
+    monkeypatch.setattr("unet.training.loop.fastest_threads", fastest)
+    return tried
+
+
+@pytest.mark.usefixtures("two_threads")
+def test_auto_threads_are_tried_and_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tried = auto_finds(monkeypatch, amp="none", threads=1)
+    training = run_training(tmp_path / "auto", threads="auto")
+    assert (training.threads, torch.get_num_threads(), tried) == (1, 1, [2])
+    # The trial changes nothing in what is trained.
+    assert same_training(training, run_training(tmp_path / "named", threads=1))
+    assert tried == [2], "a number that is named is not tried"
+
+
+@pytest.mark.usefixtures("two_threads")
+def test_a_named_number_of_threads_is_taken(tmp_path: Path) -> None:
+    training = run_training(tmp_path, epochs=1, threads=1)
+    assert training.threads == torch.get_num_threads() == 1
+
+
+@pytest.mark.usefixtures("two_threads")
+@pytest.mark.parametrize(("amp", "threads"), [("bf16", 1), ("none", 2)])
+def test_a_resumed_training_keeps_what_auto_found(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, amp: str, threads: int
+) -> None:
+    auto = {"amp": "auto", "threads": "auto"}
+    auto_finds(monkeypatch, amp=amp, threads=threads)
+    whole = run_training(tmp_path / "whole", **auto)
+    with pytest.raises(KeyboardInterrupt):
+        run_training(tmp_path / "broken", on_epoch=stop_at(2), **auto)
+    tried = auto_finds(monkeypatch, amp={"bf16": "none", "none": "bf16"}[amp], threads=3 - threads)
+    resumed = run_training(tmp_path / "broken", **auto)
+    assert (resumed.amp, resumed.threads) == (whole.amp, whole.threads) == (amp, threads)
+    assert torch.get_num_threads() == threads
+    assert tried == []
+    assert same_training(resumed, whole)
+    anew = run_training(tmp_path / "anew", **auto)
+    assert (anew.amp, anew.threads) != (amp, threads)
+    assert not same_training(anew, whole)
+
+
+def test_where_a_training_begins_is_said(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        run_training(tmp_path, threads=1, on_epoch=stop_at(2))
+    assert "train: starts at epoch 1 of 3, 9 steps in all (float32, CPU threads: 1)" in said(capsys)
+    run_training(tmp_path, threads=1)
+    assert "train: resumes after epoch 1 of 3 (float32, CPU threads: 1)" in said(capsys)
+
+
+def said(capsys: pytest.CaptureFixture[str]) -> str:
+    return "".join(capsys.readouterr())
+
+
+@pytest.mark.parametrize(("num_images", "few"), [(1592, True), (1593, False)])
+def test_a_training_of_few_steps_says_so(
+    capsys: pytest.CaptureFixture[str], num_images: int, few: bool
+) -> None:
+    # One epoch in batches of 8: 199 steps, and 200.
+    schedule = Schedule(tiny_config(epochs=1, batch_size=8), num_images=num_images)
+    announce("mp_tr_bce", Training("none", 1), schedule)
+    text = said(capsys)
+    assert ("mp_tr_bce: 199 steps are few, expect a poor model" in text) == few
+    for name in ("train.epochs (= 1)", "train.batch_size (= 8)", "preprocess.limit"):
+        assert (name in text) == few
+
+
+def test_a_batch_says_which_pixels_count() -> None:
+    plain = tiny_split()
+    corner = torch.zeros_like(plain.masks, dtype=torch.bool)
+    corner[:, :5, :5] = True
+    partly = Split(plain.images, torch.where(corner, NOT_COUNTED, plain.masks), plain.names)
+    transforms = draw_transforms(4, tiny_augment(), torch.Generator())
+    indices = torch.arange(4)
+    batch, whole = (
+        load_batch(split, indices, transforms, size=16, device=CPU) for split in (partly, plain)
+    )
+    assert torch.equal(~batch.counted[:, 0], corner[:4])
+    assert whole.counted is None
+    assert torch.equal(torch.where(batch.counted, whole.targets, 0), batch.targets)
+
+
+def test_training_runs_where_some_pixels_do_not_count(tmp_path: Path) -> None:
+    """The object is not counted: background everywhere is then right."""
+    split = tiny_split()
+    masks = torch.where(split.masks == OBJECT, NOT_COUNTED, split.masks)
+    masks[0] = split.masks[0]
+    training = run_training(
+        tmp_path, train_split=Split(split.images, masks, split.names), foreground_share=0.2
+    )
+    assert training.curve[-1]["train_accuracy"] > 0.97
+
+
+def test_validation_leaves_out_pixels_that_do_not_count() -> None:
+    split = tiny_split(6)
+    missed = Split(split.images, torch.where(split.masks == 1, NOT_COUNTED, 0), split.names)
+    scores = validate(
+        tiny_model(prior=0.1), DiceLoss(), missed, batch_size=4, device=CPU, amp="none"
+    )
+    assert scores["accuracy"] == 1.0

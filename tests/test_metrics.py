@@ -9,7 +9,6 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from unet import metrics
-from unet.data.masks import BACKGROUND, BOUNDARY, BOUNDARY_RULES, foreground
 
 SCORES = ("accuracy", "iou", "dice", "precision", "recall")
 
@@ -215,14 +214,15 @@ def test_band_of_two_squares_side_by_side() -> None:
 def test_band_is_that_of_a_loop_over_pixels(
     seed: int, height: int, width: int, dilation: float
 ) -> None:
-    predicted, target = random_masks(seed, 2, height, width, share=0.93)
+    predicted, target, counted = random_masks(seed, 2, height, width, share=0.93, count=3)
     radius = max(1, round(dilation * math.hypot(height, width)))
-    counts = metrics.boundary_counts(predicted, target, dilation=dilation)
-    every = np.ones((height, width), dtype=bool)
-    assert counts.tolist() == [
-        naive_counts(naive_band(p, radius), naive_band(t, radius), every)
-        for p, t in zip(predicted.numpy(), target.numpy(), strict=True)
-    ]
+    for which in (None, counted):
+        counts = metrics.boundary_counts(predicted, target, which, dilation=dilation)
+        every = np.ones(predicted.shape, dtype=bool) if which is None else which.numpy()
+        assert counts.tolist() == [
+            naive_counts(naive_band(p, radius), naive_band(t, radius), c)
+            for p, t, c in zip(predicted.numpy(), target.numpy(), every, strict=True)
+        ]
 
 
 @settings(deadline=None, max_examples=15)
@@ -240,35 +240,3 @@ def test_boundary_iou_is_stricter_than_iou_for_a_large_mask() -> None:
     # The bands share the ring between the squares of sides 76 and 74.
     ring = 76**2 - 74**2
     assert edge == pytest.approx(ring / (80**2 - 74**2 + 76**2 - 70**2 - ring))
-
-
-@pytest.mark.parametrize(
-    ("rule", "pet", "counted"),
-    [
-        ("background", [True, False, False], [True, True, True]),
-        ("pet", [True, False, True], [True, True, True]),
-        ("ignore", [True, False, False], [True, True, False]),
-    ],
-)
-@pytest.mark.parametrize("as_tensor", [True, False])
-def test_rules_of_the_boundary(
-    rule: str, pet: list[bool], counted: list[bool], as_tensor: bool
-) -> None:
-    codes = np.array([[PET, BACKGROUND, BOUNDARY]], dtype=np.uint8)
-    found = foreground(torch.from_numpy(codes) if as_tensor else codes, boundary=rule)
-    assert [mask.tolist() for mask in found] == [[pet], [counted]]
-    assert all(mask.dtype == (torch.bool if as_tensor else np.bool_) for mask in found)
-
-
-def test_boundary_is_background_unless_told_otherwise() -> None:
-    codes = torch.tensor([PET, BACKGROUND, BOUNDARY], dtype=torch.uint8)
-    for default, named in zip(
-        foreground(codes), foreground(codes, boundary="background"), strict=True
-    ):
-        assert torch.equal(default, named)
-
-
-def test_unknown_rule_names_the_choices() -> None:
-    with pytest.raises(ValueError, match="boundary = 'edge'") as error:
-        foreground(torch.ones(2, 2, dtype=torch.uint8), boundary="edge")
-    assert all(rule in str(error.value) for rule in BOUNDARY_RULES)

@@ -15,9 +15,11 @@ from unet.model import (
     PIXEL_STD,
     UPSAMPLE,
     UNet,
+    build_downsample,
+    build_upsample,
 )
 
-MODES = list(itertools.product(DOWNSAMPLE, UPSAMPLE))
+KINDS = list(itertools.product(DOWNSAMPLE, UPSAMPLE))
 
 
 def expected_parameters(down: str, up: str, width: int, depth: int) -> int:
@@ -43,65 +45,65 @@ def rms(x: Tensor) -> float:
     return x.square().mean().sqrt().item()
 
 
-@pytest.mark.parametrize(("down", "up"), MODES)
+@pytest.mark.parametrize(("down", "up"), KINDS)
 @pytest.mark.parametrize(("depth", "height", "width"), [(1, 2, 6), (2, 8, 20), (4, 32, 16)])
 def test_logits_are_as_large_as_the_images(
     down: str, up: str, depth: int, height: int, width: int
 ) -> None:
-    model = tiny_model(downsample_mode=down, upsample_mode=up, depth=depth)
+    model = tiny_model(downsample=down, upsample=up, depth=depth)
     logits = model(torch.rand(2, 3, height, width))
     assert logits.shape == (2, 1, height, width)
     assert logits.dtype == torch.float32
 
 
-@pytest.mark.parametrize(("down", "up"), MODES)
+@pytest.mark.parametrize(("down", "up"), KINDS)
 @pytest.mark.parametrize(("width", "depth"), [(1, 1), (4, 2), (6, 3), (16, 4)])
 def test_parameter_count_in_closed_form(down: str, up: str, width: int, depth: int) -> None:
-    count = num_parameters(downsample_mode=down, upsample_mode=up, width=width, depth=depth)
+    count = num_parameters(downsample=down, upsample=up, width=width, depth=depth)
     assert count == expected_parameters(down, up, width, depth)
 
 
 def test_parameter_counts_of_the_original_size() -> None:
     pooled = num_parameters(width=64, depth=4)
-    strided = num_parameters(width=64, depth=4, downsample_mode="str_conv")
-    nearest = num_parameters(width=64, depth=4, upsample_mode="ups")
+    strided = num_parameters(width=64, depth=4, downsample="str_conv")
+    nearest = num_parameters(width=64, depth=4, upsample="ups")
     assert pooled == pytest.approx(31.0e6, abs=0.1e6)
     assert strided - pooled == pytest.approx(3.1e6, abs=0.1e6)
     squares = 64**2 + 128**2 + 256**2 + 512**2
     assert nearest - pooled == (9 - 4) * 2 * squares
 
 
-@pytest.mark.parametrize("mode", DOWNSAMPLE)
-def test_downsample_halves(mode: str) -> None:
-    assert downsample(mode, 5)(torch.rand(2, 5, 8, 12)).shape == (2, 5, 4, 6)
+@pytest.mark.parametrize("kind", DOWNSAMPLE)
+def test_downsample_halves(kind: str) -> None:
+    assert build_downsample(kind, 5)(torch.rand(2, 5, 8, 12)).shape == (2, 5, 4, 6)
 
 
-@pytest.mark.parametrize("mode", UPSAMPLE)
-def test_upsample_doubles(mode: str) -> None:
-    assert upsample(mode, 6, 3)(torch.rand(2, 6, 4, 6)).shape == (2, 3, 8, 12)
+@pytest.mark.parametrize("kind", UPSAMPLE)
+def test_upsample_doubles(kind: str) -> None:
+    assert build_upsample(kind, 6, 3)(torch.rand(2, 6, 4, 6)).shape == (2, 3, 8, 12)
 
 
 def test_max_pooling_takes_the_largest_of_four() -> None:
     x = torch.tensor([[[[1.0, 2.0, -5.0, -6.0], [4.0, 3.0, -8.0, -7.0]]]])
-    assert downsample("mp", 1)(x).flatten().tolist() == [4.0, -5.0]
+    assert build_downsample("mp", 1)(x).flatten().tolist() == [4.0, -5.0]
 
 
 @pytest.mark.parametrize(
     ("build", "text"),
     [
-        (lambda: UNet(downsample_mode="avg"), "downsample_mode = 'avg'.*mp, str_conv"),
-        (lambda: UNet(upsample_mode="bicubic"), "upsample_mode = 'bicubic'.*tr, ups"),
+        (lambda: UNet(downsample="avg"), "downsample = 'avg'.*mp, str_conv"),
+        (lambda: UNet(upsample="bicubic"), "upsample = 'bicubic'.*tr, ups"),
     ],
 )
-def test_unknown_mode_names_the_choices(build, text: str) -> None:
+def test_unknown_resampler_names_the_choices(build, text: str) -> None:
     with pytest.raises(ValueError, match=text):
         build()
 
 
-@pytest.mark.parametrize(("down", "up"), MODES)
+@pytest.mark.parametrize(("down", "up"), KINDS)
 def test_activations_keep_their_variance_through_depth(down: str, up: str) -> None:
     # Untrained batch normalisation is the identity in evaluation mode: only the weights act.
-    model = tiny_model(seed=1, downsample_mode=down, upsample_mode=up, width=32, depth=4)
+    model = tiny_model(seed=1, downsample=down, upsample=up, width=32, depth=4)
     sizes: list[float] = []
     for block in [*model.encoder, model.bottleneck, *model.decoder]:
         block.register_forward_hook(lambda _module, _inputs, output: sizes.append(rms(output)))
@@ -114,16 +116,16 @@ def test_activations_keep_their_variance_through_depth(down: str, up: str) -> No
     assert max(sizes) < (4.5 if down == "mp" else 2.5)
 
 
-@pytest.mark.parametrize("mode", ["str_conv", "tr", "ups"])
-def test_learned_resamplers_have_gain_one(mode: str) -> None:
+@pytest.mark.parametrize("kind", ["str_conv", "tr", "ups"])
+def test_learned_resamplers_have_gain_one(kind: str) -> None:
     model = tiny_model(
-        downsample_mode="str_conv",
-        upsample_mode=mode if mode in UPSAMPLE else "tr",
+        downsample="str_conv",
+        upsample=kind if kind in UPSAMPLE else "tr",
         width=32,
         depth=2,
     )
     x = torch.randn(4, 64, 32, 32, generator=torch.Generator().manual_seed(0))
-    resampler = model.down[1] if mode == "str_conv" else model.up[1]
+    resampler = model.down[1] if kind == "str_conv" else model.up[1]
     with torch.inference_mode():
         assert rms(resampler(x)) / rms(x) == pytest.approx(1, abs=0.1)
 
@@ -212,9 +214,9 @@ def test_predict_restores_the_mode_and_touches_no_statistics(training: bool) -> 
     assert all(torch.equal(value, before[key]) for key, value in model.state_dict().items())
 
 
-@pytest.mark.parametrize(("down", "up"), MODES)
+@pytest.mark.parametrize(("down", "up"), KINDS)
 def test_a_pixel_reaches_its_receptive_field_and_no_further(down: str, up: str) -> None:
-    model = tiny_model(random_head=True, downsample_mode=down, upsample_mode=up, width=8, depth=1)
+    model = tiny_model(random_head=True, downsample=down, upsample=up, width=8, depth=1)
     images = torch.rand(1, 3, 48, 48, generator=torch.Generator().manual_seed(0))
     changed = images.clone()
     changed[..., 0, 0] = 1 - changed[..., 0, 0]
@@ -226,9 +228,9 @@ def test_a_pixel_reaches_its_receptive_field_and_no_further(down: str, up: str) 
     assert difference[13:].max() == difference[:, 13:].max() == 0
 
 
-@pytest.mark.parametrize(("down", "up"), MODES)
+@pytest.mark.parametrize(("down", "up"), KINDS)
 def test_moves_with_the_image_by_whole_steps(down: str, up: str) -> None:
-    model = tiny_model(random_head=True, downsample_mode=down, upsample_mode=up, depth=1)
+    model = tiny_model(random_head=True, downsample=down, upsample=up, depth=1)
     images = torch.rand(1, 3, 48, 48, generator=torch.Generator().manual_seed(0))
     inner = (..., slice(16, 32), slice(16, 32))
     with torch.inference_mode():
@@ -238,9 +240,9 @@ def test_moves_with_the_image_by_whole_steps(down: str, up: str) -> None:
     assert not torch.allclose(moved[1][inner], logits[inner], atol=1e-3)
 
 
-@pytest.mark.parametrize(("down", "up"), MODES)
+@pytest.mark.parametrize(("down", "up"), KINDS)
 def test_every_parameter_gets_a_gradient(down: str, up: str) -> None:
-    model = tiny_model(random_head=True, downsample_mode=down, upsample_mode=up).train()
+    model = tiny_model(random_head=True, downsample=down, upsample=up).train()
     images = torch.rand(2, 3, 16, 16, generator=torch.Generator().manual_seed(0))
     model(images).square().sum().backward()
     # A convolution's bias before batch normalisation would be the exception; there is none.

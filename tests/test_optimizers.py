@@ -5,8 +5,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.tiny import tiny_model
-from unet.training.optimizers import Muon, orthogonalized
+from tests.tiny import tiny_config, tiny_model
+from unet.training.optimizers import Muon, build_optimizers, orthogonalized
 
 
 def random_matrix(rows: int, columns: int, seed: int = 0) -> torch.Tensor:
@@ -134,3 +134,34 @@ def test_learns_what_the_model_is_asked() -> None:
         optimizer.step()
         losses.append(loss.item())
     assert losses[-1] < 0.5 * losses[0]
+
+
+def test_every_parameter_has_one_optimizer_and_only_kernels_decay() -> None:
+    model = tiny_model(downsample="str_conv", upsample="ups")
+    muon, adamw = build_optimizers(model, tiny_config(weight_decay=0.07, max_lr=0.01))
+    decay, owner = {}, {}
+    for optimizer in (muon, adamw):
+        for group in optimizer.param_groups:
+            assert group["lr"] == 0.01
+            for parameter in group["params"]:
+                assert id(parameter) not in owner
+                decay[id(parameter)], owner[id(parameter)] = group["weight_decay"], optimizer
+    assert len(decay) == len(list(model.parameters()))
+    for name, parameter in model.named_parameters():
+        kernel = name.endswith("weight") and parameter.ndim == 4
+        assert decay[id(parameter)] == (0.07 if kernel else 0), name
+        inner = kernel and name not in ("encoder.0.0.weight", "head.weight")
+        assert owner[id(parameter)] is (muon if inner else adamw), name
+
+
+def test_decay_shrinks_kernels_and_nothing_else() -> None:
+    model = tiny_model()
+    before = {name: p.detach().clone() for name, p in model.named_parameters()}
+    optimizers = build_optimizers(model, tiny_config(weight_decay=0.5, max_lr=0.1))
+    for parameter in model.parameters():
+        parameter.grad = torch.zeros_like(parameter)
+    for optimizer in optimizers:
+        optimizer.step()
+    for name, parameter in model.named_parameters():
+        factor = 0.95 if parameter.ndim == 4 else 1.0
+        torch.testing.assert_close(parameter.detach(), factor * before[name])

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from unet.data import oxford_pets
 from unet.data.oxford_pets import (
     ANNOTATIONS,
     IMAGE_MEMBERS,

@@ -1,6 +1,5 @@
 """The packed arrays: written, opened on a device or memory-mapped, and cut into batches."""
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,8 +9,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from unet import dataset
-from unet.data.packed import SPLITS, SplitWriter, Summary, free_memory, load_split, load_summary
+from unet.data import packed
+from unet.data.packed import SplitWriter, Summary, free_memory, load_split, load_summary
 
 CPU = torch.device("cpu")
 NUM, SIZE = 7, 16
@@ -22,15 +21,15 @@ def expected() -> tuple[np.ndarray, np.ndarray, list[str]]:
     rng = np.random.default_rng(0)
     images = rng.integers(0, 256, (NUM, SIZE, SIZE, 3), dtype=np.uint8)
     images[0, 0, 0] = (0, 128, 255)
-    trimaps = rng.integers(1, 4, (NUM, SIZE, SIZE), dtype=np.uint8)
-    return images, trimaps, [f"Größe_{i}" for i in range(NUM)]
+    masks = rng.choice(np.array([0, 1, 2, 255], dtype=np.uint8), (NUM, SIZE, SIZE))
+    return images, masks, [f"Größe_{i}" for i in range(NUM)]
 
 
 def written(folder: Path, expected: tuple[np.ndarray, np.ndarray, list[str]]) -> Path:
     with SplitWriter(folder, expected[2], SIZE) as writer:
         for row in reversed(range(NUM)):
             writer.write_image(row, expected[0][row])
-            writer.write_trimap(row, expected[1][row])
+            writer.write_mask(row, expected[1][row])
     return folder
 
 
@@ -42,12 +41,8 @@ def folder(tmp_path: Path, expected: tuple[np.ndarray, np.ndarray, list[str]]) -
 @pytest.fixture(params=["resident", "memory-mapped"])
 def memory(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     if request.param == "memory-mapped":
-        monkeypatch.setattr(dataset, "free_memory", lambda device: 0)
+        monkeypatch.setattr(packed, "free_memory", lambda device: 0)
     return request.param
-
-
-def test_the_splits_of_the_project() -> None:
-    assert SPLITS == ("train", "val", "test")
 
 
 def test_round_trip(
@@ -56,7 +51,7 @@ def test_round_trip(
     split = load_split(folder, CPU)
     assert len(split) == NUM
     np.testing.assert_array_equal(split.images.numpy(), expected[0])
-    np.testing.assert_array_equal(split.trimaps.numpy(), expected[1])
+    np.testing.assert_array_equal(split.masks.numpy(), expected[1])
     assert split.names == tuple(expected[2])
 
 
@@ -65,16 +60,16 @@ def test_what_fits_is_a_copy_and_what_does_not_is_mapped(
 ) -> None:
     num_bytes = NUM * SIZE * SIZE * 4
     for free, copied in [(2 * num_bytes, True), (2 * num_bytes - 1, False)]:
-        monkeypatch.setattr(dataset, "free_memory", lambda device, free=free: free)
+        monkeypatch.setattr(packed, "free_memory", lambda device, free=free: free)
         split = load_split(folder, CPU)
-        array = np.load(folder / "trimaps.npy", mmap_mode="r+")
+        array = np.load(folder / "masks.npy", mmap_mode="r+")
         array[0, 0, 0] ^= 1
         array.flush()
-        assert (int(split.trimaps[0, 0, 0]) != int(array[0, 0, 0])) == copied
+        assert (int(split.masks[0, 0, 0]) != int(array[0, 0, 0])) == copied
 
 
 def test_mapped_arrays_are_not_written_back(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(dataset, "free_memory", lambda device: 0)
+    monkeypatch.setattr(packed, "free_memory", lambda device: 0)
     before = (folder / "images.npy").read_bytes()
     load_split(folder, CPU).images.zero_()
     assert (folder / "images.npy").read_bytes() == before
@@ -84,28 +79,28 @@ def test_a_batch(
     folder: Path, memory: str, expected: tuple[np.ndarray, np.ndarray, list[str]]
 ) -> None:
     rows = [3, 0, 3]
-    images, trimaps = load_split(folder, CPU).batch(torch.tensor(rows), CPU)
+    images, masks = load_split(folder, CPU).batch(torch.tensor(rows), CPU)
     assert images.shape == (3, 3, SIZE, SIZE)
     assert images.dtype == torch.float32
     assert images.is_contiguous(memory_format=torch.channels_last)
     assert images.stride()[1] == 1
-    assert trimaps.shape == (3, SIZE, SIZE)
-    assert trimaps.dtype == torch.uint8
+    assert masks.shape == (3, SIZE, SIZE)
+    assert masks.dtype == torch.uint8
     wanted = expected[0][rows].transpose(0, 3, 1, 2).astype(np.float32) / 255
     np.testing.assert_array_equal(images.numpy(), wanted)
-    np.testing.assert_array_equal(trimaps.numpy(), expected[1][rows])
+    np.testing.assert_array_equal(masks.numpy(), expected[1][rows])
     assert images[1, :, 0, 0].tolist() == pytest.approx([0, 128 / 255, 1])
     assert 0 <= float(images.min()) <= float(images.max()) <= 1
 
 
 def test_a_batch_is_its_own(folder: Path, memory: str) -> None:
     split = load_split(folder, CPU)
-    images, trimaps = split.batch(torch.arange(NUM), CPU)
-    kept = split.images.clone(), split.trimaps.clone()
+    images, masks = split.batch(torch.arange(NUM), CPU)
+    kept = split.images.clone(), split.masks.clone()
     images.zero_()
-    trimaps.zero_()
+    masks.zero_()
     assert torch.equal(split.images, kept[0])
-    assert torch.equal(split.trimaps, kept[1])
+    assert torch.equal(split.masks, kept[1])
 
 
 @settings(deadline=None, max_examples=25)
@@ -119,14 +114,14 @@ def test_both_ways_give_equal_batches(
     indices = torch.tensor(rows, dtype=torch.long)
     resident = load_split(folder, CPU).batch(indices, CPU)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(dataset, "free_memory", lambda device: 0)
+        patch.setattr(packed, "free_memory", lambda device: 0)
         mapped = load_split(folder, CPU).batch(indices, CPU)
     for one, other in zip(resident, mapped, strict=True):
         assert torch.equal(one, other)
         assert one.stride() == other.stride()
 
 
-@pytest.mark.parametrize("name", ["images.npy", "trimaps.npy", "names.txt"])
+@pytest.mark.parametrize("name", ["images.npy", "masks.npy", "names.txt"])
 def test_a_missing_file(folder: Path, name: str) -> None:
     (folder / name).unlink()
     with pytest.raises(ValueError, match="run `dvc repro preprocess`") as caught:
@@ -140,7 +135,7 @@ def test_a_missing_folder(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("keep", [0, 5, 60, 400])
-@pytest.mark.parametrize("name", ["images.npy", "trimaps.npy"])
+@pytest.mark.parametrize("name", ["images.npy", "masks.npy"])
 def test_a_truncated_array(folder: Path, name: str, keep: int) -> None:
     (folder / name).write_bytes((folder / name).read_bytes()[:keep])
     with pytest.raises(ValueError, match="run `dvc repro preprocess`"):
@@ -157,7 +152,7 @@ def save_as(path: Path, change: Callable[[np.ndarray], np.ndarray]) -> None:
     np.save(path, change(np.load(path)))
 
 
-@pytest.mark.parametrize("name", ["images.npy", "trimaps.npy"])
+@pytest.mark.parametrize("name", ["images.npy", "masks.npy"])
 @pytest.mark.parametrize(
     "change",
     [
@@ -181,26 +176,35 @@ def test_arrays_of_another_kind(
     assert len(str(caught.value).splitlines()) == 1
 
 
+def dataset_json(
+    *, source: str = '"mirror"', split: str = '"sorted"', label: str = "object", share: str = "0.25"
+) -> str:
+    """A ``dataset.json``, its values given as JSON's text."""
+    splits = f'{{"train": {{"shares": {{"{label}": {share}, "background": 0.5}}}}}}'
+    return f'{{"image_size": 32, "source": {source}, "split": {split}, "splits": {splits}}}'
+
+
 def test_summary(tmp_path: Path) -> None:
-    shares = {"pet": 0.25, "background": 0.5, "boundary": 0.25}
-    content = {"image_size": 32, "split": "sorted", "splits": {"train": {"shares": shares}}}
-    (tmp_path / "dataset.json").write_text(json.dumps(content), encoding="utf-8")
-    assert load_summary(tmp_path) == Summary(split="sorted", foreground_share=0.25)
-
-
-LYING = '{"image_size": 32, "split": "sorted", "splits": {"train": {"shares": {"pet": %s}}}}'
+    (tmp_path / "dataset.json").write_text(dataset_json(), encoding="utf-8")
+    expected = Summary(source="mirror", split="sorted", foreground_share=0.25)
+    assert load_summary(tmp_path) == expected
 
 
 @pytest.mark.parametrize(
     "content",
-    [None, "", '{"image_size": ', "[]", "3", '{"image_size": 32}', LYING % '"much"', LYING % "1.5",
-     LYING % "NaN", (LYING % "0.3").replace("sorted", "text"), "[" * 100_000],
+    [
+        None, "", '{"image_size": ', "[]", "3", '{"image_size": 32}', "[" * 100_000,
+        dataset_json(share='"much"'), dataset_json(share="1.5"), dataset_json(share="0.0"),
+        dataset_json(share="1"), dataset_json(share="NaN"), dataset_json(split="3"),
+        dataset_json(source="null"), dataset_json(label="pet"),
+    ],
 )  # fmt: skip
 def test_no_summary(tmp_path: Path, content: str | None) -> None:
     if content is not None:
         (tmp_path / "dataset.json").write_text(content, encoding="utf-8")
-    with pytest.raises(ValueError, match="run `dvc repro preprocess`"):
+    with pytest.raises(ValueError, match="run `dvc repro preprocess`") as caught:
         load_summary(tmp_path)
+    assert str(caught.value).startswith(str(tmp_path / "dataset.json"))
 
 
 def test_free_memory() -> None:

@@ -16,11 +16,13 @@ from hypothesis import strategies as st
 from PIL import Image
 from torch.nn import functional as F
 
-from unet import preprocess
+from unet.data import packing
 from unet.data.config import DataConfig, PreprocessConfig
-from unet.data.masks import BACKGROUND, BOUNDARY
-from unet.data.oxford_pets import ANNOTATIONS, IMAGES, is_junk, md5
-from unet.data.packing import pack, replace_folder
+from unet.data.masks import BACKGROUND, BOUNDARY, OBJECT
+from unet.data.oxford_pets import ANNOTATIONS, IMAGES, TRIMAP_CODES, is_junk, md5
+from unet.data.packed import load_split, load_summary
+from unet.data.packing import pack, pack_into
+from unet.runtime.files import exclusive
 
 SIZE = 32
 Files = dict[str, bytes]
@@ -61,7 +63,13 @@ def config(*, split: str = "official", limit: int | None = None) -> PreprocessCo
 
 def arrays(folder: Path) -> tuple[np.ndarray, np.ndarray, list[str]]:
     names = (folder / "names.txt").read_text(encoding="utf-8").splitlines()
-    return np.load(folder / "images.npy"), np.load(folder / "trimaps.npy"), names
+    return np.load(folder / "images.npy"), np.load(folder / "masks.npy"), names
+
+
+def as_mask(trimap: np.ndarray) -> np.ndarray:
+    """The release's codes as ours: 1 (pet) is the object, 2 background, 3 boundary."""
+    assert TRIMAP_CODES == {1: OBJECT, 2: BACKGROUND, 3: BOUNDARY}
+    return np.choose(trimap - 1, [OBJECT, BACKGROUND, BOUNDARY]).astype(np.uint8)
 
 
 @pytest.fixture(scope="module")
@@ -86,29 +94,29 @@ def test_shapes_and_names(packed: tuple[Path, dict[str, Any]], files: tuple[File
     }
     names = {}
     for split in ("train", "val", "test"):
-        images, trimaps, names[split] = arrays(out / split)
+        images, masks, names[split] = arrays(out / split)
         n = len(names[split])
         assert summary["splits"][split]["images"] == n
         assert (images.shape, images.dtype) == ((n, SIZE, SIZE, 3), np.uint8)
-        assert (trimaps.shape, trimaps.dtype) == ((n, SIZE, SIZE), np.uint8)
+        assert (masks.shape, masks.dtype) == ((n, SIZE, SIZE), np.uint8)
         assert names[split] == sorted(names[split])
     assert sorted(names["train"] + names["val"]) == listed["trainval"]
     assert names["test"] == listed["test"]
 
 
-def test_each_row_is_its_image_and_trimap(
+def test_each_row_is_its_image_and_its_trimap_as_a_mask(
     packed: tuple[Path, dict[str, Any]], files: tuple[Files, Files]
 ) -> None:
     modes = set()
     for split in ("train", "val", "test"):
-        for image, trimap, name in zip(*arrays(packed[0] / split), strict=True):
+        for image, mask, name in zip(*arrays(packed[0] / split), strict=True):
             with Image.open(io.BytesIO(files[0][f"images/{name}.jpg"])) as source:
                 modes.add(source.mode)
                 expected = source.convert("RGB").resize((SIZE, SIZE), Image.Resampling.BILINEAR)
             np.testing.assert_array_equal(image, np.asarray(expected), err_msg=name)
             with Image.open(io.BytesIO(files[1][f"annotations/trimaps/{name}.png"])) as source:
                 expected = source.resize((SIZE, SIZE), Image.Resampling.NEAREST)
-            np.testing.assert_array_equal(trimap, np.asarray(expected), err_msg=name)
+            np.testing.assert_array_equal(mask, as_mask(np.asarray(expected)), err_msg=name)
     assert modes == {"RGB", "L", "P", "RGBA"}
 
 
@@ -116,11 +124,15 @@ def test_the_summary_is_what_the_arrays_say(packed: tuple[Path, dict[str, Any]])
     out, summary = packed
     empty = []
     for split, said in summary["splits"].items():
-        _, trimaps, names = arrays(out / split)
-        for label, code in {"pet": PET, "background": BACKGROUND, "boundary": BOUNDARY}.items():
-            assert said["shares"][label] == pytest.approx(float((trimaps == code).mean()))
+        _, masks, names = arrays(out / split)
+        for label, code in {
+            "object": OBJECT,
+            "background": BACKGROUND,
+            "boundary": BOUNDARY,
+        }.items():
+            assert said["shares"][label] == pytest.approx(float((masks == code).mean()))
         assert sum(said["shares"].values()) == pytest.approx(1)
-        empty += [n for n, t in zip(names, trimaps, strict=True) if np.all(t == BACKGROUND)]
+        empty += [n for n, m in zip(names, masks, strict=True) if np.all(m == BACKGROUND)]
     assert summary["background_only"] == sorted(empty)
     assert len(empty) == 1
     assert summary["image_size"] == SIZE
@@ -210,7 +222,7 @@ def test_all_unusable_files_are_named_at_once(files: tuple[Files, Files], tmp_pa
     images[f"images/{corrupt}.jpg"] = jpeg[: len(jpeg) // 2]
     del annotations[f"annotations/trimaps/{no_trimap}.png"]
     del images[f"images/{no_image}.jpg"]
-    strange = np.full((40, 50), BACKGROUND, dtype=np.uint8)
+    strange = np.full((40, 50), 2, dtype=np.uint8)
     strange[7, 9] = 7
     annotations[f"annotations/trimaps/{unknown}.png"] = encoded(Image.fromarray(strange))
     annotations[f"annotations/trimaps/{palette}.png"] = encoded(Image.new("P", (40, 50), 1))
@@ -282,13 +294,13 @@ def test_damaged_bytes_are_an_answer_and_no_crash(
         reach = data.draw(st.sampled_from([64, len(content)]))
         content[data.draw(st.integers(0, reach - 1))] = data.draw(st.integers(0, 255))
     content = content[: data.draw(st.integers(0, 2 * len(content)))]
-    read: Callable[[bytes, int], np.ndarray | str] = getattr(preprocess, f"_read_{kind}")
+    read: Callable[[bytes, int], np.ndarray | str] = getattr(packing, f"_read_{kind}")
     result = read(bytes(content), 8)
     if isinstance(result, str):
         assert result
     else:
         assert result.shape[:2] == (8, 8)
-        assert kind == "image" or set(np.unique(result)) <= {PET, BACKGROUND, BOUNDARY}
+        assert kind == "image" or set(np.unique(result)) <= {OBJECT, BACKGROUND, BOUNDARY}
 
 
 @settings(deadline=None, max_examples=40)
@@ -302,10 +314,10 @@ def test_trimaps_are_shrunk_as_torchs_nearest_exact(
     height: int, width: int, size: int, seed: int
 ) -> None:
     codes = np.random.default_rng(seed).integers(1, 4, (height, width), dtype=np.uint8)
-    trimap = preprocess._read_trimap(encoded(Image.fromarray(codes)), size)
-    tensor = torch.from_numpy(codes)[None, None].float()
+    mask = packing._read_trimap(encoded(Image.fromarray(codes)), size)
+    tensor = torch.from_numpy(as_mask(codes))[None, None].float()
     expected = F.interpolate(tensor, size=(size, size), mode="nearest-exact")[0, 0]
-    np.testing.assert_array_equal(trimap, expected.numpy())
+    np.testing.assert_array_equal(mask, expected.numpy())
 
 
 @settings(deadline=None, max_examples=20)
@@ -313,25 +325,93 @@ def test_trimaps_are_shrunk_as_torchs_nearest_exact(
 def test_one_colour_stays_one_colour(colour: tuple[int, int, int], mode: str) -> None:
     image = Image.new("RGB", (50, 70), colour)
     image = image.quantize(2) if mode == "P" else image.convert(mode)
-    array = preprocess._read_image(encoded(image), 16)
+    array = packing._read_image(encoded(image), 16)
     assert np.all(array == colour)
 
 
 def test_shrinking_is_antialiased() -> None:
     stripes = np.zeros((64, 64, 3), dtype=np.uint8)
     stripes[:, ::2] = 200
-    array = preprocess._read_image(encoded(Image.fromarray(stripes)), 8)
+    array = packing._read_image(encoded(Image.fromarray(stripes)), 8)
     assert np.all(np.abs(array.astype(int) - 100) < 12)
 
 
+def tree(folder: Path) -> Files:
+    return {
+        path.relative_to(folder).as_posix(): path.read_bytes()
+        for path in folder.rglob("*")
+        if path.is_file()
+    }
+
+
 @pytest.mark.parametrize("there_before", [True, False])
-def test_replace_folder(tmp_path: Path, there_before: bool) -> None:
-    new, old = tmp_path / "new", tmp_path / "old"
-    new.mkdir()
-    (new / "file").write_text("new")
+def test_pack_into_makes_the_folder_anew(
+    raw: Path,
+    packed: tuple[Path, dict[str, Any]],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    there_before: bool,
+) -> None:
+    folder = tmp_path / "data" / "packed"
+    killed = folder.with_name(".packed")  # what a run that was killed left
     if there_before:
-        old.mkdir()
-        (old / "stale").write_text("old")
-    replace_folder(new, old)
-    assert [p.name for p in old.iterdir()] == ["file"]
-    assert not new.exists()
+        for stale in (folder, killed):
+            stale.mkdir(parents=True)
+            (stale / "stale").write_text("old")
+    pack_into(folder, raw, data_config(), config())
+    made = tree(folder)
+    assert json.loads(made.pop("dataset.json")) == packed[1]
+    assert made == tree(packed[0])
+    assert not killed.exists()
+    told = capsys.readouterr().out.splitlines()
+    train = packed[1]["splits"]["train"]
+    assert told[0].startswith(f"train: {train['images']} images; object ")
+    assert told[-1] == "left out: 1 images on no list, 48 junk files"
+
+
+def test_what_is_packed_can_be_opened(raw: Path, tmp_path: Path) -> None:
+    pack_into(tmp_path / "packed", raw, data_config(raw, source="synthetic"), config())
+    summary = load_summary(tmp_path / "packed")
+    train = load_split(tmp_path / "packed" / "train", torch.device("cpu"))
+    assert (summary.source, summary.split) == ("synthetic", "official")
+    share = (train.masks == OBJECT).double().mean().item()
+    assert summary.foreground_share == pytest.approx(share)
+    assert train.image_size == SIZE
+
+
+@pytest.mark.parametrize("there_before", [True, False])
+def test_a_failed_packing_leaves_what_was_there(
+    files: tuple[Files, Files], tmp_path: Path, there_before: bool
+) -> None:
+    write(tmp_path / IMAGES, {})
+    write(tmp_path / ANNOTATIONS, files[1])
+    folder = tmp_path / "packed"
+    if there_before:
+        folder.mkdir()
+        (folder / "good").write_text("old")
+    with pytest.raises(ValueError, match="47 files"):
+        pack_into(folder, tmp_path, data_config(), config())
+    assert (tree(folder) if folder.exists() else None) == (
+        {"good": b"old"} if there_before else None
+    )
+    assert not folder.with_name(".packed").exists()
+
+
+def test_two_packings_at_once_are_refused(raw: Path, tmp_path: Path) -> None:
+    with (
+        exclusive(tmp_path / ".packed.lock", "preprocess"),
+        pytest.raises(ValueError, match="another run of preprocess is at work here"),
+    ):
+        pack_into(tmp_path / "packed", raw, data_config(), config())
+    assert not (tmp_path / "packed").exists()
+
+
+def test_data_without_an_object_is_refused(files: tuple[Files, Files], tmp_path: Path) -> None:
+    """Boundary alone is no object: the loss would have nothing to learn from."""
+    trimaps = {name for name in files[1] if re.search(r"trimaps/[^.].*\.png$", name)}
+    for code in (2, 3, 1):
+        blank = encoded(Image.new("L", (40, 50), code))
+        write(tmp_path / IMAGES, files[0])
+        write(tmp_path / ANNOTATIONS, files[1] | dict.fromkeys(trimaps, blank))
+        with pytest.raises(ValueError, match="hold no object, or nothing else"):
+            pack(tmp_path, tmp_path / f"out{code}", data_config(), config(limit=3))

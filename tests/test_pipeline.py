@@ -10,7 +10,6 @@ import time
 from pathlib import Path
 
 import numpy as np
-import pytest
 import yaml
 from PIL import Image
 
@@ -18,15 +17,17 @@ from tests.repo import (
     ENVIRONMENT,
     ROOT,
     RUNNING,
-    commit_all,
     copy_repository,
-    make_tiny,
     run,
     start_queue,
 )
+from tools.fresh import stale_stages
 from unet.inference.model_file import load_model
+from unet.report.results import load_scores
+from unet.runtime.config import read_yaml
 
-KEYS = ("mp_tr_bce", "mp_tr_dice", "str_tr_bce", "str_ups_dice")
+KEYS = tuple(read_yaml(ROOT / "params.yaml")["experiments"])
+FIRST, LAST = KEYS[0], KEYS[-1]
 
 
 def ran(output: str) -> set[str]:
@@ -39,56 +40,34 @@ def model_md5(repository: Path, key: str) -> str:
     return next(out["md5"] for out in outs if out["path"] == f"models/{key}.safetensors")
 
 
-@pytest.fixture(scope="module")
-def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A repository whose pipeline ran through; tests work on copies of it."""
-    repository = tmp_path_factory.mktemp("finished") / "repo"
-    repository.mkdir()
-    copy_repository(repository)
-    make_tiny(repository)
-    for name in ("dvc.lock", "metrics", "plots"):
-        path = repository / name
-        shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
-    output = run(repository, "dvc", "repro").stdout
-    stages = {f"{stage}@{key}" for stage in ("train", "evaluate") for key in KEYS}
-    assert ran(output) == stages | {"download", "preprocess", "plot"}
-    commit_all(repository)
-    return repository
-
-
-@pytest.fixture
-def repository(finished: Path, tmp_path: Path) -> Path:
-    return Path(shutil.copytree(finished, tmp_path / "repo", symlinks=True))
-
-
 def test_outputs(finished: Path) -> None:
     for key in KEYS:
         with (finished / f"plots/curves/{key}.csv").open(newline="") as file:
             assert [row["epoch"] for row in csv.DictReader(file)] == ["1", "2"]
-        scores = json.loads((finished / f"metrics/{key}.json").read_text())
-        assert all(isinstance(value, int | float) for value in scores.values())
+        scores = load_scores(finished, key)
+        shown = json.loads((finished / f"metrics/{key}.json").read_text())
+        assert shown == {"iou": {key: scores["iou"]}}
         model, info = load_model(finished / f"models/{key}.safetensors")
         assert info["experiment"] == key and sum(p.numel() for p in model.parameters()) > 0
-    summary = json.loads((finished / "metrics/summary.json").read_text())
-    assert set(summary["iou"]) == set(KEYS)
     for picture in ("learning_curves.png", "comparison.jpg", "iou_spread.jpg", "progress.jpg"):
         with Image.open(finished / "plots" / picture) as image:
             assert min(image.size) > 400 and np.asarray(image).std() > 10
 
 
 def test_nothing_to_do_the_second_time_and_tracked_files_stay(finished: Path) -> None:
-    assert "up to date" in run(finished, "dvc", "repro").stdout
+    assert ran(run(finished, "dvc", "repro").stdout) == {"code"}
     assert run(finished, "git", "status", "--short").stdout == ""
     dry = run(finished, "dvc", "repro", "--dry", "--allow-missing").stdout
-    assert ran(dry) == set()
+    assert ran(dry) == {"code"}
+    assert "nothing is stale" in run(finished, "python", "-m", "tools.fresh").stdout
 
 
 def test_a_changed_experiment_reruns_its_own_stages_and_going_back_trains_nothing(
     repository: Path,
 ) -> None:
-    width = "experiments.mp_tr_dice.width"
+    width = f"experiments.{LAST}.width"
     output = run(repository, "dvc", "exp", "run", "-S", f"{width}=6").stdout
-    assert ran(output) == {"train@mp_tr_dice", "evaluate@mp_tr_dice", "plot"}
+    assert ran(output) == {"code", f"train@{LAST}", f"evaluate@{LAST}", "plot"}
     output = run(repository, "dvc", "exp", "run", "-S", f"{width}=4").stdout
     assert not {name for name in ran(output) if name.startswith("train")}
     assert "is cached" in output
@@ -97,21 +76,21 @@ def test_a_changed_experiment_reruns_its_own_stages_and_going_back_trains_nothin
 
 
 def test_the_same_seed_gives_the_same_bits_and_another_does_not(repository: Path) -> None:
-    first = model_md5(repository, "str_ups_dice")
-    curve = (repository / "plots/curves/str_ups_dice.csv").read_bytes()
-    run(repository, "dvc", "repro", "-f", "-s", "train@str_ups_dice")
-    assert model_md5(repository, "str_ups_dice") == first
-    assert (repository / "plots/curves/str_ups_dice.csv").read_bytes() == curve
+    first = model_md5(repository, LAST)
+    curve = (repository / f"plots/curves/{LAST}.csv").read_bytes()
+    run(repository, "dvc", "repro", "-f", "-s", f"train@{LAST}")
+    assert model_md5(repository, LAST) == first
+    assert (repository / f"plots/curves/{LAST}.csv").read_bytes() == curve
     params = repository / "params.yaml"
     parameters = yaml.safe_load(params.read_text())
     parameters["train"]["seed"] = 1
     params.write_text(yaml.safe_dump(parameters, sort_keys=False))
-    run(repository, "dvc", "repro", "-s", "train@str_ups_dice")
-    assert model_md5(repository, "str_ups_dice") != first
+    run(repository, "dvc", "repro", "-s", f"train@{LAST}")
+    assert model_md5(repository, LAST) != first
 
 
 def test_a_copy_runs_its_own_code_and_leaves_the_workspace_alone(repository: Path) -> None:
-    module = repository / "unet/evaluation.py"
+    module = repository / "unet/inference/evaluation.py"
     module.write_text(module.read_text() + '\nprint("evaluation of", __file__)\n')
     before = run(repository, "git", "status", "--short").stdout
     output = run(repository, "dvc", "exp", "run", "--temp", "--name", "copied").stdout
@@ -119,12 +98,12 @@ def test_a_copy_runs_its_own_code_and_leaves_the_workspace_alone(repository: Pat
     assert lines and all(f".dvc{os.sep}tmp{os.sep}exps" in line for line in lines)
     assert run(repository, "git", "status", "--short").stdout == before
     assert "copied" in run(repository, "dvc", "exp", "show", "--csv").stdout
-    here = run(repository, "dvc", "repro", "-s", "evaluate@mp_tr_bce").stdout
+    here = run(repository, "dvc", "repro", "-s", f"evaluate@{FIRST}").stdout
     assert f"evaluation of {module}" in here
 
 
 def test_a_queued_sweep_gives_an_experiment_a_value(repository: Path) -> None:
-    width = "experiments.mp_tr_dice.width"
+    width = f"experiments.{LAST}.width"
     run(repository, "dvc", "exp", "run", "--queue", "-S", f"{width}=6,8")
     start_queue(repository)
     deadline = time.monotonic() + 900
@@ -132,19 +111,26 @@ def test_a_queued_sweep_gives_an_experiment_a_value(repository: Path) -> None:
         assert "Failed" not in status and time.monotonic() < deadline, status
         time.sleep(1)
     rows = csv.DictReader(run(repository, "dvc", "exp", "show", "--csv").stdout.splitlines())
-    assert {row[width] for row in rows if row["iou.mp_tr_dice"]} == {"4", "6", "8"}
+    assert {row[width] for row in rows if row[f"iou.{LAST}"]} == {"4", "6", "8"}
     assert run(repository, "git", "status", "--short").stdout == ""
 
 
 def test_wrong_params_end_in_one_line_and_lose_nothing(repository: Path) -> None:
+    def files() -> dict[Path, bytes]:
+        folders = ("models", "predictions", "metrics", "plots", "code", "data")
+        found = (path for folder in folders for path in (repository / folder).rglob("*"))
+        return {path: path.read_bytes() for path in found if path.is_file()}
+
+    before = files()
     done = run(repository, "dvc", "exp", "run", "-S", "train.amp=off", check=False)
     assert done.returncode != 0
     assert "Traceback" not in done.stdout
     assert "train.amp = \"off\": must be 'auto', 'bf16', 'fp16' or 'none'" in done.stdout
+    assert files() == before
 
 
 def test_killed_dvc_takes_its_stage_along_and_the_next_run_resumes(repository: Path) -> None:
-    key = "mp_tr_bce"
+    key = FIRST
     params = repository / "params.yaml"
     parameters = yaml.safe_load(params.read_text())
     parameters["train"]["epochs"] = 40
@@ -157,7 +143,7 @@ def test_killed_dvc_takes_its_stage_along_and_the_next_run_resumes(repository: P
     curve = repository / f"plots/curves/{key}.csv"
     checkpoints = repository / ".checkpoints"
     deadline = time.monotonic() + 120
-    while not list(checkpoints.glob("*/state.bin")):
+    while not list(checkpoints.glob("*/*/state.bin")):
         assert dvc.poll() is None and time.monotonic() < deadline
         time.sleep(0.05)
     dvc.send_signal(signal.SIGKILL)
@@ -171,7 +157,7 @@ def test_killed_dvc_takes_its_stage_along_and_the_next_run_resumes(repository: P
     output = run(repository, *command).stdout
     assert f"{key}: resumes after epoch" in output
     resumed = model_md5(repository, key)
-    assert not list(checkpoints.glob("*/state.bin"))
+    assert not list(checkpoints.glob("*/*/state.bin"))
     run(repository, "dvc", "repro", "-f", "-s", f"train@{key}")
     assert model_md5(repository, key) == resumed
 
@@ -181,7 +167,7 @@ def test_two_variants_train_side_by_side_and_one_variant_only_once(repository: P
     parameters = yaml.safe_load(params.read_text())
     parameters["train"]["epochs"] = 12
     params.write_text(yaml.safe_dump(parameters, sort_keys=False))
-    keys = ("mp_tr_bce", "str_ups_dice", "mp_tr_bce")
+    keys = (FIRST, LAST, FIRST)
     started = [
         subprocess.Popen(
             ["python", "-m", "stages.train", key], cwd=repository, env=ENVIRONMENT, text=True,
@@ -194,7 +180,7 @@ def test_two_variants_train_side_by_side_and_one_variant_only_once(repository: P
     assert codes[1] == 0
     assert sorted((codes[0], codes[2])) == [0, 1], errors
     loser = errors[0] if codes[0] else errors[2]
-    assert "another run of mp_tr_bce is at work here" in loser
+    assert f"another run of {FIRST} is at work here" in loser
 
 
 def test_all_variants_two_at_a_time(repository: Path, finished: Path) -> None:
@@ -206,7 +192,7 @@ def test_all_variants_two_at_a_time(repository: Path, finished: Path) -> None:
     first_epoch = output.index("epoch 1/2")
     assert output[:first_epoch].count("Running stage 'train@") == 2
     assert {model_md5(repository, key) for key in KEYS} == {model_md5(finished, k) for k in KEYS}
-    assert run(repository, "dvc", "status", "-q", "dvc.yaml", check=False).returncode == 0
+    assert stale_stages(repository) == {}
 
 
 def test_a_failed_training_stops_no_other(tmp_path: Path) -> None:
@@ -232,20 +218,20 @@ def test_a_failed_training_stops_no_other(tmp_path: Path) -> None:
 
 
 def test_a_profile_leaves_all_as_it_is(repository: Path) -> None:
-    output = run(repository, "python", "-m", "stages.train", "mp_tr_bce", "--profile").stdout
-    assert "convolution_backward" in output and "profile/mp_tr_bce.json.gz" in output
-    assert (repository / "profile/mp_tr_bce.json.gz").stat().st_size > 1000
+    output = run(repository, "python", "-m", "tools.profile", FIRST).stdout
+    assert "convolution_backward" in output and f"profile/{FIRST}.json.gz" in output
+    assert (repository / f"profile/{FIRST}.json.gz").stat().st_size > 1000
     assert run(repository, "git", "status", "--short").stdout == ""
-    assert run(repository, "dvc", "status", "-q", "dvc.yaml", check=False).returncode == 0
+    assert stale_stages(repository) == {}
 
 
 def test_an_experiment_repeats_where_the_cache_lacks_the_record(tmp_path: Path) -> None:
     repository = copy_repository(tmp_path / "repo")
     settings = (
         "data.source=synthetic", "data.num_synthetic=48", "preprocess.image_size=32",
-        "train.epochs=1", "train.threads=1", "experiments.mp_tr_bce.width=4",
+        "train.epochs=1", "train.threads=1", f"experiments.{FIRST}.width=4",
     )  # fmt: skip
     changes = [word for setting in settings for word in ("-S", setting)]
     for _ in range(2):
-        output = run(repository, "dvc", "exp", "run", "--temp", *changes, "train@mp_tr_bce").stdout
-    assert "Stage 'train@mp_tr_bce' is cached - skipping run" in output
+        output = run(repository, "dvc", "exp", "run", "--temp", *changes, f"train@{FIRST}").stdout
+    assert f"Stage 'train@{FIRST}' is cached - skipping run" in output

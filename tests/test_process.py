@@ -1,4 +1,4 @@
-"""A stage as a process: its errors in one line, whole files, one writer, no orphans."""
+"""A stage as a process: its errors in one line, no orphans."""
 
 import errno
 import os
@@ -17,7 +17,6 @@ import pytest
 import torch
 
 from unet.config import load_params
-from unet.runtime.files import atomic_write, exclusive
 from unet.runtime.process import run_stage
 
 PATIENCE = 20  # seconds; a loaded machine starts a process slowly
@@ -87,75 +86,6 @@ def test_what_a_user_cannot_mend_keeps_its_traceback(error: Exception) -> None:
 def test_a_stage_that_ends_well_says_nothing(capfd: pytest.CaptureFixture[str]) -> None:
     run_stage("train", lambda: None)
     assert capfd.readouterr() == ("", "")
-
-
-def test_written_whole(tmp_path: Path) -> None:
-    path = tmp_path / "new" / "folder" / "scores.json"
-    with atomic_write(path) as temporary:
-        temporary.write_text("first")
-        assert not path.exists()
-        assert temporary.parent == path.parent
-    assert path.read_text() == "first"
-    with atomic_write(path) as temporary:
-        temporary.write_text("second")
-        assert path.read_text() == "first"
-    assert path.read_text() == "second"
-    assert list(path.parent.iterdir()) == [path]
-
-
-@pytest.mark.parametrize("former", ["former", None])
-@pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt])
-def test_nothing_is_left_half_written(
-    tmp_path: Path, former: str | None, error: type[BaseException]
-) -> None:
-    path = tmp_path / "scores.json"
-    if former:
-        path.write_text(former)
-    with pytest.raises(error), atomic_write(path) as temporary:
-        temporary.write_text("half")
-        raise error
-    assert [p.read_text() for p in tmp_path.iterdir()] == ([former] if former else [])
-
-
-def test_a_second_run_here_is_refused(tmp_path: Path) -> None:
-    lock = tmp_path / "locks" / "mp_tr_bce.lock"
-    with exclusive(lock, "mp_tr_bce"):
-        with (
-            pytest.raises(ValueError, match="another run of mp_tr_bce is at work here"),
-            exclusive(lock, "mp_tr_bce"),
-        ):
-            raise AssertionError("two at once")
-        with exclusive(tmp_path / "locks" / "other.lock", "other"):
-            pass
-    with suppress(KeyError), exclusive(lock, "mp_tr_bce"):
-        raise KeyError
-    with exclusive(lock, "mp_tr_bce"):
-        pass
-
-
-HOLDER = """
-import sys, time
-from pathlib import Path
-from unet.runtime.files import exclusive
-with exclusive(Path(sys.argv[1]), "it"):
-    print("held", flush=True)
-    time.sleep(120)
-"""
-
-
-@posix_only
-def test_a_killed_run_frees_its_lock(tmp_path: Path, root: Path) -> None:
-    lock = tmp_path / "lock"
-    command = [sys.executable, "-c", HOLDER, str(lock)]
-    with subprocess.Popen(command, cwd=root, stdout=subprocess.PIPE, text=True) as holder:
-        try:
-            assert holder.stdout.readline() == "held\n"
-            with pytest.raises(ValueError, match="wait for it, or stop it"), exclusive(lock, "it"):
-                raise AssertionError("two at once")
-        finally:
-            holder.kill()
-    with exclusive(lock, "it"):
-        pass
 
 
 FAKE_DVC = """

@@ -1,88 +1,117 @@
-"""The recorded study: dvc.lock, metrics and README belong to the pipeline as it stands."""
+"""The recorded runs: locks, scores, released models and README belong to the code as it stands."""
 
 import json
+import re
 from pathlib import Path
 
 import pytest
-import yaml
 
-from tests.repo import ROOT, RUNNING, copy_repository, run
+from tests.repo import ROOT, copy_repository, run
+from tools.fresh import PROJECTS, stale_stages
+from tools.models import md5, recorded_outputs
 from tools.table import fill, readme_blocks, scores
+from unet.config import load_params
+from unet.inference.model_file import load_model
+from unet.runtime.config import read_yaml
 
-LOCK = yaml.safe_load((ROOT / "dvc.lock").read_text())["stages"]
-
-
-def stale_reasons(repository: Path, file: str = "dvc.yaml") -> dict[str, list[str]]:
-    """Stale stage of ``file`` -> what does not match the lock; missing data is no matter."""
-    dry = run(repository, "dvc", "repro", "--dry", "--allow-missing", file, check=False)
-    reasons: dict[str, list[str]] = {name: [] for name in RUNNING.findall(dry.stdout)}
-    status = run(repository, "dvc", "status", "--json", file).stdout
-    for name, changes in json.loads(status[status.index("{") :]).items():
-        for change in changes:
-            if isinstance(change, str):
-                reasons.setdefault(name, []).append(change)
-                continue
-            for where, paths in change.items():
-                for path, state in paths.items():
-                    if state not in ("deleted", "not in cache"):
-                        reasons.setdefault(name, []).append(f"{where}: {path}")
-    # A stale stage whose data is missing ends the dry run with an error, not with its name.
-    matches = dry.returncode == 0 and "up to date" in dry.stdout
-    assert matches == (not reasons), f"{dry.stdout}\n{reasons}"
-    return reasons
+KEYS = tuple(load_params(ROOT / "params.yaml").experiments)
+RELEASED = sorted((ROOT / "released").glob("*"))
 
 
-@pytest.mark.parametrize("file", ["dvc.yaml", "study/dvc.yaml"])
-def test_lock_matches_the_pipeline(tmp_path: Path, file: str) -> None:
-    reasons = stale_reasons(copy_repository(tmp_path), file)
-    assert reasons == {}, "the lock is of another pipeline: run `dvc repro`"
+@pytest.fixture(scope="module")
+def copy(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return copy_repository(tmp_path_factory.mktemp("record"))
+
+
+@pytest.mark.parametrize("project", PROJECTS, ids=str)
+def test_nothing_is_stale(copy: Path, project: Path) -> None:
+    assert stale_stages(copy / project) == {}, "`python -m tools.same REV --accept` or `dvc repro`"
+    assert run(copy, "git", "status", "--short", "code").stdout == "", "commit code/"
+
+
+def edited(path: Path, old: str, new: str) -> None:
+    text = path.read_text(encoding="utf-8")
+    assert text.count(old) == 1, f"{path}: {old}"
+    path.write_text(text.replace(old, new), encoding="utf-8")
+
+
+def test_a_comment_or_docstring_makes_nothing_stale(tmp_path: Path) -> None:
+    copy = copy_repository(tmp_path)
+    before = {project: stale_stages(copy / project) for project in PROJECTS}
+    edited(copy / "unet/losses.py", '"""Losses of one', '"""The losses, all of them, of one')
+    edited(copy / "unet/runtime/config.py", "import json\n", "# a comment\nimport json  # one\n\n")
+    assert {project: stale_stages(copy / project) for project in PROJECTS} == before
+    assert run(copy, "git", "status", "--short", "code", "dvc.lock").stdout == ""
+
+
+def test_a_constant_makes_what_it_means_stale(tmp_path: Path) -> None:
+    copy = copy_repository(tmp_path)
+    edited(copy / "unet/losses.py", "eps: float = 1e-3", "eps: float = 1e-2")
+    stale = stale_stages(copy)
+    assert {f"train@{key}" for key in KEYS} <= stale.keys()
+    assert not any(name.startswith(("download", "preprocess", "evaluate")) for name in stale)
+    changed = run(copy, "git", "diff", "-U0", "code/train.txt").stdout
+    assert re.findall(r"^\+[0-9a-f]{64}  (.*)", changed, re.MULTILINE) == ["unet/losses.py"]
+    told = run(copy, "python", "-m", "tools.fresh", check=False)
+    assert told.returncode == 1 and "code/train.txt modified" in told.stdout
 
 
 @pytest.mark.parametrize(
     ("path", "old", "new"),
     [
-        ("params.yaml", "epochs: 15", "epochs: 16"),
+        ("params.yaml", "  max_lr: 0.004", "  max_lr: 0.005"),
         ("dvc.yaml", "python -m stages.train ${key}", "python -m stages.train  ${key}"),
-        ("unet/losses.py", '"""Losses', '"""The losses'),
     ],
 )
-def test_a_change_makes_the_lock_stale(tmp_path: Path, path: str, old: str, new: str) -> None:
-    repository = copy_repository(tmp_path)
-    text = (repository / path).read_text()
-    assert old in text
-    (repository / path).write_text(text.replace(old, new))
-    reasons = stale_reasons(repository)
-    assert any(name.startswith("train@") and rs for name, rs in reasons.items()), reasons
+def test_a_param_or_command_makes_trainings_stale(
+    tmp_path: Path, path: str, old: str, new: str
+) -> None:
+    copy = copy_repository(tmp_path)
+    edited(copy / path, old, new)
+    assert {f"train@{key}" for key in KEYS} <= stale_stages(copy).keys()
+
+
+def test_an_experiment_of_its_own_makes_no_other_stale(tmp_path: Path) -> None:
+    copy = copy_repository(tmp_path)
+    text = (copy / "params.yaml").read_text(encoding="utf-8").rstrip()
+    text += "\n  fifth: {downsample: mp, upsample: ups, loss: dice, width: 8, depth: 4}\n"
+    (copy / "params.yaml").write_text(text, encoding="utf-8")
+    assert set(stale_stages(copy)) == {"train@fifth", "evaluate@fifth", "plot"}
 
 
 def test_all_experiments_are_recorded() -> None:
-    experiments = yaml.safe_load((ROOT / "params.yaml").read_text())["experiments"]
-    assert {name for name in LOCK if name.startswith("train@")} == {
-        f"train@{k}" for k in experiments
+    recorded = read_yaml(ROOT / "dvc.lock")["stages"]
+    assert {f"{stage}@{key}" for stage in ("train", "evaluate") for key in KEYS} <= recorded.keys()
+    assert tuple(scores(ROOT).index) == KEYS
+
+
+def test_the_shown_score_is_the_scores_own() -> None:
+    for key, row in scores(ROOT).iterrows():
+        shown = json.loads((ROOT / f"metrics/{key}.json").read_text(encoding="utf-8"))
+        assert shown == {"iou": {key: row["iou"]}}
+
+
+@pytest.mark.skipif(not RELEASED, reason="no released models in this copy")
+def test_the_released_models_are_the_recorded_ones() -> None:
+    recorded = recorded_outputs(ROOT)
+    assert {path.name: md5(path) for path in RELEASED} == {
+        name: value for name, value in recorded.items() if (ROOT / "released" / name).exists()
     }
-    assert list(scores(ROOT).index) == list(experiments)
+    experiments = load_params(ROOT / "params.yaml").experiments
+    for path in (path for path in RELEASED if path.suffix == ".safetensors"):
+        model, info = load_model(path)
+        assert (info["experiment"], info["epoch"]) == (path.stem, scores(ROOT)["epoch"][path.stem])
+        assert sum(p.numel() for p in model.parameters()) == scores(ROOT)["parameters"][path.stem]
+        assert info["width"] == experiments[path.stem].width
 
 
-def test_summary_holds_the_flat_scores() -> None:
-    summary = json.loads((ROOT / "metrics/summary.json").read_text())
-    frame = scores(ROOT)
-    assert summary == {name: frame[name].to_dict() for name in summary}
+@pytest.mark.skipif(not RELEASED, reason="no released models in this copy")
+def test_artifacts_name_the_released_models() -> None:
+    artifacts = read_yaml(ROOT / "dvc.yaml")["artifacts"]
+    released = {f"released/{path.name}" for path in RELEASED if path.suffix == ".safetensors"}
+    assert {entry["path"] for entry in artifacts.values()} == released
 
 
 def test_readme_tables_are_those_of_the_metrics() -> None:
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     assert fill(readme, readme_blocks(ROOT)) == readme, "run `make readme`"
-
-
-def test_readme_comparison_shows_the_recorded_scores() -> None:
-    readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    row = next(line for line in readme.splitlines() if line.split()[:1] == ["main"])
-    iou = json.loads((ROOT / "metrics/summary.json").read_text())["iou"]
-    assert [float(word) for word in row.split()[1 : 1 + len(iou)]] == [
-        round(value, 5) for value in iou.values()
-    ]
-
-
-def test_real_run_reaches_its_bar() -> None:
-    assert (scores(ROOT)["accuracy"] >= 0.90).all()
-    assert (scores(ROOT)["num_images"] == 3669).all()

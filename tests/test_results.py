@@ -1,5 +1,9 @@
+"""Results read and refused, and the pictures made of them."""
+
 import io
+import itertools
 import json
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -7,35 +11,42 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from matplotlib.colors import to_rgb
+from matplotlib.axes import Axes
+from matplotlib.colors import to_hex, to_rgb
 from matplotlib.figure import Figure
 from PIL import Image
 
+from stages import plot
+from tests.tiny import tiny_split
+from unet.data.packed import Split, SplitWriter
 from unet.report import figures
 from unet.report.results import (
     EXAMPLE_QUANTILES,
-    SUMMARY_SCORES,
+    NEEDED_SCORES,
     Result,
+    check_leftovers,
     extreme_rows,
     load_result,
-    nested_summary,
+    load_scores,
     rows_at_quantiles,
 )
+from unet.runtime.files import sha256
 
 SIZE = 16
 
 
-def table_of(ious: list[float], pets: list[bool] | None = None) -> pd.DataFrame:
-    """A table of images whose IoUs are these; without a pet, TP and FN are 0."""
-    there = [True] * len(ious) if pets is None else pets
+def table_of(ious: list[float], objects: list[bool] | None = None) -> pd.DataFrame:
+    """A table of images whose IoUs are these; without an object, TP and FN are 0."""
+    there = [True] * len(ious) if objects is None else objects
     return pd.DataFrame(
         {
             "name": [f"image_{i}" for i in range(len(ious))],
             "tp": [0] * len(ious),
             "fp": [3] * len(ious),
-            "fn": [5 if pet else 0 for pet in there],
+            "fn": [5 if holds else 0 for holds in there],
             "iou": ious,
         }
     )
@@ -75,42 +86,102 @@ def rendered(figure: Figure) -> np.ndarray:
     return picture
 
 
+def pixels(ax: Axes) -> np.ndarray:
+    """The picture that ``ax`` shows."""
+    return np.asarray(ax.images[0].get_array())
+
+
 def keys_of(count: int) -> list[str]:
     return [f"variant_{i}" for i in range(count)]
 
 
-SCORES = dict.fromkeys(SUMMARY_SCORES, 0.5) | {"threshold": 0.75}
+SCORES = dict.fromkeys(NEEDED_SCORES - {"predictions"}, 0.5) | {"threshold": 0.75}
 DATA = {"names": ("image_0", "image_1", "image_2"), "num_val": 8}
 
 
-def write_result(root: Path, key: str, threshold: float = 0.75) -> tuple[np.ndarray, np.ndarray]:
+def write_result(
+    root: Path, key: str, *, names: tuple[str, ...] = DATA["names"], loss_name: str = "bce"
+) -> tuple[np.ndarray, np.ndarray]:
     """The files that a training and an evaluation leave; returns the masks and probabilities."""
-    predicted = masks(3)
+    predicted = masks(len(names))
     probabilities = np.arange(2 * 2 * SIZE * SIZE, dtype=np.uint64) % 256
     probabilities = probabilities.astype(np.uint8).reshape(2, 2, SIZE, SIZE)
-    for folder in ("metrics", "plots/curves", f"predictions/{key}", "models"):
+    for folder in ("metrics/scores", "plots/curves", f"predictions/{key}", "models"):
         (root / folder).mkdir(parents=True, exist_ok=True)
-    (root / f"metrics/{key}.json").write_text(json.dumps(SCORES | {"threshold": threshold}))
-    curve_of().to_csv(root / f"plots/curves/{key}.csv", index=False)
-    table_of([0.1, 0.2, 0.3]).to_csv(root / f"predictions/{key}/images.csv", index=False)
+    curve = root / f"plots/curves/{key}.csv"
+    curve_of(loss_name).to_csv(curve, index=False)
+    ious = [(i + 1) / 10 for i in range(len(names))]
+    table = table_of(ious).assign(name=names)
+    table.to_csv(root / f"predictions/{key}/images.csv", index=False)
     np.save(root / f"predictions/{key}/masks.npy", np.packbits(predicted, axis=-1))
     np.savez_compressed(
         root / f"models/{key}.progress.npz",
         indices=np.array([4, 7]), epochs=np.array([1, 5]), probabilities=probabilities,
+        curve=np.array(sha256(curve)),
     )  # fmt: skip
+    change_scores(root, key)
     return predicted, probabilities
 
 
-FILES = [
-    "metrics/{}.json", "plots/curves/{}.csv", "predictions/{}/images.csv",
-    "predictions/{}/masks.npy", "models/{}.progress.npz",
-]  # fmt: skip
+def change_scores(root: Path, key: str = "mine", **changes: Any) -> None:
+    """Write the scores, of the predictions that are there."""
+    files = [root / f"predictions/{key}/{name}" for name in ("images.csv", "masks.npy")]
+    scores = SCORES | {"predictions": sha256(*files)} | changes
+    (root / f"metrics/scores/{key}.json").write_text(json.dumps(scores))
+
+
+def change_table(root: Path, **changes: Any) -> None:
+    table = table_of([0.1, 0.2, 0.3]).assign(**changes)
+    table.to_csv(root / "predictions/mine/images.csv", index=False)
+    change_scores(root)
+
+
+def change_masks(root: Path, packed: np.ndarray) -> None:
+    np.save(root / "predictions/mine/masks.npy", packed)
+    change_scores(root)
+
+
+def change_progress(root: Path, **changes: np.ndarray) -> None:
+    path = root / "models/mine.progress.npz"
+    with np.load(path) as archive:
+        content = dict(archive)
+    np.savez_compressed(path, **content | changes)
+
+
+def change_curve(root: Path, curve: pd.DataFrame) -> None:
+    """Write the curve, and a progress of the same training."""
+    path = root / "plots/curves/mine.csv"
+    curve.to_csv(path, index=False)
+    change_progress(root, curve=np.array(sha256(path)))
+
+
+AGAIN = {
+    "evaluate": "run `dvc repro -s -f evaluate@mine`",
+    "train": "run `dvc repro -s -f train@mine`, then `dvc repro`",
+}
+FILES = {  # -> the stage that writes it
+    "metrics/scores/{}.json": "evaluate",
+    "predictions/{}/images.csv": "evaluate",
+    "predictions/{}/masks.npy": "evaluate",
+    "plots/curves/{}.csv": "train",
+    "models/{}.progress.npz": "train",
+}
+
+
+def refusal(root: Path) -> str:
+    with pytest.raises(ValueError) as error:
+        load_result(root, "mine", "bce", **DATA)
+    text = str(error.value)
+    assert text.startswith("results of mine cannot be read (")
+    assert len(text.splitlines()) == 1
+    return text
 
 
 def test_a_result_is_read_as_it_was_written(tmp_path: Path) -> None:
     predicted, probabilities = write_result(tmp_path, "mine")
     result = load_result(tmp_path, "mine", "dice", **DATA)
-    assert result.scores == SCORES
+    assert {k: v for k, v in result.scores.items() if k != "predictions"} == SCORES
+    assert result.scores == load_scores(tmp_path, "mine")
     assert result.masks.dtype == bool
     assert np.array_equal(result.masks, predicted)
     assert result.table["iou"].tolist() == [0.1, 0.2, 0.3]
@@ -124,7 +195,7 @@ def test_a_result_is_read_as_it_was_written(tmp_path: Path) -> None:
 def test_masks_of_a_side_that_is_no_multiple_of_8(tmp_path: Path) -> None:
     write_result(tmp_path, "mine")
     odd = np.random.default_rng(1).random((3, 12, 12)) < 0.5
-    np.save(tmp_path / "predictions/mine/masks.npy", np.packbits(odd, axis=-1))
+    change_masks(tmp_path, np.packbits(odd, axis=-1))
     change_progress(tmp_path, probabilities=np.zeros((2, 2, 12, 12), dtype=np.uint8))
     assert np.array_equal(load_result(tmp_path, "mine", "bce", **DATA).masks, odd)
 
@@ -153,79 +224,146 @@ DAMAGES += [(name, cut_short) for name in FILES if not name.endswith(".csv")]
 @pytest.mark.parametrize(
     ("name", "damage"), DAMAGES, ids=[f"{name}-{damage.__name__}" for name, damage in DAMAGES]
 )
-def test_a_result_that_cannot_be_read_names_its_experiment(
+def test_a_result_that_cannot_be_read_names_the_stage_that_writes_it(
     tmp_path: Path, name: str, damage: Callable[[Path], None]
 ) -> None:
     write_result(tmp_path, "mine")
     damage(tmp_path / name.format("mine"))
-    with pytest.raises(ValueError, match="results of mine cannot be read") as error:
-        load_result(tmp_path, "mine", "bce", **DATA)
-    assert "dvc repro" in str(error.value)
+    assert refusal(tmp_path).endswith(AGAIN[FILES[name]])
 
 
-def change_progress(root: Path, **changes: np.ndarray) -> None:
-    path = root / "models/mine.progress.npz"
-    with np.load(path) as archive:
-        content = dict(archive)
-    np.savez_compressed(path, **content | changes)
-
-
-def change_scores(root: Path, **changes: Any) -> None:
-    (root / "metrics/mine.json").write_text(json.dumps(SCORES | changes))
-
-
-def change_table(root: Path, **changes: Any) -> None:
-    table_of([0.1, 0.2, 0.3]).assign(**changes).to_csv(
-        root / "predictions/mine/images.csv", index=False
-    )
-
-
-LIES: dict[str, Callable[[Path], None]] = {
-    "a score as text": lambda root: change_scores(root, iou="good"),
-    "no number": lambda root: change_scores(root, iou=None),
-    "NaN": lambda root: change_scores(root, dice=float("nan")),
-    "a list": lambda root: (root / "metrics/mine.json").write_text("[1, 2]"),
-    "a score less": lambda root: (root / "metrics/mine.json").write_text('{"threshold": 0.5}'),
-    "deep": lambda root: (root / "metrics/mine.json").write_text("[" * 100_000),
-    "words in the curve": lambda root: (
-        curve_of().assign(val_iou="up").to_csv(root / "plots/curves/mine.csv", index=False)
+LIES: dict[str, tuple[Callable[[Path], None], str]] = {
+    "a score as text": (lambda root: change_scores(root, iou="good"), "is not of numbers"),
+    "no number": (lambda root: change_scores(root, iou=None), "is not of numbers"),
+    "NaN": (lambda root: change_scores(root, dice=float("nan")), "not finite"),
+    "a list": (
+        lambda root: (root / "metrics/scores/mine.json").write_text("[1, 2]"),
+        "is no mapping",
     ),
-    "a gap in the curve": lambda root: (
-        curve_of().assign(val_iou=[0.1, None, 0.2, 0.3]).to_csv(root / "plots/curves/mine.csv")
+    "scores less": (
+        lambda root: (root / "metrics/scores/mine.json").write_text('{"threshold": 0.5, "iou": 1}'),
+        "lacks accuracy, boundary_iou, dice, predictions",
     ),
-    "no epoch": lambda root: curve_of(epochs=0).to_csv(root / "plots/curves/mine.csv"),
-    "other images": lambda root: change_table(root, name=["image_0", "image_2", "image_1"]),
-    "words in the table": lambda root: change_table(root, tp="many"),
-    "a mask less": lambda root: np.save(root / "predictions/mine/masks.npy", masks(2)),
-    "masks of floats": lambda root: np.save(
-        root / "predictions/mine/masks.npy", np.zeros((3, SIZE, SIZE // 8))
+    "deep": (lambda root: (root / "metrics/scores/mine.json").write_text("[" * 100_000), ""),
+    "other images": (
+        lambda root: change_table(root, name=["image_0", "image_2", "image_1"]),
+        "its table is of other images",
     ),
-    "one number": lambda root: np.save(root / "predictions/mine/masks.npy", np.zeros(())),
-    "beyond the split": lambda root: change_progress(root, indices=np.array([4, 8])),
-    "an epoch more": lambda root: change_progress(root, epochs=np.array([1, 2, 5])),
+    "words in the table": (lambda root: change_table(root, tp="many"), "many"),
+    "a gap in the table": (
+        lambda root: change_table(root, iou=[0.1, None, 0.3]),
+        "its table is not of numbers",
+    ),
+    "a mask less": (
+        lambda root: change_masks(root, np.packbits(masks(2), axis=-1)),
+        "its masks are of other images",
+    ),
+    "masks of floats": (
+        lambda root: change_masks(root, np.zeros((3, SIZE, SIZE // 8))),
+        "its masks are no bytes",
+    ),
+    "one number": (lambda root: change_masks(root, np.zeros(())), "index out of range"),
+}
+LIES_OF_THE_TRAINING: dict[str, tuple[Callable[[Path], None], str]] = {
+    "words in the curve": (lambda root: change_curve(root, curve_of().assign(val_iou="up")), "up"),
+    "a gap in the curve": (
+        lambda root: change_curve(root, curve_of().assign(val_iou=[0.1, None, 0.2, 0.3])),
+        "its curve is not of numbers",
+    ),
+    "no epoch": (lambda root: change_curve(root, curve_of(epochs=0)), "its curve is not of"),
+    "beyond the split": (
+        lambda root: change_progress(root, indices=np.array([4, 8])),
+        "its progress is of other images",
+    ),
+    "half an image": (
+        lambda root: change_progress(root, indices=np.array([4, 6.5])),
+        "its progress is of no images",
+    ),
+    "half an epoch": (
+        lambda root: change_progress(root, epochs=np.array([1, 4.5])),
+        "its progress is of no epochs",
+    ),
+    "an epoch more": (
+        lambda root: change_progress(root, epochs=np.array([1, 2, 5])),
+        "its progress is of another shape",
+    ),
+    "another size": (
+        lambda root: change_progress(root, probabilities=np.zeros((2, 2, 8, 8), np.uint8)),
+        "its progress is of another shape",
+    ),
+    "progress of floats": (
+        lambda root: change_progress(root, probabilities=np.zeros((2, 2, SIZE, SIZE))),
+        "its progress is no bytes",
+    ),
 }
 
 
-@pytest.mark.parametrize("lie", LIES.values(), ids=LIES)
-def test_a_result_that_was_edited_names_its_experiment(
-    tmp_path: Path, lie: Callable[[Path], None]
+@pytest.mark.parametrize(
+    ("lie", "text", "stage"),
+    [(*lie, "evaluate") for lie in LIES.values()]
+    + [(*lie, "train") for lie in LIES_OF_THE_TRAINING.values()],
+    ids=[*LIES, *LIES_OF_THE_TRAINING],
+)
+def test_a_result_that_was_edited_says_what_is_wrong(
+    tmp_path: Path, lie: Callable[[Path], None], text: str, stage: str
 ) -> None:
     write_result(tmp_path, "mine")
     load_result(tmp_path, "mine", "bce", **DATA)
     lie(tmp_path)
-    with pytest.raises(ValueError, match="results of mine cannot be read .*: run `dvc repro`"):
-        load_result(tmp_path, "mine", "bce", **DATA)
+    problem, _, way_out = refusal(tmp_path).rpartition("): ")
+    assert text in problem
+    assert way_out == AGAIN[stage]
 
 
-def test_summary_holds_each_score_of_each_experiment() -> None:
-    results = {
-        "a": result_of(table_of([0.5]), **SCORES | {"iou": 0.1, "dice": 0.2}, other=9.0),
-        "b": result_of(table_of([0.5]), **SCORES | {"iou": 0.3, "dice": 0.4}, other=9.0),
-    }
-    summary = nested_summary(results)
-    assert summary["iou"] == {"a": 0.1, "b": 0.3}
-    assert summary["dice"] == {"a": 0.2, "b": 0.4}
-    assert tuple(summary) == SUMMARY_SCORES
+@pytest.mark.parametrize("name", ["images.csv", "masks.npy"])
+def test_predictions_of_another_run_are_refused(tmp_path: Path, name: str) -> None:
+    """Each file is whole and of these images; only the scores tell that it is another run's."""
+    for folder in ("here", "there"):
+        write_result(tmp_path / folder, "mine")
+    change_table(tmp_path / "there", iou=[0.3, 0.2, 0.1])
+    change_masks(tmp_path / "there", np.packbits(masks(3, seed=1), axis=-1))
+    load_result(tmp_path / "there", "mine", "bce", **DATA)
+    path = f"predictions/mine/{name}"
+    (tmp_path / "here" / path).write_bytes((tmp_path / "there" / path).read_bytes())
+    text = refusal(tmp_path / "here")
+    assert "its predictions are of another run" in text
+    assert text.endswith(AGAIN["evaluate"])
+
+
+@pytest.mark.parametrize("name", ["plots/curves/mine.csv", "models/mine.progress.npz"])
+def test_progress_of_another_training_is_refused(tmp_path: Path, name: str) -> None:
+    for folder in ("here", "there"):
+        write_result(tmp_path / folder, "mine")
+    change_curve(tmp_path / "there", curve_of(epochs=6))
+    load_result(tmp_path / "there", "mine", "bce", **DATA)
+    (tmp_path / "here" / name).write_bytes((tmp_path / "there" / name).read_bytes())
+    text = refusal(tmp_path / "here")
+    assert "its progress is of another training" in text
+    assert text.endswith(AGAIN["train"])
+
+
+def test_leftovers_are_named_with_the_command_that_removes_them(tmp_path: Path) -> None:
+    wanted = ("metrics/mine.json", "metrics/scores/mine.json", "plots/curves/mine.csv")
+    left = (
+        "metrics/old.json", "metrics/summary.json", "metrics/scores/old.json",
+        "plots/curves/old one.csv", "plots/timing/old.csv",
+    )  # fmt: skip
+    for name in (*wanted, *left, "metrics/.gitignore", "plots/comparison.jpg"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    with pytest.raises(ValueError) as error:
+        check_leftovers(tmp_path, ["mine", "not_run_yet"])
+    text = str(error.value)
+    assert len(text.splitlines()) == 1
+    assert text.startswith("old, summary, old one: not in params.yaml, but has results here: rm ")
+    subprocess.run(text[text.index("rm ") :], shell=True, cwd=tmp_path, check=True)
+    assert not any((tmp_path / name).exists() for name in left)
+    assert all((tmp_path / name).exists() for name in wanted)
+    check_leftovers(tmp_path, ["mine"])
+
+
+def test_no_folders_no_leftovers(tmp_path: Path) -> None:
+    check_leftovers(tmp_path, ["mine"])
 
 
 @settings(deadline=None, max_examples=30)
@@ -234,63 +372,84 @@ def test_rows_at_quantiles_rise_in_mean_iou(data: st.DataObject, num_images: int
     share = st.floats(0, 1)
     column = st.lists(share, min_size=num_images, max_size=num_images)
     first, second = data.draw(column), data.draw(column)
-    pets = data.draw(st.lists(st.booleans(), min_size=num_images, max_size=num_images))
-    pets[data.draw(st.integers(0, num_images - 1))] = True
+    objects = data.draw(st.lists(st.booleans(), min_size=num_images, max_size=num_images))
+    objects[data.draw(st.integers(0, num_images - 1))] = True
     results = {
-        "a": result_of(table_of(first, pets)),
-        "b": result_of(table_of(second, pets)),
+        "a": result_of(table_of(first, objects)),
+        "b": result_of(table_of(second, objects)),
     }
     rows = rows_at_quantiles(results, [0.0, *EXAMPLE_QUANTILES, 1.0])
     means = [(first[row] + second[row]) / 2 for row in rows]
     assert means == sorted(means)
-    assert all(pets[row] for row in rows)
-    with_pet = [(a + b) / 2 for a, b, pet in zip(first, second, pets, strict=True) if pet]
-    assert means[0] == min(with_pet)
-    assert means[-1] == max(with_pet)
+    assert all(objects[row] for row in rows)
+    with_object = [(a + b) / 2 for a, b, o in zip(first, second, objects, strict=True) if o]
+    assert means[0] == min(with_object)
+    assert means[-1] == max(with_object)
 
 
 def test_rows_at_known_quantiles() -> None:
     ious = [0.9, 0.1, 0.5, 0.7, 0.3, 0.0, 1.0]
-    pets = [True, True, True, True, True, False, False]
-    rows = rows_at_quantiles({"a": result_of(table_of(ious, pets))}, (0, 0.25, 0.5, 0.75, 1))
+    objects = [True, True, True, True, True, False, False]
+    rows = rows_at_quantiles({"a": result_of(table_of(ious, objects))}, (0, 0.25, 0.5, 0.75, 1))
     assert rows == [1, 4, 2, 3, 0]
 
 
 def test_extreme_rows() -> None:
     ious = [0.9, 0.1, 0.5, 0.7, 0.3, 0.0, 1.0]
-    pets = [True, True, True, True, True, False, False]
-    assert extreme_rows(table_of(ious, pets)) == {"best": 0, "median": 2, "worst": 1}
+    objects = [True, True, True, True, True, False, False]
+    assert extreme_rows(table_of(ious, objects)) == {"best": 0, "median": 2, "worst": 1}
     assert extreme_rows(table_of([0.4])) == {"best": 0, "median": 0, "worst": 0}
 
 
-@pytest.mark.parametrize("kinds", [("dice",), ("bce", "dice")])
-@pytest.mark.parametrize("count", [2, 5])
+@pytest.mark.parametrize("kinds", [("dice",), ("bce", "dice"), ("bce", "dice", "focal")])
+@pytest.mark.parametrize("count", [3, 5])
 def test_learning_curves_draw_each_variant(count: int, kinds: tuple[str, ...]) -> None:
     curves = {
         key: curve_of(kinds[i % len(kinds)], epochs=3 + i) for i, key in enumerate(keys_of(count))
     }
     figure = figures.learning_curves(curves)
     rendered(figure)
-    iou, accuracy, *losses = figure.axes
+    iou, accuracy, *others = figure.axes
+    losses = {ax.get_title(): ax for ax in others if ax.axison}
     for ax, column, factor in ((iou, "val_iou", 1), (accuracy, "val_accuracy", 100)):
         assert [line.get_label() for line in ax.lines] == list(curves)
         for line, frame in zip(ax.lines, curves.values(), strict=True):
             assert list(line.get_xdata()) == frame["epoch"].tolist()
             assert list(line.get_ydata()) == pytest.approx((factor * frame[column]).tolist())
-    drawn = {line.get_label() for ax in losses if ax.axison for line in ax.lines}
-    assert drawn == {f"{key}, {part}" for key in curves for part in ("training", "validation")}
-    assert sum(ax.axison for ax in losses) == len(kinds)
+    assert losses.keys() == {f"losses of the {kind} variants" for kind in kinds}
+    for kind in kinds:
+        of_kind = {k: curve for k, curve in curves.items() if curve.attrs["loss_name"] == kind}
+        lines = {line.get_label(): line for line in losses[f"losses of the {kind} variants"].lines}
+        parts = {"training": "train_loss", "validation": "val_loss"}
+        assert lines.keys() == {f"{key}, {part}" for key in of_kind for part in parts}
+        for (key, frame), (part, column) in itertools.product(of_kind.items(), parts.items()):
+            drawn = lines[f"{key}, {part}"].get_ydata()
+            assert list(drawn) == pytest.approx(frame[column].tolist())
 
 
 def test_learning_curves_of_one_epoch() -> None:
     rendered(figures.learning_curves({"only": curve_of(epochs=1)}))
 
 
-@pytest.mark.parametrize("count", [2, 5])
-def test_curves_have_colours_of_their_own(count: int) -> None:
-    figure = figures.learning_curves({key: curve_of() for key in keys_of(count)})
+def test_eight_variants_have_colours_of_their_own_and_none_of_the_overlays() -> None:
+    keys = keys_of(8)
+    curves = figures.learning_curves({key: curve_of() for key in keys})
+    tables = {key: table_of([0.1, 0.5, 0.9]) for key in keys}
+    tile = ("tile", photographs(1)[0], masks(1)[0], masks(1)[0])
+    spread = figures.iou_spread(tables, [tile], title="Spread")
+    drawn = [[to_hex(line.get_color()) for line in ax.lines]
+             for ax in (*curves.axes[:2], spread.axes[1])]  # fmt: skip
+    assert drawn[0] == drawn[1] == drawn[2], "a variant keeps its colour"
+    assert len(set(drawn[0])) == 8
+    painted = {to_hex(colour) for colour in (figures.HIT, figures.MISS, figures.FALSE_ALARM)}
+    assert not painted & set(drawn[0])
+
+
+def test_more_than_eight_variants_are_told_apart_by_their_lines() -> None:
+    figure = figures.learning_curves({key: curve_of() for key in keys_of(40)})
     lines = figure.axes[0].lines
-    assert len({line.get_color() for line in lines}) == count
+    assert len(lines) == 40
+    assert len({(line.get_color(), line.get_linestyle()) for line in lines[:32]}) == 32
 
 
 @pytest.mark.parametrize("count", [2, 5])
@@ -319,7 +478,7 @@ def test_comparison_paints_prediction_and_truth() -> None:
     figure = figures.comparison(
         images, targets, {"a": predicted}, ["row"], {"a": ["note"]}, title="One"
     )
-    tiles = [np.asarray(ax.images[0].get_array()) for ax in figure.axes]
+    tiles = [pixels(ax) for ax in figure.axes]
     assert np.array_equal(tiles[0], images[0])
     assert np.array_equal(tiles[1], figures.overlay(images[0], targets[0], targets[0]))
     assert np.array_equal(tiles[2], figures.overlay(images[0], predicted[0], targets[0]))
@@ -348,21 +507,28 @@ def test_iou_spread_counts_every_image(count: int) -> None:
 
 
 @pytest.mark.parametrize("count", [2, 5])
-@pytest.mark.parametrize("epochs", [[1], [1, 8, 15]])
+@pytest.mark.parametrize("epochs", [[1], [1, 2], [1, 8, 15]])
 def test_progress_has_a_row_a_variant(count: int, epochs: list[int]) -> None:
     predicted = {key: masks(len(epochs), 3, seed=i) for i, key in enumerate(keys_of(count))}
     images, targets = photographs(3), masks(3, seed=9)
     figure = figures.progress(images, targets, predicted, epochs, title="Progress")
     rendered(figure)
-    columns = 3 * len(epochs)
-    grid = np.array(figure.axes).reshape(count + 1, columns)
-    assert [ax.get_ylabel() for ax in grid[1:, 0]] == list(predicted)
-    assert [ax.get_title() for ax in grid[1]] == [f"epoch {e}" for _ in images for e in epochs]
-    for row, mask in zip(grid[1:], predicted.values(), strict=True):
-        for column, ax in enumerate(row):
-            k, e = divmod(column, len(epochs))
-            expected = figures.overlay(images[k], mask[e, k], targets[k])
-            assert np.array_equal(np.asarray(ax.images[0].get_array()), expected)
+    grid = np.array(figure.axes).reshape(count + 1, 3, max(2, len(epochs)))  # row, image, epoch
+    assert [ax.get_ylabel() for ax in grid[1:, 0, 0]] == list(predicted)
+    for k in range(3):
+        head = [ax for ax in grid[0, k] if ax.axison]
+        assert [ax.get_title() for ax in head] == ["photograph", "truth"]
+        truth = figures.overlay(images[k], targets[k], targets[k])
+        assert np.array_equal(pixels(head[0]), images[k])
+        assert np.array_equal(pixels(head[1]), truth)
+        for row, mask in zip(grid[1:, k], predicted.values(), strict=True):
+            shown = [ax for ax in row if ax.axison]
+            for e, ax in enumerate(shown):
+                expected = figures.overlay(images[k], mask[e, k], targets[k])
+                assert np.array_equal(pixels(ax), expected)
+            assert len(shown) == len(epochs)
+        shown = [ax.get_title() for ax in grid[1, k] if ax.axison]
+        assert shown == [f"epoch {epoch}" for epoch in epochs]
 
 
 def test_overlay_colours_hits_misses_and_false_alarms() -> None:
@@ -409,7 +575,57 @@ def test_overlay_leaves_its_image_alone() -> None:
     assert np.array_equal(image, before)
 
 
-def test_legend_names_the_overlays_colours() -> None:
-    colours = [figures.HIT, figures.MISS, figures.FALSE_ALARM]
-    assert list(figures.LEGEND.values()) == colours
-    assert len(set(colours)) == 3
+def test_legend_names_what_the_overlay_paints() -> None:
+    black = np.zeros((1, SIZE, SIZE, 3), dtype=np.uint8)
+    predicted, target = np.zeros((2, 1, SIZE, SIZE), dtype=bool)
+    predicted[..., :8] = True
+    target[:, :8] = True
+    figure = figures.comparison(black, target, {"a": predicted}, ["row"], {"a": ["note"]}, title="")
+    tile = pixels(figure.axes[2])
+    painted = {"hit": tile[0, 0], "miss": tile[0, -1], "false alarm": tile[-1, 0]}
+    legend = figure.legends[0]
+    named = {
+        text.get_text(): np.array(to_rgb(patch.get_facecolor()))
+        for text, patch in zip(legend.get_texts(), legend.get_patches(), strict=True)
+    }
+    assert named.keys() == painted.keys()
+    for label, colour in named.items():
+        assert np.abs(painted[label] - 0.55 * 255 * colour).max() <= 1, label
+    assert not tile[-1, -1].any()
+    assert len({tuple(colour) for colour in painted.values()}) == 3
+
+
+def write_split(folder: Path, split: Split) -> None:
+    with SplitWriter(folder, list(split.names), split.image_size) as writer:
+        for row in range(len(split)):
+            writer.write_image(row, split.images[row].numpy())
+            writer.write_mask(row, split.masks[row].numpy())
+
+
+@pytest.mark.parametrize("source", ["synthetic", "official"])
+def test_titles_of_drawn_pictures_say_drawn(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, source: str
+) -> None:
+    test, val = tiny_split(6, SIZE), tiny_split(8, SIZE, seed=1)
+    for name, split in (("test", test), ("val", val)):
+        write_split(tmp_path / "data/packed" / name, split)
+    splits = {"train": {"shares": {"object": 0.3}}}
+    content = {"source": source, "split": "official", "splits": splits}
+    (tmp_path / "data/packed/dataset.json").write_text(json.dumps(content))
+    experiments = {
+        key: {"downsample": "mp", "upsample": "tr", "loss": "dice", "width": 4, "depth": 2}
+        for key in ("a", "b")
+    }
+    (tmp_path / "params.yaml").write_text(yaml.safe_dump({"experiments": experiments}))
+    for key in experiments:
+        write_result(tmp_path, key, names=test.names, loss_name="dice")
+    monkeypatch.chdir(tmp_path)
+    drawn: dict[str, Figure] = {}
+    monkeypatch.setattr(plot, "save", lambda figure, name: drawn.setdefault(name, figure))
+    plot.main()
+    titles = {name: figure.get_suptitle() for name, figure in drawn.items()}
+    of_images = {"comparison.jpg", "iou_spread.jpg", "progress.jpg"}
+    assert titles.keys() == of_images | {"learning_curves.png"}
+    for name in of_images:
+        assert "official split" in titles[name]
+        assert ("drawn images" in titles[name]) == (source == "synthetic")

@@ -11,7 +11,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from unet.data.masks import BACKGROUND, BOUNDARY
 from unet.data.oxford_pets import (
     ANNOTATIONS,
     IMAGE_MEMBERS,
@@ -22,7 +21,14 @@ from unet.data.oxford_pets import (
     members,
     read_index,
 )
-from unet.data.synthetic import BREEDS, draw_animal, write_archives
+from unet.data.synthetic import (
+    BACKGROUND,
+    BOUNDARY,
+    BREEDS,
+    PET,
+    draw_animal,
+    write_archives,
+)
 
 
 @pytest.fixture(scope="module")

@@ -2,13 +2,18 @@
 
 import json
 import shutil
+import sys
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
+import yaml
 
 from tests.repo import ROOT
-from tools.table import fill, markdown, readme_blocks, scores
+from tools.table import main, readme_blocks, scores
+from unet.config import load_params
+from unet.report.tables import fill, markdown
 
 
 def test_fill_replaces_what_stands_between_the_markers() -> None:
@@ -33,19 +38,139 @@ def test_markdown() -> None:
     ]
 
 
-def test_the_caption_says_what_was_kept(tmp_path: Path) -> None:
-    for name in ("metrics", "plots/timing"):
-        shutil.copytree(ROOT / name, tmp_path / name)
-    params = (ROOT / "params.yaml").read_text(encoding="utf-8")
-    (tmp_path / "params.yaml").write_text(params.replace("keep: last", "keep: best"), "utf-8")
-    one = tmp_path / "metrics/mp_tr_dice.json"
-    one.write_text(json.dumps(json.loads(one.read_text()) | {"epoch": 12}))
-    assert "after epoch 15 or 12 (the best), one seed" in readme_blocks(tmp_path)["scores"]
-    (tmp_path / "plots/timing/mp_tr_bce.csv").unlink()
-    with pytest.raises(ValueError, match=r"mp_tr_bce\.csv.*run `dvc repro`"):
-        readme_blocks(tmp_path)
+SCORES = {
+    **dict.fromkeys(
+        f"{score}{rule}"
+        for score in ("accuracy", "iou")
+        for rule in ("", "_at_half", "_boundary_object", "_boundary_ignored")
+    ),
+    "dice": None, "iou_per_image": None, "boundary_iou": None,
+}  # fmt: skip
+KEYS = list(load_params(ROOT / "params.yaml").experiments)
 
 
-def test_no_scores(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="run `dvc repro`"):
+@pytest.fixture
+def record(tmp_path: Path) -> Path:
+    """A repository's params, scores and times; each score of each experiment is a number apart."""
+    shutil.copy(ROOT / "params.yaml", tmp_path)
+    for folder in ("metrics/scores", "plots/timing"):
+        (tmp_path / folder).mkdir(parents=True)
+    for i, key in enumerate(KEYS):
+        scores = {name: 0.5 + 0.1 * i + 0.001 * j for j, name in enumerate(SCORES)}
+        scores |= {"parameters": 1_940_000, "gflops": 1.5, "num_images": 3669, "threshold": 0.7}
+        scores |= {"epoch": 15, "predictions": "0" * 64}
+        (tmp_path / f"metrics/scores/{key}.json").write_text(json.dumps(scores))
+        times = pd.DataFrame({"seconds": [60.0, 120.0], "images_per_second": [100.0, 50.0 + 2 * i]})
+        times.to_csv(tmp_path / f"plots/timing/{key}.csv", index=False)
+    return tmp_path
+
+
+def edit(path: Path, **changes: Any) -> None:
+    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+
+
+def test_scores_are_in_the_order_of_params(record: Path) -> None:
+    frame = scores(record)
+    assert list(frame.index) == KEYS
+    assert frame["accuracy"].tolist() == pytest.approx([0.5 + 0.1 * i for i in range(len(KEYS))])
+    params = yaml.safe_load((record / "params.yaml").read_text())
+    params["experiments"] = dict(reversed(params["experiments"].items()))
+    (record / "params.yaml").write_text(yaml.safe_dump(params, sort_keys=False))
+    turned = scores(record)
+    assert list(turned.index) == KEYS[::-1]
+    pd.testing.assert_frame_equal(turned.loc[KEYS], frame)
+
+
+def test_an_experiment_less_is_a_row_less(record: Path) -> None:
+    params = yaml.safe_load((record / "params.yaml").read_text())
+    del params["experiments"][KEYS[1]]
+    (record / "params.yaml").write_text(yaml.safe_dump(params, sort_keys=False))
+    assert list(scores(record).index) == [KEYS[0], *KEYS[2:]]
+
+
+def test_experiments_without_scores_are_named_in_one_line(record: Path) -> None:
+    for key in KEYS[1:3]:
+        (record / f"metrics/scores/{key}.json").unlink()
+    for command in (scores, readme_blocks):
+        with pytest.raises(ValueError) as error:
+            command(record)
+        assert str(error.value) == (
+            f"{KEYS[1]}, {KEYS[2]}: in {record / 'params.yaml'}, but without scores in "
+            f"{record / 'metrics/scores'}: run `dvc repro`"
+        )
+
+
+@pytest.mark.parametrize(
+    "content", ["", "[" * 100_000, "3", "{}", '{"iou": {"mine": 0.5}}'],
+    ids=["empty", "deep", "a number", "nothing", "the number for dvc"],
+)  # fmt: skip
+def test_broken_scores_name_their_experiment(record: Path, content: str) -> None:
+    (record / f"metrics/scores/{KEYS[1]}.json").write_text(content)
+    with pytest.raises(ValueError) as error:
+        scores(record)
+    assert len(str(error.value).splitlines()) == 1
+    assert str(error.value).startswith(f"scores of {KEYS[1]} cannot be read (")
+    assert str(error.value).endswith(f"run `dvc repro -s -f evaluate@{KEYS[1]}`")
+
+
+def test_no_params(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"params\.yaml is missing"):
         scores(tmp_path)
+
+
+def test_the_tables_hold_the_scores(record: Path) -> None:
+    edit(
+        record / f"metrics/scores/{KEYS[0]}.json",
+        accuracy=0.91234, iou=0.81234, accuracy_boundary_object=0.85, iou_boundary_object=0.65,
+        accuracy_boundary_ignored=0.95, iou_boundary_ignored=0.87, accuracy_at_half=0.93,
+        iou_at_half=0.83, dice=0.89, iou_per_image=0.79, boundary_iou=0.45,
+    )  # fmt: skip
+    blocks = readme_blocks(record)
+    rows = {name: [line for line in block.splitlines() if line.startswith(f"| {KEYS[0]} |")]
+            for name, block in blocks.items()}  # fmt: skip
+    assert rows == {
+        "scores": [f"| {KEYS[0]} | 91.23% | 0.8123 | 0.8900 | 0.7900 | 0.4500 | 1.94 M | 1.50 |"],
+        "treatments": [
+            f"| {KEYS[0]} | 0.700 | 91.23%, 0.8123 | 93.00%, 0.8300 | 85.00%, 0.6500 "
+            "| 95.00%, 0.8700 |"
+        ],
+        "times": [f"| {KEYS[0]} | 3.0 min | 75 |"],
+    }
+    assert "boundary as object" in blocks["treatments"]
+
+
+def test_the_caption_says_what_was_kept(record: Path) -> None:
+    params = (record / "params.yaml").read_text(encoding="utf-8")
+    (record / "params.yaml").write_text(params.replace("keep: last", "keep: best"), "utf-8")
+    edit(record / f"metrics/scores/{KEYS[1]}.json", epoch=12)
+    caption = readme_blocks(record)["scores"].splitlines()[0]
+    assert "3,669 images" in caption
+    assert caption.endswith("after epoch 15 or 12 (the best), one seed.")
+
+
+def test_missing_times_are_named(record: Path) -> None:
+    (record / f"plots/timing/{KEYS[0]}.csv").unlink()
+    with pytest.raises(ValueError, match=rf"{KEYS[0]}\.csv.*run `dvc repro`"):
+        readme_blocks(record)
+
+
+def test_the_command_prints_a_row_an_experiment(
+    record: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["table", str(record)])
+    main()
+    header, *rows = capsys.readouterr().out.splitlines()
+    assert header.split()[:3] == ["experiment", "accuracy", "IoU"]
+    assert [row.split()[0] for row in rows] == KEYS
+
+
+def test_the_command_fills_the_readme(record: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    names = ("scores", "treatments", "times")
+    text = "".join(f"<!-- {name} -->\nnothing yet\n<!-- /{name} -->\n" for name in names)
+    (record / "README.md").write_text(f"before\n{text}after\n")
+    monkeypatch.chdir(record)
+    monkeypatch.setattr(sys, "argv", ["table", "--readme"])
+    main()
+    filled = (record / "README.md").read_text()
+    assert "nothing yet" not in filled
+    assert filled == fill(f"before\n{text}after\n", readme_blocks(record))

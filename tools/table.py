@@ -5,14 +5,14 @@
 """
 
 import argparse
-import json
-import re
 import sys
 from pathlib import Path
 
 import pandas as pd
 
 from unet.config import load_params
+from unet.report.results import load_scores
+from unet.report.tables import fill, markdown
 
 COLUMNS = {
     "accuracy": ("accuracy", lambda v: f"{v:.2%}"),
@@ -26,16 +26,28 @@ COLUMNS = {
 
 
 def scores(root: Path) -> pd.DataFrame:
-    """A row an experiment, in the order of the summary, of the flat JSON files in ``metrics/``.
+    """A row an experiment, in the order of ``params.yaml``: its ``metrics/scores/KEY.json``.
 
     Raises:
-        ValueError: there are none.
+        ValueError: naming the experiments that have none, or the one whose scores are broken.
     """
-    try:
-        keys = json.loads((root / "metrics/summary.json").read_text(encoding="utf-8"))["accuracy"]
-        rows = {k: json.loads((root / f"metrics/{k}.json").read_text("utf-8")) for k in keys}
-    except OSError as error:
-        raise ValueError(f"no scores in {root / 'metrics'} ({error}): run `dvc repro`") from None
+    rows: dict[str, dict[str, float | str]] = {}
+    missing: list[str] = []
+    for key in load_params(root / "params.yaml").experiments:
+        try:
+            rows[key] = load_scores(root, key)
+        except FileNotFoundError:
+            missing.append(key)
+        except (OSError, ValueError, RecursionError) as error:
+            problem = " ".join(str(error).split())
+            raise ValueError(
+                f"scores of {key} cannot be read ({problem}): run `dvc repro -s -f evaluate@{key}`"
+            ) from None
+    if missing:
+        raise ValueError(
+            f"{', '.join(missing)}: in {root / 'params.yaml'}, but without scores in "
+            f"{root / 'metrics/scores'}: run `dvc repro`"
+        )
     return pd.DataFrame.from_dict(rows, orient="index")
 
 
@@ -45,15 +57,12 @@ def score_table(frame: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(columns).rename_axis("experiment").reset_index()
 
 
-def markdown(table: pd.DataFrame) -> str:
-    """A Markdown table, numbers to the right."""
-    rule = ["---", *["---:"] * (len(table.columns) - 1)]
-    rows = [list(table.columns), rule, *table.to_numpy().tolist()]
-    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
-
-
 def readme_blocks(root: Path) -> dict[str, str]:
-    """Marker -> the text that belongs between its two lines in the README."""
+    """Marker -> the text that belongs between its two lines in the README.
+
+    Raises:
+        ValueError: scores or times of an experiment in ``params.yaml`` are missing.
+    """
     frame = scores(root)
     params = load_params(root / "params.yaml")
     try:
@@ -75,7 +84,7 @@ def readme_blocks(root: Path) -> dict[str, str]:
             "threshold": frame["threshold"].map("{:.3f}".format),
             "accuracy, IoU at it": _pair(frame, ""),
             "at 0.5": _pair(frame, "_at_half"),
-            "boundary as pet": _pair(frame, "_boundary_pet"),
+            "boundary as object": _pair(frame, "_boundary_object"),
             "boundary ignored": _pair(frame, "_boundary_ignored"),
         }
     )
@@ -95,20 +104,6 @@ def readme_blocks(root: Path) -> dict[str, str]:
 def _pair(frame: pd.DataFrame, suffix: str) -> pd.Series:
     accuracy, iou = frame[f"accuracy{suffix}"], frame[f"iou{suffix}"]
     return accuracy.map("{:.2%}, ".format) + iou.map("{:.4f}".format)
-
-
-def fill(text: str, blocks: dict[str, str]) -> str:
-    """``text`` with each block between ``<!-- NAME -->`` and ``<!-- /NAME -->``.
-
-    Raises:
-        ValueError: a marker is missing.
-    """
-    for name, block in blocks.items():
-        pattern = re.compile(f"(<!-- {name} -->\n).*?(\n<!-- /{name} -->)", re.DOTALL)
-        text, count = pattern.subn(lambda m, b=block: f"{m[1]}{b}{m[2]}", text)
-        if count != 1:
-            raise ValueError(f"the markers of {name} stand {count} times, not once")
-    return text
 
 
 def main() -> None:

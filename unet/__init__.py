@@ -1,1 +1,1 @@
-"""A from-scratch U-Net for pet-against-background segmentation."""
+"""A from-scratch U-Net for object-against-background segmentation."""

@@ -39,4 +39,4 @@ def load_params(path: str | Path = "params.yaml") -> Params:
     Raises:
         ValueError: one line for each problem, naming the key, its value and what is allowed.
     """
-    return check(read_yaml(path), Params, where=str(path))
+    return check(read_yaml(path), Params, path=path)

@@ -28,12 +28,13 @@ class Loss(nn.Module, ABC):
         """The probability, in (0, 1), to start from at a foreground ``share`` in (0, 1)."""
 
     @abstractmethod
-    def forward(self, logits: Tensor, targets: Tensor) -> Tensor:
+    def forward(self, logits: Tensor, targets: Tensor, counted: Tensor | None = None) -> Tensor:
         """A scalar, float32: the mean over the images, or over all pixels.
 
         Args:
             logits: (N, 1, H, W), any float dtype.
             targets: (N, 1, H, W), any float dtype, in {0, 1}.
+            counted: (N, 1, H, W) bool, the pixels that count; None: all of them.
         """
 
 
@@ -60,12 +61,15 @@ class WeightedBCELoss(Loss):
         weight = self.pos_weight.item()
         return weight * share / (weight * share + 1 - share)
 
-    def forward(self, logits: Tensor, targets: Tensor) -> Tensor:
-        """A scalar. ``logits`` (N, 1, H, W) of any float dtype, ``targets`` likewise in {0, 1}."""
+    def forward(self, logits: Tensor, targets: Tensor, counted: Tensor | None = None) -> Tensor:
+        """A scalar, the mean over the pixels that count; see :class:`Loss`."""
         _check(logits, targets)
-        return F.binary_cross_entropy_with_logits(
-            logits.float(), targets.float(), pos_weight=self.pos_weight
-        )
+        logits, targets = logits.float(), targets.float()
+        entropy = F.binary_cross_entropy_with_logits
+        if counted is None:
+            return entropy(logits, targets, pos_weight=self.pos_weight)
+        each = entropy(logits, targets, pos_weight=self.pos_weight, reduction="none")
+        return (each * counted).sum() / counted.sum().clamp(min=1)
 
 
 class DiceLoss(Loss):
@@ -90,14 +94,17 @@ class DiceLoss(Loss):
         """The prediction to start from at a foreground share ``share``: the share itself."""
         return share
 
-    def forward(self, logits: Tensor, targets: Tensor) -> Tensor:
-        """A scalar in [0, 1]. ``logits`` (N, 1, H, W) of any float dtype, ``targets`` in {0, 1}."""
+    def forward(self, logits: Tensor, targets: Tensor, counted: Tensor | None = None) -> Tensor:
+        """A scalar in [0, 1]; see :class:`Loss`."""
         _check(logits, targets)
         # A sum of fp16 or bf16 probabilities overflows or loses digits, autocast or not.
         with torch.autocast(logits.device.type, enabled=False):
             first = 1 if self.per_image else 0
             probabilities = logits.float().sigmoid().flatten(first)
             targets = targets.float().flatten(first)
+            if counted is not None:
+                probabilities = probabilities * counted.flatten(first)
+                targets = targets * counted.flatten(first)
             overlap = (probabilities * targets).sum(-1)
             total = probabilities.sum(-1) + targets.sum(-1)
             return (1 - (2 * overlap + self.eps) / (total + self.eps)).mean()
@@ -113,7 +120,7 @@ def takes_pos_weight(name: str) -> bool:
         ValueError: the class lacks a part of :class:`Loss`.
     """
     loss = LOSSES[name]
-    missing = getattr(loss, "__abstractmethods__", {"the base class Loss"})
+    missing = loss.__abstractmethods__ if issubclass(loss, Loss) else {"the base class Loss"}
     if missing:
         raise ValueError(
             f"loss = {name}: {loss.__name__} in unet/losses.py lacks {', '.join(sorted(missing))}"

@@ -25,12 +25,14 @@ def pixel_counts(predicted: Tensor, target: Tensor, counted: Tensor | None = Non
     return torch.stack([(group & counted).sum(1) for group in groups], dim=1)
 
 
-def boundary_counts(predicted: Tensor, target: Tensor, *, dilation: float = 0.02) -> Tensor:
+def boundary_counts(
+    predicted: Tensor, target: Tensor, counted: Tensor | None = None, *, dilation: float = 0.02
+) -> Tensor:
     """Counts (N, 4) of the masks' inner boundary bands, for the boundary IoU (arXiv 2103.16562).
 
     A band is what the mask loses to an erosion by ``dilation`` of the image's diagonal (in whole
-    pixels, at least one); outside the image is background. ``predicted`` and ``target``: bool,
-    (N, H, W).
+    pixels, at least one); outside the image is background. All are bool, (N, H, W); of the bands
+    the pixels that are ``counted`` (default: all) count.
     """
     height, width = target.shape[-2:]
     radius = max(1, round(dilation * math.hypot(height, width)))
@@ -39,7 +41,7 @@ def boundary_counts(predicted: Tensor, target: Tensor, *, dilation: float = 0.02
         outside = F.pad((~mask).float(), [radius] * 4, value=1.0)
         return mask & (F.max_pool2d(outside, 2 * radius + 1, stride=1) > 0)
 
-    return pixel_counts(band(predicted), band(target))
+    return pixel_counts(band(predicted), band(target), counted)
 
 
 def _ratio(numerator: Tensor, denominator: Tensor) -> Tensor:

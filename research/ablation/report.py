@@ -10,7 +10,7 @@ from research.ablation.design import DESIGNS, FACTORS, HERE, NAMED, load_design,
 from research.ablation.figure import LEVELS, SCORES, contrast
 from research.ablation.inference import contrasts, effects, verdict
 from research.ablation.record import load_record
-from tools.table import fill, markdown
+from unet.report.tables import fill, markdown
 
 # Best validation accuracy over 15 epochs at width 64, as published (README.md has the table).
 PUBLISHED = {

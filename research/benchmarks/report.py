@@ -6,7 +6,8 @@ from pathlib import Path
 import pandas as pd
 
 from research.benchmarks.common import RESULTS, read_results, summary
-from tools.table import fill, markdown, scores
+from tools.table import scores
+from unet.report.tables import fill, markdown
 
 README = Path(__file__).parent / "README.md"
 ROOT = README.parents[2]

@@ -89,7 +89,7 @@ def run(
             )
             transforms = draw_transforms(len(indices), config.augment, generator)
             batch = load_batch(split, indices, transforms, size=size, device=device)
-            learner.step(*batch, rate)
+            learner.step(batch.images, batch.targets, rate)
             average.update_parameters(learner.model)
             done += len(indices)
         row = {"size": size, "batch_size": batch_size, "val_accuracy": accuracy(learner.model)}

@@ -49,7 +49,7 @@ from unet.data.packed import Split, SplitWriter, load_split
 from unet.inference.evaluation import evaluate
 from unet.runtime.device import keep_freed_memory, make_repeatable, resolve_amp, resolve_device
 from unet.training.learner import Learner
-from unet.training.loop import RunningScores, load_batch
+from unet.training.loop import Batch, RunningScores, load_batch
 
 
 @dataclass(frozen=True)
@@ -197,7 +197,7 @@ def ours(case: Case, device: torch.device) -> tuple[Callable[[], int], float]:
     scores = RunningScores(learner.loss_function, device)
     generator = torch.Generator().manual_seed(0)
 
-    def batches() -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+    def batches() -> Iterator[Batch]:
         while True:
             for indices in torch.randperm(len(split), generator=generator).split(case.batch_size):
                 transforms = draw_transforms(len(indices), config.augment, generator)
@@ -207,7 +207,7 @@ def ours(case: Case, device: torch.device) -> tuple[Callable[[], int], float]:
     kept = next(source)
 
     def step() -> int:
-        images, targets = kept if case.data == "none" else next(source)
+        images, targets, _ = kept if case.data == "none" else next(source)
         loss, logits = learner.step(images, targets, 1e-3)
         if case.data != "none":
             scores.add(loss, logits, targets)

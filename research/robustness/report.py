@@ -6,7 +6,7 @@ from typing import Any
 
 import pandas as pd
 
-from tools.table import fill, markdown
+from unet.report.tables import fill, markdown
 
 README = Path(__file__).parent / "README.md"
 RESULTS = Path(__file__).parent / "results"

@@ -82,7 +82,7 @@ def augment(
 
     Args:
         images: (N, 3, H, W) float in [0, 1]; sampled bilinearly, mirrored beyond the border.
-        targets: (N, 1, H, W) float in {0, 1}; the nearest pixel, mirrored alike.
+        targets: (N, C, H, W) float; the nearest pixel, mirrored alike.
         transforms: N of them, on any device.
         size: sample the same window at ``size`` x ``size`` pixels instead (no less than half of
             H: each output pixel blends 2 x 2 input pixels, so that fewer would skip some).

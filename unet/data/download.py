@@ -40,23 +40,10 @@ def fetch_archives(config: DataConfig, target: Path, *, backoff: float = 1.0) ->
     Raises:
         ValueError: no host, no such file, wrong checksum, full disk: with the way out.
     """
-    mirror = os.environ.get(MIRROR_VARIABLE, "").strip()
-    base = mirror or config.url
-    is_address = re.match(r"https?://", base) is not None
-    if not is_address:
-        # A copy that DVC runs in has its own working directory; DVC_ROOT is the repository's.
-        base = str(Path(os.environ.get("DVC_ROOT", ".")) / Path(base).expanduser())
-        if not Path(base).is_dir():
-            name = MIRROR_VARIABLE if mirror else "data.url"
-            raise ValueError(
-                f"{name} = {mirror or config.url}: neither an http(s) address nor a folder"
-            )
-    base = base.rstrip("/") + "/"
-    checksums = (
-        _read_md5sums(base, is_address, backoff)
-        if mirror
-        else {IMAGES: config.images_md5, ANNOTATIONS: config.annotations_md5}
-    )
+    base, is_address = _source(config.url)
+    checksums = mirror_checksums(backoff=backoff) or {
+        IMAGES: config.images_md5, ANNOTATIONS: config.annotations_md5
+    }  # fmt: skip
     target.mkdir(parents=True, exist_ok=True)
     for name in (ANNOTATIONS, IMAGES):
         path = target / name
@@ -75,6 +62,30 @@ def fetch_archives(config: DataConfig, target: Path, *, backoff: float = 1.0) ->
                 f"the disk is full: {path} does not fit; free some space and run again "
                 "(what was loaded is kept)"
             ) from None
+
+
+def mirror_checksums(*, backoff: float = 1.0) -> dict[str, str] | None:
+    """Archive -> MD5 by the mirror that OXFORD_PETS_URL names; None where it names none.
+
+    Raises:
+        ValueError: the mirror cannot be read, or has no such checksums.
+    """
+    mirror = os.environ.get(MIRROR_VARIABLE, "").strip()
+    return _read_md5sums(*_source(""), backoff) if mirror else None
+
+
+def _source(url: str) -> tuple[str, bool]:
+    """The mirror or else ``url``, with a slash at its end, and whether it is an http(s) address."""
+    mirror = os.environ.get(MIRROR_VARIABLE, "").strip()
+    base = mirror or url
+    is_address = re.match(r"https?://", base) is not None
+    if not is_address:
+        # A copy that DVC runs in has its own working directory; DVC_ROOT is the repository's.
+        base = str(Path(os.environ.get("DVC_ROOT", ".")) / Path(base).expanduser())
+        if not Path(base).is_dir():
+            name = MIRROR_VARIABLE if mirror else "data.url"
+            raise ValueError(f"{name} = {mirror or url}: neither an http(s) address nor a folder")
+    return base.rstrip("/") + "/", is_address
 
 
 def _read_md5sums(base: str, is_address: bool, backoff: float) -> dict[str, str]:

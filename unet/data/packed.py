@@ -9,6 +9,7 @@ import json
 import math
 import os
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Self
 
@@ -17,7 +18,8 @@ import psutil
 import torch
 from torch import Tensor
 
-SPLITS = ("train", "val", "test")
+from unet.data.masks import NOT_COUNTED
+
 MAKE_IT = "run `dvc repro preprocess` (the ablation's data: `make study`)"
 
 
@@ -42,6 +44,11 @@ class Split:
     def image_size(self) -> int:
         """The images' side in pixels."""
         return self.images.shape[1]
+
+    @cached_property
+    def partly_counted(self) -> bool:
+        """Whether some pixels do not count (code 255)."""
+        return any(bool((some == NOT_COUNTED).any()) for some in self.masks.split(256))
 
     def batch(self, indices: Tensor, device: torch.device) -> tuple[Tensor, Tensor]:
         """Images (B, 3, S, S) float32 in [0, 1], channels last in memory, and masks (B, S, S)."""

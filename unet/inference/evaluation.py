@@ -59,7 +59,7 @@ def evaluate(
             counts[rule].append(metrics.pixel_counts(predicted, target, counted).cpu())
         target, counted = foreground(masks)
         counts["half"].append(metrics.pixel_counts(probabilities > 0.5, target, counted).cpu())
-        counts["band"].append(metrics.boundary_counts(predicted, target).cpu())
+        counts["band"].append(metrics.boundary_counts(predicted, target, counted).cpu())
         found[indices.numpy()] = predicted.cpu().numpy()
         bar.update(len(indices))
     bar.close()

@@ -15,22 +15,14 @@ ARCHITECTURE = ("downsample", "upsample", "width", "depth")
 
 
 def save_model(path: Path, state: dict[str, torch.Tensor], info: dict[str, Any]) -> None:
-    """Write a state dict, kernels rounded to float16, which halves the file.
+    """Write a state dict, float32.
 
     Args:
         info: JSON values, among them the four of ARCHITECTURE, a ``threshold`` in (0, 1) and an
             ``epoch``.
-
-    Raises:
-        ValueError: a kernel is too large for float16.
     """
     assert all(name in info for name in (*ARCHITECTURE, "threshold", "epoch"))
-    tensors = {}
-    for name, tensor in state.items():
-        tensors[name] = tensor.cpu().half() if _is_kernel(name, tensor) else tensor.cpu()
-        if tensor.isfinite().all() and not tensors[name].isfinite().all():
-            raise ValueError(f"{path}: {name} holds values beyond 65504: lower train.max_lr")
-        tensors[name] = tensors[name].contiguous()
+    tensors = {name: tensor.cpu().contiguous() for name, tensor in state.items()}
     # One entry: the order of several is not defined, and the file's bytes would vary.
     metadata = {"unet": json.dumps(info, sort_keys=True)}
     with atomic_write(path) as temporary:
@@ -51,12 +43,10 @@ def load_model(path: str | Path, device: str | torch.device = "cpu") -> tuple[UN
         with torch.device("meta"):
             model = UNet(**{name: info[name] for name in ARCHITECTURE})
         for name, expected in model.state_dict().items():
-            stored = torch.float16 if _is_kernel(name, expected) else expected.dtype
-            if state[name].dtype not in (stored, expected.dtype):
+            if state[name].dtype != expected.dtype:
                 raise ValueError(f"{name} is of {state[name].dtype}")
             if not state[name].isfinite().all():
                 raise ValueError(f"{name} holds values that are not finite")
-            state[name] = state[name].to(expected.dtype)
         model.load_state_dict(state, assign=True)
         if not 0 < info["threshold"] < 1 or not isinstance(info["epoch"], int):
             raise ValueError(f"threshold {info['threshold']}, epoch {info['epoch']}")
@@ -70,7 +60,3 @@ def load_model(path: str | Path, device: str | torch.device = "cpu") -> tuple[UN
         problem = " ".join(str(error).split())
         raise ValueError(f"{path} is not a model of this project ({problem})") from None
     return model.to(device, memory_format=torch.channels_last).eval(), info
-
-
-def _is_kernel(name: str, tensor: torch.Tensor) -> bool:
-    return name.endswith(".weight") and tensor.ndim == 4  # not the buffers of the normalisation

@@ -1,10 +1,12 @@
 """Pictures of a comparison: numbers and arrays in, matplotlib figures out."""
 
 from collections.abc import Mapping, Sequence
+from itertools import cycle
 
 import numpy as np
 import pandas as pd
 import torch
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 from torchvision.utils import draw_segmentation_masks
@@ -15,6 +17,8 @@ COLORS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#D55E00", "#000000", "#88
 HIT, MISS, FALSE_ALARM = "#56B4E9", "#F0E442", "#D81B60"
 LEGEND = {"hit": HIT, "miss": MISS, "false alarm": FALSE_ALARM}
 STYLES = ("-", "--", "-.", ":")
+# Colour and style of a variant's lines: all 32 pairs, eight colours at a time.
+LOOKS = [(COLORS[i % 8], STYLES[(i + i // 8) % 4]) for i in range(32)]
 
 WIDTH = 10.0  # inches; at 100 dots an inch what a README shows
 
@@ -34,15 +38,13 @@ def learning_curves(curves: Mapping[str, pd.DataFrame]) -> Figure:
         ax.axis("off")
     for ax, (column, title, unit) in zip(axes[0], panels, strict=False):
         ax.axis("on")
-        for (key, frame), color, style in zip(
-            curves.items(), _cycle(COLORS), _cycle(STYLES), strict=False
-        ):
+        for (key, frame), (color, style) in zip(curves.items(), cycle(LOOKS), strict=False):
             values = frame[column] * (100 if unit else 1)
             ax.plot(frame["epoch"], values, style, color=color, label=key, marker=".", lw=1.6)
         ax.set(title=title, ylabel=title.split()[-1] + unit)
     for ax, kind in zip(axes[1], kinds, strict=False):
         ax.axis("on")
-        for (key, frame), color in zip(curves.items(), _cycle(COLORS), strict=False):
+        for (key, frame), color in zip(curves.items(), cycle(COLORS), strict=False):
             if frame.attrs["loss_name"] == kind:
                 ax.plot(
                     frame["epoch"], frame["train_loss"], ":", color=color, label=f"{key}, training"
@@ -116,9 +118,7 @@ def iou_spread(
     top, bottom = figure.subfigures(2, 1, height_ratios=(3.6, rows * (WIDTH / per_row + 0.55)))
     left, right = top.subplots(1, 2)
     bins = np.linspace(0, 1, 41)
-    for (key, table), color, style in zip(
-        tables.items(), _cycle(COLORS), _cycle(STYLES), strict=False
-    ):
+    for (key, table), (color, style) in zip(tables.items(), cycle(LOOKS), strict=False):
         left.hist(table["iou"], bins, histtype="step", color=color, ls=style, lw=1.5, label=key)
         ordered = np.sort(table["iou"])
         share = np.arange(1, len(ordered) + 1) / len(ordered) * 100
@@ -148,7 +148,7 @@ def progress(
     *,
     title: str,
 ) -> Figure:
-    """The same images predicted after the given epochs: a row a variant.
+    """The same images predicted after the given epochs: photograph, truth, then a row a variant.
 
     Args:
         images: (K, S, S, 3) uint8.
@@ -198,11 +198,7 @@ def overlay(image: np.ndarray, predicted: np.ndarray, target: np.ndarray) -> np.
     return painted.permute(1, 2, 0).numpy()
 
 
-def _cycle(items: Sequence[str]) -> list[str]:
-    return list(items) * 8
-
-
-def _show(ax, picture: np.ndarray) -> None:
+def _show(ax: Axes, picture: np.ndarray) -> None:
     ax.imshow(picture, interpolation="nearest")
     ax.set(xticks=[], yticks=[])
     for spine in ax.spines.values():

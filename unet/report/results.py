@@ -1,6 +1,7 @@
 """What the experiments left behind, side by side: scores, curves, images worth a look."""
 
 import json
+import shlex
 import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,6 +16,10 @@ from unet.runtime.files import sha256
 NEEDED_SCORES = {"threshold", "accuracy", "iou", "dice", "boundary_iou", "predictions"}
 CURVE_COLUMNS = ["epoch", "train_loss", "val_loss", "val_accuracy", "val_iou"]  # those drawn
 EXAMPLE_QUANTILES = (0.02, 0.2, 0.4, 0.6, 0.8, 0.98)
+UNREADABLE = (  # what reading a damaged file can raise
+    OSError, EOFError, ValueError, KeyError, TypeError, IndexError, AttributeError,
+    RecursionError, BadZipFile, zlib.error,
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -50,45 +55,67 @@ def load_result(
         num_val: how many validation images there are.
 
     Raises:
-        ValueError: a file is missing, damaged, or not of this data.
+        ValueError: a file is missing, damaged, or not of this data or run: one line with the stage
+            to run again (by itself, or DVC would train anew what it evaluates).
     """
     try:
-        scores = load_scores(root, key)
-        curve_path = root / f"plots/curves/{key}.csv"
-        curve = pd.read_csv(curve_path)
-        table = pd.read_csv(root / f"predictions/{key}/images.csv")
-        packed = np.load(root / f"predictions/{key}/masks.npy")
-        # Neither is a dependency of `plot`: folders of them would not survive a failed `dvc pull`.
-        predictions = [root / f"predictions/{key}/{name}" for name in ("images.csv", "masks.npy")]
-        _check(scores["predictions"] == sha256(*predictions), "its predictions are of another run")
-        with np.load(root / f"models/{key}.progress.npz") as progress:
-            epochs, watched = progress["epochs"].tolist(), progress["indices"]
-            probabilities = progress["probabilities"]
-            _check(progress["curve"] == sha256(curve_path), "its progress is of another training")
+        scores, table, packed = _load_evaluation(root, key, names)
+    except UNREADABLE as error:
+        raise _unreadable(key, error, f"`dvc repro -s -f evaluate@{key}`") from None
+    try:
+        curve, epochs, watched, probabilities = _load_training(root, key, num_val)
         size = packed.shape[1]
-        _check(_all_finite(curve[CURVE_COLUMNS]) and len(curve) > 0, "its curve is not of numbers")
-        _check(table["name"].tolist() == list(names), "its table is of other images")
-        _check(_all_finite(table[["tp", "fn", "iou"]]), "its table is not of numbers")
-        _check(packed.shape == (len(names), size, -(-size // 8)), "its masks are of other images")
-        _check(packed.dtype == probabilities.dtype == np.uint8, "its masks are no bytes")
         shape = (len(epochs), len(watched), size, size)
         _check(probabilities.shape == shape, "its progress is of another shape")
-        _check(((watched >= 0) & (watched < num_val)).all(), "its progress is of other images")
-        _check(watched.dtype.kind in "iu", "its progress is of no images")
-        _check(all(type(epoch) is int for epoch in epochs), "its progress is of no epochs")
-    except (
-        OSError, EOFError, ValueError, KeyError, TypeError, IndexError, AttributeError,
-        RecursionError, BadZipFile, zlib.error,
-    ) as error:  # fmt: skip
-        problem = " ".join(str(error).split())
-        raise ValueError(
-            f"results of {key} cannot be read ({problem}): run `dvc repro -f evaluate@{key}`, or "
-            f"`dvc repro -f train@{key}` if it is the training's"
-        ) from None
+    except UNREADABLE as error:
+        way_out = f"`dvc repro -s -f train@{key}`, then `dvc repro`"
+        raise _unreadable(key, error, way_out) from None
     curve.attrs["loss_name"] = loss_name
     masks = np.unpackbits(packed, axis=-1, count=size).astype(bool)
     seen = probabilities > 255 * scores["threshold"]
     return Result(scores, curve, table, masks, epochs, watched, seen)
+
+
+def _load_evaluation(
+    root: Path, key: str, names: Sequence[str]
+) -> tuple[dict[str, float | str], pd.DataFrame, np.ndarray]:
+    """The scores, the table and the packed masks (N, S, S / 8) of ``key``; raises UNREADABLE."""
+    scores = load_scores(root, key)
+    # No dependency of `plot`: folders of them would not survive a failed `dvc pull`.
+    files = [root / f"predictions/{key}/{name}" for name in ("images.csv", "masks.npy")]
+    table = pd.read_csv(files[0])
+    packed = np.load(files[1])
+    _check(scores["predictions"] == sha256(*files), "its predictions are of another run")
+    _check(table["name"].tolist() == list(names), "its table is of other images")
+    _check(_all_finite(table[["tp", "fn", "iou"]]), "its table is not of numbers")
+    size = packed.shape[1]
+    _check(packed.shape == (len(names), size, -(-size // 8)), "its masks are of other images")
+    _check(packed.dtype == np.uint8, "its masks are no bytes")
+    return scores, table, packed
+
+
+def _load_training(
+    root: Path, key: str, num_val: int
+) -> tuple[pd.DataFrame, list[int], np.ndarray, np.ndarray]:
+    """The curve of ``key``, and its progress: epochs, images (K,), probabilities (epochs, K, S, S)
+    in bytes; raises UNREADABLE."""
+    path = root / f"plots/curves/{key}.csv"
+    curve = pd.read_csv(path)
+    _check(_all_finite(curve[CURVE_COLUMNS]) and len(curve) > 0, "its curve is not of numbers")
+    with np.load(root / f"models/{key}.progress.npz") as progress:
+        _check(progress["curve"] == sha256(path), "its progress is of another training")
+        epochs, watched = progress["epochs"].tolist(), progress["indices"]
+        probabilities = progress["probabilities"]
+    _check(probabilities.dtype == np.uint8, "its progress is no bytes")
+    _check(((watched >= 0) & (watched < num_val)).all(), "its progress is of other images")
+    _check(watched.dtype.kind in "iu", "its progress is of no images")
+    _check(all(type(epoch) is int for epoch in epochs), "its progress is of no epochs")
+    return curve, epochs, watched, probabilities
+
+
+def _unreadable(key: str, error: Exception, way_out: str) -> ValueError:
+    problem = " ".join(str(error).split())
+    return ValueError(f"results of {key} cannot be read ({problem}): run {way_out}")
 
 
 def _check(holds: bool, otherwise: str) -> None:
@@ -105,11 +132,13 @@ def load_scores(root: Path, key: str) -> dict[str, float | str]:
 
     Raises:
         OSError: there are none.
-        ValueError: they are no scores.
+        ValueError, RecursionError: they are no scores.
     """
     path = root / f"metrics/scores/{key}.json"
     scores = json.loads(path.read_text(encoding="utf-8"))
-    _check(isinstance(scores, dict) and scores.keys() >= NEEDED_SCORES, f"{path} lacks scores")
+    _check(isinstance(scores, dict), f"{path} is no mapping")
+    lacking = ", ".join(sorted(NEEDED_SCORES - scores.keys()))
+    _check(not lacking, f"{path} lacks {lacking}")
     numbers = [value for name, value in scores.items() if name != "predictions"]
     _check(all(type(value) in (int, float) for value in numbers), f"{path} is not of numbers")
     _check(_all_finite(pd.Series(numbers)), f"{path} has a score that is not finite")
@@ -133,7 +162,7 @@ def check_leftovers(root: Path, keys: Iterable[str]) -> None:
     ]
     if found:
         removed = ", ".join(dict.fromkeys(path.stem for path in found))
-        files = " ".join(path.relative_to(root).as_posix() for path in found)
+        files = shlex.join(path.relative_to(root).as_posix() for path in found)
         raise ValueError(f"{removed}: not in params.yaml, but has results here: rm {files}")
 
 

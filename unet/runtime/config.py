@@ -1,10 +1,12 @@
 """``params.yaml``: read as DVC reads it (YAML 1.2), each section checked against its dataclass."""
 
 import json
+import re
 from dataclasses import fields, is_dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Any, TypeVar, get_args
+from types import NoneType
+from typing import Annotated, Any, TypeVar, get_args, get_origin
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 from ruamel.yaml import YAML
@@ -25,7 +27,7 @@ def load_section(name: str, schema: type[T], path: str | Path = "params.yaml") -
     content = read_yaml(path)
     if name not in content:
         raise ValueError(f"{path}: the section {name} is missing")
-    return check(content[name], schema, where=f"{path}: {name}")
+    return check(content[name], schema, path=path, section=name)
 
 
 def read_yaml(path: str | Path) -> dict[str, Any]:
@@ -43,18 +45,27 @@ def read_yaml(path: str | Path) -> dict[str, Any]:
         content = json.loads(text)
     except FileNotFoundError:
         raise ValueError(f"{path} is missing: run from the repository's root") from None
-    except (YAMLError, ValueError, TypeError, RecursionError) as error:
-        raise ValueError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from None
+    except YAMLError as error:
+        problem = getattr(error, "problem", None) or error  # without an excerpt of the file
+        mark = getattr(error, "problem_mark", None)
+        line = f"line {mark.line + 1}: " if mark else ""
+        raise ValueError(f"{path} is not valid YAML: {line}{_one_line(problem)}") from None
+    except (ValueError, TypeError, RecursionError) as error:
+        raise ValueError(f"{path} is not valid YAML: {_one_line(error)}") from None
     if not isinstance(content, dict):
         raise ValueError(f"{path}: must be a mapping of sections")
     return content
 
 
-def check(content: Any, schema: type[T], *, where: str) -> T:
+def check(content: Any, schema: type[T], *, path: str | Path, section: str = "") -> T:
     """``content``, JSON's values, as a ``schema``.
 
+    Args:
+        path: of the file that it was read from, for the messages.
+        section: its place in the file; all of it by default.
+
     Raises:
-        ValueError: one line for each problem, beginning with ``where``.
+        ValueError: one line for each problem.
     """
     try:
         # Through JSON, whose strict reading takes a list for a tuple and a mapping for a dataclass.
@@ -63,13 +74,13 @@ def check(content: Any, schema: type[T], *, where: str) -> T:
         problems: dict[str, list[str]] = {}
         for item in error.errors():
             key, value = _locate(item, content)
-            problem = _reword(item, schema, key)
-            line = ".".join([where, *key])
+            place = ".".join([section, *key] if section else key)
             # A problem of a whole section says itself which of its values it means.
             if item["type"] not in ("missing", "value_error") and not isinstance(value, dict):
-                line += f" = {json.dumps(value)}"
-            problems.setdefault(line, []).append(problem)
-        lines = (f"{key}: {' or '.join(dict.fromkeys(p))}" for key, p in problems.items())
+                place += f" = {json.dumps(value)}"
+            line = f"{path}: {place}" if place else f"{path}"
+            problems[line] = problems.get(line, []) + _reword(item, schema, key)
+        lines = (f"{line}: {' or '.join(dict.fromkeys(p))}" for line, p in problems.items())
         raise ValueError("\n".join(line.replace(" or must be", " or") for line in lines)) from None
 
 
@@ -84,28 +95,33 @@ def _locate(item: dict[str, Any], content: Any) -> tuple[list[str], Any]:
     return (key + [str(item["loc"][-1])] if item["type"] == "missing" else key), content
 
 
-def _reword(item: dict[str, Any], schema: Any, key: list[str]) -> str:
+def _reword(item: dict[str, Any], schema: Any, key: list[str]) -> list[str]:
+    """What a pydantic error says, in this project's words; more than one are joined by "or"."""
     if item["type"] == "value_error":
-        return str(item["ctx"]["error"])
+        return [str(item["ctx"]["error"])]
     if item["type"] == "missing":
-        return "is missing"
+        return ["is missing"]
     if item["loc"][-1:] == ("[key]",):
-        return "a name is made of letters, digits, _ and -, and begins with one of the first two"
+        return ["a name is made of letters, digits, _ and -, and begins with one of the first two"]
     if item["type"] == "unexpected_keyword_argument":
-        return f"unknown key; allowed: {', '.join(_keys(schema, key[:-1]))}"
-    return item["msg"].replace("Input should be", "must be")
+        allowed = ", ".join(field.name for field in fields(_type_of(schema, key[:-1])))
+        return [f"unknown key; allowed: {allowed}"]
+    problem = re.sub(r"^\w+ should", "must", item["msg"]).replace("an object", "a mapping")
+    # Of `X | None` pydantic names X alone.
+    return [problem, "null"] if NoneType in get_args(_type_of(schema, key)) else [problem]
 
 
-def _keys(schema: Any, path: list[str]) -> list[str]:
-    """The keys of the section at ``path`` below ``schema``."""
-    for part in path:
+def _type_of(schema: Any, key: list[str]) -> Any:
+    """The type of what stands at ``key`` below ``schema``."""
+    for part in key:
+        while get_origin(schema) is Annotated:
+            schema = get_args(schema)[0]
         if is_dataclass(schema):
             schema = next(field.type for field in fields(schema) if field.name == part)
-        else:  # a mapping, perhaps annotated
-            schema = get_args(get_args(schema)[0] if not is_mapping(schema) else schema)[-1]
-    return [field.name for field in fields(schema)] if is_dataclass(schema) else []
+        else:  # dict[...] or tuple[...]
+            schema = get_args(schema)[-1]
+    return schema
 
 
-def is_mapping(schema: Any) -> bool:
-    """Whether ``schema`` is ``dict[...]`` itself, not an annotation of one."""
-    return getattr(schema, "__origin__", None) is dict
+def _one_line(problem: object) -> str:
+    return " ".join(str(problem).split())

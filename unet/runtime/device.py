@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from pathlib import Path
+from statistics import median
 
 import torch
 
@@ -53,7 +54,7 @@ def keep_freed_memory() -> None:
     """
     if sys.platform == "linux" and hasattr(libc := ctypes.CDLL(None), "mallopt"):
         m_trim_threshold, m_mmap_threshold = -1, -3  # of malloc.h
-        # Older ones refuse more than 32 MiB.
+        # Older versions refuse more than 32 MiB.
         libc.mallopt(m_mmap_threshold, 1 << 30) or libc.mallopt(m_mmap_threshold, 32 << 20)
         libc.mallopt(m_trim_threshold, (1 << 31) - 1)
 
@@ -104,23 +105,36 @@ def _product_seconds(*dtypes: torch.dtype, rounds: int = 5) -> dict[torch.dtype,
     return seconds
 
 
-def fastest_threads(step: Callable[[], object], *, rounds: int = 4) -> int:
-    """The number of CPU threads, 1 or all cores, with which ``step`` takes the least time.
+def fastest_threads(step: Callable[[], object], *, rounds: int = 5, budget: float = 3.0) -> int:
+    """The number of CPU threads, 1 or all that torch takes now, with which ``step`` is the fastest.
 
-    Beside other work a thread a core is slow: at each operation the threads wait for the one that
-    shares its core. The numbers are tried in turns, after one step each to warm up.
+    Beside other work a thread for each core is slow: at each operation the others wait for the one
+    whose core is shared.
+
+    Args:
+        rounds: of a step with each number that count, after one to warm up.
+        budget: seconds after which no further round begins, if three have counted or if one number
+            has taken four times as long as the other: beside other work a step may take long.
     """
-    candidates = sorted({1, torch.get_num_threads()}, reverse=True)
+    candidates = sorted({1, torch.get_num_threads()})
+    if len(candidates) == 1:
+        return 1
     seconds: dict[int, list[float]] = {threads: [] for threads in candidates}
-    for _ in range(1 + rounds):
-        for threads in candidates:
-            torch.set_num_threads(threads)
-            started = time.perf_counter()
-            step()
-            seconds[threads].append(time.perf_counter() - started)
-    torch.set_num_threads(max(candidates))
+    try:
+        for _ in range(1 + rounds):
+            for threads in candidates:
+                torch.set_num_threads(threads)
+                started = time.perf_counter()
+                step()
+                seconds[threads].append(time.perf_counter() - started)
+            spent = [sum(taken) for taken in seconds.values()]
+            clear = len(seconds[1]) > 3 or max(spent) > 4 * min(spent)
+            if clear and sum(spent) > budget:
+                break
+    finally:
+        torch.set_num_threads(max(candidates))
     # The median, not the least: what else runs is part of what is asked.
-    return min(candidates, key=lambda threads: sorted(seconds[threads][1:])[rounds // 2])
+    return min(candidates, key=lambda threads: median(seconds[threads][1:] or seconds[threads]))
 
 
 def device_name(device: torch.device) -> str:

@@ -4,6 +4,7 @@ import ast
 import hashlib
 import io
 import tokenize
+from collections.abc import Iterator
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -26,18 +27,19 @@ def source_hashes(module: str, root: Path = ROOT) -> dict[str, str]:
     waiting = {start}
     while waiting:
         path = waiting.pop()
-        source = path.read_text(encoding="utf-8")
         try:
+            source = path.read_text(encoding="utf-8")
             tree = ast.parse(source)
-        except SyntaxError as error:
-            where = f"{path.relative_to(root)}, line {error.lineno}"
-            raise ValueError(f"{where}: {error.msg}") from None
+        except (SyntaxError, ValueError) as error:
+            line = f", line {error.lineno}" if isinstance(error, SyntaxError) else ""
+            problem = error.msg if isinstance(error, SyntaxError) else error
+            raise ValueError(f"{path.relative_to(root)}{line}: {problem}") from None
         reached[path] = stripped(source, tree)
-        packages = {parent / "__init__.py" for parent in path.parents if parent != root}
-        waiting |= _imported(tree, root) | {file for file in packages if file.is_file()}
+        inits = {parent / "__init__.py" for parent in path.parents if root in parent.parents}
+        waiting |= _imported(tree, path, root) | {file for file in inits if file.is_file()}
         waiting -= reached.keys()
     return {
-        str(path.relative_to(root).as_posix()): hashlib.sha256(text.encode()).hexdigest()
+        path.relative_to(root).as_posix(): hashlib.sha256(text.encode()).hexdigest()
         for path, text in sorted(reached.items())
         if text
     }
@@ -46,44 +48,67 @@ def source_hashes(module: str, root: Path = ROOT) -> dict[str, str]:
 def stripped(source: str, tree: ast.AST | None = None) -> str:
     """``source`` without comments, docstrings, blank lines and white space at the ends of lines.
 
-    The text itself, not a dump of its tree: that differs between versions of Python.
+    Other strings keep all that is in them. The text itself, not a dump of its tree, nor its tokens:
+    those differ between versions of Python.
     """
-    lines = [line.encode() for line in source.splitlines()]  # positions count bytes
-    for node in ast.walk(tree or ast.parse(source)):
+    lines = source.split("\n")  # not splitlines, which knows more ends of a line than Python
+    blanks = [_position(node, lines) for node in _docstrings(tree or ast.parse(source))]
+    within_string: set[int] = set()  # rows whose end lies in a string
+    opened = []  # f-strings, which have tokens of their own since Python 3.12
+    for token in tokenize.generate_tokens(io.StringIO(source).readline):
+        kind = tokenize.tok_name[token.type]
+        if kind == "COMMENT":
+            blanks.append((token.start, token.end))
+        elif kind == "STRING":
+            within_string |= set(range(token.start[0], token.end[0]))
+        elif kind.endswith("STRING_START"):
+            opened.append(token.start[0])
+        elif kind.endswith("STRING_END"):
+            within_string |= set(range(opened.pop(), token.end[0]))
+    for (row, column), (end_row, end_column) in blanks:
+        for index in range(row, end_row + 1):
+            line = lines[index - 1]
+            start = column if index == row else 0
+            end = end_column if index == end_row else len(line)
+            lines[index - 1] = line[:start] + " " * (end - start) + line[end:]
+            within_string -= {index} if index < end_row else set()
+    kept = []
+    for row, line in enumerate(lines, start=1):
+        if row in within_string:
+            kept.append(line)
+        elif line.strip():
+            kept.append(line.rstrip())
+    return "".join(f"{line}\n" for line in kept)
+
+
+def _docstrings(tree: ast.AST) -> Iterator[ast.Expr]:
+    for node in ast.walk(tree):
         if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
             first = node.body[0] if node.body else None
             if isinstance(first, ast.Expr) and isinstance(getattr(first.value, "value", 0), str):
-                start, end = (
-                    (first.lineno, first.col_offset),
-                    (first.end_lineno, first.end_col_offset),
-                )
-                _blank(lines, *start, *end)
-    for token in tokenize.generate_tokens(io.StringIO(source).readline):
-        if token.type == tokenize.COMMENT:
-            (row, column), text = token.start, token.line
-            start = len(text[:column].encode())
-            _blank(lines, row, start, row, start + len(token.string.encode()))
-    kept = (line.decode().rstrip() for line in lines)
-    return "".join(f"{line}\n" for line in kept if line)
+                yield first
 
 
-def _blank(lines: list[bytes], row: int, column: int, end_row: int, end_column: int) -> None:
-    """Spaces in place of what lies between two positions; rows count from 1."""
-    for index in range(row - 1, end_row):
-        line = lines[index]
-        start = column if index == row - 1 else 0
-        end = end_column if index == end_row - 1 else len(line)
-        lines[index] = line[:start] + b" " * (end - start) + line[end:]
+def _position(node: ast.Expr, lines: list[str]) -> tuple[tuple[int, int], tuple[int, int]]:
+    """Where ``node`` starts and ends: rows from 1, columns in characters as tokens count them."""
+
+    def characters(row: int, num_bytes: int) -> int:
+        return len(lines[row - 1].encode()[:num_bytes].decode())
+
+    start = (node.lineno, characters(node.lineno, node.col_offset))
+    return start, (node.end_lineno, characters(node.end_lineno, node.end_col_offset))
 
 
-def _imported(tree: ast.AST, root: Path) -> set[Path]:
-    """The files below ``root`` that ``tree`` imports by name."""
+def _imported(tree: ast.AST, path: Path, root: Path) -> set[Path]:
+    """The files below ``root`` that ``tree``, the source of ``path``, imports by name."""
     names: list[str] = []
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             names += [alias.name for alias in node.names]
-        elif isinstance(node, ast.ImportFrom) and node.module:
-            names += [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
+        elif isinstance(node, ast.ImportFrom):
+            parts = list(path.relative_to(root).parts[: -node.level]) if node.level else []
+            parts += [node.module] if node.module else []
+            names += [".".join(parts), *(".".join([*parts, alias.name]) for alias in node.names)]
     return {file for name in names if (file := _file_of(name, root))}
 
 

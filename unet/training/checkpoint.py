@@ -7,12 +7,13 @@ import shutil
 import sys
 import time
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from unet.runtime.files import atomic_write
+from unet.runtime.files import atomic_write, sha256
 
 STATE = "state.bin"  # SHA-256, then what torch.save writes
 KEPT_FOR = 7 * 24 * 3600  # seconds that a state of an abandoned training is kept
@@ -20,11 +21,7 @@ KEPT_FOR = 7 * 24 * 3600  # seconds that a state of an abandoned training is kep
 
 def fingerprint(*parts: Any, files: Iterable[Path] = ()) -> str:
     """A name for a training: of its settings and the ``files`` that it reads, 16 hex digits."""
-    digest = hashlib.sha256(repr(parts).encode())
-    for path in sorted(files):
-        with path.open("rb") as file:
-            digest.update(hashlib.file_digest(file, "sha256").digest())
-    return digest.hexdigest()[:16]
+    return hashlib.sha256(repr((parts, sha256(*sorted(files)))).encode()).hexdigest()[:16]
 
 
 def checkpoint_folder(key: str, name: str) -> Path:
@@ -45,8 +42,9 @@ def remove_checkpoint(folder: Path) -> None:
     """Delete ``folder``, and those of the same experiment that nobody resumed for a week."""
     shutil.rmtree(folder)
     for other in other_states(folder):
-        if (other / STATE).stat().st_mtime < time.time() - KEPT_FOR:
-            shutil.rmtree(other, ignore_errors=True)
+        with suppress(FileNotFoundError):  # another process may remove it, too
+            if (other / STATE).stat().st_mtime < time.time() - KEPT_FOR:
+                shutil.rmtree(other, ignore_errors=True)
 
 
 def save_state(folder: Path, state: dict[str, Any]) -> None:

@@ -54,7 +54,13 @@ class Learner:
         self.scaler = torch.amp.GradScaler(device.type, enabled=amp == "fp16")
 
     def step(
-        self, images: Tensor, targets: Tensor, learning_rate: float, *, weight: float = 1.0
+        self,
+        images: Tensor,
+        targets: Tensor,
+        learning_rate: float,
+        *,
+        counted: Tensor | None = None,
+        weight: float = 1.0,
     ) -> tuple[Tensor, Tensor]:
         """A step down the gradient of the loss times ``weight``: the loss, a scalar, and logits."""
         for optimizer in (self.muon, self.adamw):
@@ -63,7 +69,9 @@ class Learner:
         with autocast(self.amp, images.device):
             logits = self.net(images)
         # Of no image the loss is 0, not 0/0; its gradients still take part in the ranks' mean.
-        loss = self.loss_function(logits, targets) if len(images) else logits.float().sum()
+        loss = logits.float().sum()
+        if len(images):
+            loss = self.loss_function(logits, targets, counted)
         self.net.zero_grad(set_to_none=True)
         self.scaler.scale(loss * weight).backward()
         self.scaler.step(self.muon)

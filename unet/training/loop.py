@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -75,7 +76,7 @@ def train(
     """
     is_first = distributed.rank() == 0  # it alone writes and speaks
     schedule = Schedule(config, num_images=len(train_split))
-    content = distributed.from_first(read_state(checkpoint), device)
+    content = distributed.from_first(read_state(checkpoint) if is_first else None, device)
     state = load_state(content) if content else None
     if state:
         training = Training(**state["training"])
@@ -164,15 +165,15 @@ def train_epoch(
             # Drawn for the whole batch, so that the number of ranks changes no image.
             transforms = draw_transforms(len(indices), config.augment, generator)
             mine = distributed.share_of(len(indices))
-            images, targets = load_batch(
+            images, targets, counted = load_batch(
                 split, indices[mine], Transforms(*(t[mine] for t in transforms)), size=size,
                 device=device,
             )  # fmt: skip
             # The mean over the ranks' gradients is to be the mean over the batch's images.
             weight = distributed.num_ranks() * len(images) / len(indices)
             rate = schedule.learning_rate(epoch, step)
-            loss, logits = learner.step(images, targets, rate, weight=weight)
-            scores.add(loss, logits, targets)
+            loss, logits = learner.step(images, targets, rate, counted=counted, weight=weight)
+            scores.add(loss, logits, targets, counted)
             bar.update(len(indices))
     found = scores.compute()  # waits for the device; no step does
     if not math.isfinite(found["loss"]):
@@ -189,13 +190,13 @@ def new_training(
     device: torch.device,
 ) -> Training:
     """A training that has not begun, with the precision and threads that ``auto`` finds fastest."""
-    # `auto` measures: the ranks are to agree on what came of it.
-    amp = resolve_amp(config.amp, device)
-    amp = distributed.from_first(amp.encode(), device).decode()
+    # The ranks are to agree, also where `auto` finds one thing here and another there.
+    amp = distributed.from_first(resolve_amp(config.amp, device).encode(), device).decode()
     if config.threads != "auto":
         return Training(amp, config.threads)
     if device.type != "cpu" or distributed.num_ranks() > 1:
-        return Training(amp, torch.get_num_threads())
+        threads = distributed.from_first(str(torch.get_num_threads()).encode(), device)
+        return Training(amp, int(threads))
     # A model of its own: the one to be trained begins with its first step.
     trial = Learner(experiment, config, foreground_share=foreground_share, device=device, amp=amp)
     generator = torch.Generator().manual_seed(config.seed)
@@ -205,7 +206,7 @@ def new_training(
 
     def step() -> None:
         batch = load_batch(split, indices, transforms, size=split.image_size, device=device)
-        trial.step(*batch, config.max_lr / 25)
+        trial.step(batch.images, batch.targets, config.max_lr / 25, counted=batch.counted)
 
     return Training(amp, fastest_threads(step))
 
@@ -253,15 +254,33 @@ class Schedule:
         )
 
 
+class Batch(NamedTuple):
+    """What a step learns from: B images of S x S pixels.
+
+    Attributes:
+        images: (B, 3, S, S) float32 in [0, 1].
+        targets: (B, 1, S, S) float32: 1 = object, 0 = background, boundary.
+        counted: (B, 1, S, S) bool, the pixels that count; None: all of them.
+    """
+
+    images: Tensor
+    targets: Tensor
+    counted: Tensor | None
+
+
 def load_batch(
     split: Split, indices: Tensor, transforms: Transforms, *, size: int, device: torch.device
-) -> tuple[Tensor, Tensor]:
-    """Images (B, 3, size, size) in [0, 1] and targets (B, 1, size, size), augmented."""
+) -> Batch:
+    """The images ``indices`` of ``split``, augmented, ``size`` pixels a side."""
     images, masks = split.batch(indices, device)
-    targets = targets_of(masks)
-    if not len(indices):  # a rank without an image: the last batch may be smaller than the ranks
-        return images[..., :size, :size], targets[..., :size, :size]
-    return augment(images, targets, transforms, size=size)
+    targets, counted = targets_of(masks)
+    # As one more channel of the targets, so that both are sampled alike.
+    targets = torch.cat([targets, counted.float()], 1) if split.partly_counted else targets
+    if len(indices):
+        images, targets = augment(images, targets, transforms, size=size)
+    else:  # a rank without an image: the last batch may be smaller than the ranks
+        images, targets = images[..., :size, :size], targets[..., :size, :size]
+    return Batch(images, targets[:, :1], targets[:, 1:] > 0 if split.partly_counted else None)
 
 
 def image_size_of(epoch: int, config: TrainConfig, *, full: int, step: int) -> int:
@@ -297,15 +316,17 @@ class RunningScores:
         self.num_batches = 0
         self.broken = torch.full((), -1, device=device)  # the first batch of a loss not finite
 
-    def add(self, loss: Tensor, logits: Tensor, targets: Tensor) -> None:
-        """A batch's mean ``loss``, its logits and targets (B, 1, S, S)."""
+    def add(
+        self, loss: Tensor, logits: Tensor, targets: Tensor, counted: Tensor | None = None
+    ) -> None:
+        """A batch's mean ``loss``, its logits, targets and pixels that count (B, 1, S, S)."""
         fine = loss.isfinite() | (self.broken >= 0)
         self.broken = torch.where(fine, self.broken, self.num_batches)
         self.num_batches += 1
         self.num_images += len(logits)
         self.loss += loss * len(logits)
         predicted = logits.float() > self.logit_threshold
-        self.counts += metrics.pixel_counts(predicted, targets.bool()).sum(0)
+        self.counts += metrics.pixel_counts(predicted, targets.bool(), counted).sum(0)
 
     def first_broken_batch(self) -> int:
         """The number, from 0, of the first batch whose loss was not finite on this rank."""
@@ -336,10 +357,11 @@ def validate(
     for start in range(mine.start, mine.stop, batch_size):
         indices = torch.arange(start, min(start + batch_size, mine.stop))
         images, masks = split.batch(indices, device)
-        targets = targets_of(masks)
+        targets, counted = targets_of(masks)
+        counted = counted if split.partly_counted else None
         with autocast(amp, device):
             logits = model(images)
-        scores.add(loss_function(logits, targets), logits, targets)
+        scores.add(loss_function(logits, targets, counted), logits, targets, counted)
     return scores.compute()
 
 
@@ -349,6 +371,7 @@ def snapshot(model: UNet, split: Split, indices: list[int], device: torch.device
     return (model.predict(images).squeeze(1) * 255).round().to(torch.uint8).cpu()
 
 
-def targets_of(masks: Tensor) -> Tensor:
-    """Masks (B, S, S) -> targets (B, 1, S, S) float32: 1 = object, 0 = background, boundary."""
-    return foreground(masks)[0].unsqueeze(1).float()
+def targets_of(masks: Tensor) -> tuple[Tensor, Tensor]:
+    """Masks (B, S, S) -> targets float32 and pixels that count bool, both (B, 1, S, S)."""
+    is_object, counted = foreground(masks)
+    return is_object.unsqueeze(1).float(), counted.unsqueeze(1)

@@ -40,16 +40,17 @@ def profile_training(
     def step() -> None:
         indices = torch.randint(len(split), (config.batch_size,), generator=generator)
         transforms = draw_transforms(len(indices), config.augment, generator)
-        images, targets = load_batch(
+        images, targets, counted = load_batch(
             split, indices, transforms, size=split.image_size, device=device
         )
-        scores.add(*learner.step(images, targets, config.max_lr / 25), targets)
+        loss, logits = learner.step(images, targets, config.max_lr / 25, counted=counted)
+        scores.add(loss, logits, targets, counted)
 
     for _ in range(num_warm_up):
         step()
     activities, measure = [ProfilerActivity.CPU], "self_cpu_time_total"
     if device.type == "cuda":
-        activities, measure = [*activities, ProfilerActivity.CUDA], "self_cuda_time_total"
+        activities, measure = [*activities, ProfilerActivity.CUDA], "self_device_time_total"
     with profile(activities=activities) as profiler:
         for _ in range(num_steps):
             step()

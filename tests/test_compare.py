@@ -1,0 +1,221 @@
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from tests.repo import commit_all, copy_repository, make_tiny, run
+from tools.compare import DASH, NOTE, Tree, compare, differing, layout
+
+KEYS = ("mp_tr_bce", "mp_tr_dice")
+
+
+class MadeUp(Tree):
+    """A tree of files in memory."""
+
+    def __init__(self, files: dict[str, str]) -> None:
+        super().__init__()
+        self.texts = files
+        self.files = frozenset(files)
+
+    def read(self, path: str) -> bytes | None:
+        return self.texts[path].encode() if path in self.texts else None
+
+
+def md5(text: str) -> str:
+    return hashlib.md5(text.encode()).hexdigest()
+
+
+def entry(path: str, content: str) -> dict[str, str]:
+    return {"path": path, "hash": "md5", "md5": md5(content)}
+
+
+def scores(iou: float) -> str:
+    return json.dumps({"accuracy": iou + 0.1, "iou": iou, "epoch": 15, "hash": "text"})
+
+
+def made_up_files(iou: float = 0.8) -> dict[str, str]:
+    """A pipeline of two variants, a and b, as after `dvc repro`."""
+    experiments = {"a": {"width": 4, "lr": 0.004}, "b": {"width": 8, "lr": 0.004}}
+    params = {"data": {"limit": None}, "train": {"epochs": 15}, "experiments": experiments}
+    code = {f"code/{stage}.txt": f"code of {stage}" for stage in ("data", "train", "evaluate")}
+    files = {"params.yaml": yaml.safe_dump(params, sort_keys=False)} | code
+    stages: dict[str, Any] = {
+        "code": {"outs": [entry(path, text) for path, text in code.items()]},
+        "preprocess": {
+            "deps": [entry("code/data.txt", "code of data")],
+            "params": {"params.yaml": {"data": params["data"]}},
+            "outs": [entry("data/train", "arrays"), entry("data/test", "more arrays")],
+        },
+    }
+    for key, experiment in experiments.items():
+        named, flat = json.dumps({"iou": {key: iou}}), scores(iou)
+        files |= {f"metrics/{key}.json": named, f"metrics/scores/{key}.json": flat}
+        stages[f"train@{key}"] = {
+            "deps": [entry("code/train.txt", "code of train"), entry("data/train", "arrays")],
+            "params": {"params.yaml": {"train": params["train"], f"experiments.{key}": experiment}},
+            "outs": [entry(f"models/{key}", f"model {key}")],
+        }
+        stages[f"evaluate@{key}"] = {
+            "deps": [
+                entry("code/evaluate.txt", "code of evaluate"),
+                entry("data/test", "more arrays"),
+                entry(f"models/{key}", f"model {key}"),
+            ],
+            "outs": [
+                entry(f"metrics/{key}.json", named),
+                entry(f"metrics/scores/{key}.json", flat),
+            ],
+        }
+    return files | {"dvc.lock": yaml.safe_dump({"schema": "2.0", "stages": stages})}
+
+
+def shown(files: dict[str, str]) -> tuple[str, str]:
+    tree = MadeUp(files)
+    return tree.score("a", "iou"), tree.score("b", "iou")
+
+
+def changed(path: str, old: str, new: str) -> dict[str, str]:
+    files = made_up_files()
+    assert old in files[path]
+    return files | {path: files[path].replace(old, new, 1)}
+
+
+def test_what_was_run_is_shown() -> None:
+    assert shown(made_up_files()) == ("0.8000", "0.8000")
+    assert MadeUp(made_up_files()).score("a", "accuracy") == "0.9000"
+    assert MadeUp(made_up_files()).score("a", "epoch") == "15"
+
+
+@pytest.mark.parametrize(
+    ("path", "old", "new", "expected"),
+    [
+        ("params.yaml", "epochs: 15", "epochs: 16", (DASH, DASH)),
+        ("params.yaml", "limit: null", "limit: 9", (DASH, DASH)),
+        ("params.yaml", "limit: null", "other: null", (DASH, DASH)),
+        ("params.yaml", "width: 4", "width: 5", (DASH, "0.8000")),
+        ("params.yaml", "lr: 0.004", "lr: 4e-3", ("0.8000", "0.8000")),  # the same to DVC
+        ("code/train.txt", "code", "other code", (DASH, DASH)),
+        ("code/data.txt", "code", "other code", (DASH, DASH)),
+        ("metrics/b.json", "0.8", "0.9", ("0.8000", DASH)),
+        ("metrics/scores/a.json", "0.8", "0.9", (DASH, "0.8000")),
+        ("dvc.lock", "models/a", "models/c", (DASH, "0.8000")),
+        ("dvc.lock", "evaluate@b", "evaluate@c", ("0.8000", DASH)),
+        ("dvc.lock", "schema", "<<<<<<< HEAD\nschema", (DASH, DASH)),
+        ("metrics/scores/a.json", "{", "", (DASH, "0.8000")),
+    ],
+)
+def test_what_was_not_run_again_is_a_dash(
+    path: str, old: str, new: str, expected: tuple[str, str]
+) -> None:
+    assert shown(changed(path, old, new)) == expected
+
+
+def test_a_stage_that_ran_after_the_one_that_reads_it_leaves_a_dash() -> None:
+    files = made_up_files()
+    lock = yaml.safe_load(files["dvc.lock"])
+    lock["stages"]["train@a"]["outs"] = [entry("models/a", "a model trained since")]
+    assert shown(files | {"dvc.lock": yaml.safe_dump(lock)}) == (DASH, "0.8000")
+    lock["stages"]["preprocess"]["outs"][0] = entry("data/train", "arrays made since")
+    assert shown(files | {"dvc.lock": yaml.safe_dump(lock)}) == (DASH, DASH)
+
+
+def test_what_nobody_accounts_for_leaves_a_dash() -> None:
+    files = made_up_files()
+    del files["code/train.txt"]
+    lock = yaml.safe_load(files["dvc.lock"])
+    del lock["stages"]["code"]
+    assert shown(files | {"dvc.lock": yaml.safe_dump(lock)}) == (DASH, DASH)
+
+
+def test_a_tree_of_another_layout_is_all_dashes() -> None:
+    old = made_up_files() | {"metrics/a.json": scores(0.5), "metrics/summary.json": "{}"}
+    del old["metrics/scores/a.json"], old["metrics/scores/b.json"]
+    assert shown(old) == (DASH, "0.8000")
+    for params in ("", "experiments: [a, b]", "- a", "a: ["):
+        trees = [("workspace", MadeUp(made_up_files())), ("old", MadeUp({"params.yaml": params}))]
+        rows = compare(trees, "iou", 80).splitlines()
+        assert [row.split()[-2:] for row in rows if row.startswith("old")][-1] == [DASH, DASH]
+
+
+def test_the_table() -> None:
+    record = MadeUp(made_up_files())
+    swept = MadeUp(changed("params.yaml", "width: 4", "width: 5"))
+    table = compare([("workspace", record), ("main", record), ("  wide", swept)], "iou", 80)
+    assert table.splitlines() == [
+        "iou:",
+        "",
+        "experiment  a.width       a       b",
+        "-----------------------------------",
+        "workspace         4  0.8000  0.8000",
+        "main              4  0.8000  0.8000",
+        "  wide            5       -  0.8000",
+        "",
+        NOTE,
+    ]
+    assert NOTE not in compare([("workspace", record)], "iou", 80)
+
+
+def test_a_removed_variant_is_shown_where_it_has_a_score() -> None:
+    record = MadeUp(made_up_files())
+    params = yaml.safe_load(record.texts["params.yaml"])
+    del params["experiments"]["b"]
+    here = MadeUp(record.texts | {"params.yaml": yaml.safe_dump(params, sort_keys=False)})
+    table = compare([("workspace", here), ("main", record)], "iou", 80).splitlines()
+    assert table[2].split() == ["experiment", "a", "b"]
+    assert [line.split() for line in table[4:6]] == [
+        ["workspace", "0.8000", DASH],
+        ["main", "0.8000", "0.8000"],
+    ]
+    assert compare([("workspace", here)], "iou", 80).splitlines()[2].split() == ["experiment", "a"]
+
+
+def test_errors_name_the_way_out() -> None:
+    with pytest.raises(ValueError, match=r"^metric 'auc': must be one of accuracy, iou, epoch$"):
+        compare([("workspace", MadeUp(made_up_files()))], "auc", 80)
+    with pytest.raises(ValueError, match="run `dvc repro`"):
+        compare([("workspace", MadeUp({"params.yaml": "experiments: {a: {}}"}))], "iou", 80)
+
+
+def test_names_of_params_are_as_short_as_they_can_be() -> None:
+    first = {"train": {"lr": 1, "size": 2}, "evaluate": {"size": 2}, "x": {"a": {"w": "auto"}}}
+    second = {"train": {"lr": 2, "size": 4}, "evaluate": {"size": 2}, "x": {"a": {}, "b": {"w": 1}}}
+    assert differing([first, second]) == {
+        "lr": ["1", "2"],
+        "train.size": ["2", "4"],
+        "a.w": ["auto", ""],
+    }
+    assert differing([first, first]) == {}
+
+
+@pytest.mark.parametrize("width", [30, 40, 80, 200])
+def test_nothing_is_cut_and_all_fits(width: int) -> None:
+    columns = {f"variant_{i}": ["0.8123", DASH] for i in range(7)}
+    text = layout(["workspace", "  a_name"], columns, width)
+    assert max(map(len, text.splitlines())) <= width
+    assert [word for word in text.split() if word.startswith("variant")] == list(columns)
+    assert text.split().count("0.8123") == text.split().count(DASH) == len(columns)
+
+
+def test_a_run_of_one_variant_shows_no_other_ones_scores(tmp_path: Path) -> None:
+    repository = copy_repository(tmp_path / "repo")
+    make_tiny(repository, keys=KEYS)
+    run(repository, "dvc", "repro", "evaluate")
+    commit_all(repository)
+    run(repository, "dvc", "exp", "run", "-n", "fast", "-S", "train.epochs=3", "evaluate@mp_tr_bce")
+    new = json.loads((repository / "metrics/scores/mp_tr_bce.json").read_text())
+    command = ("env", "COLUMNS=80", "python", "-m", "tools.compare", "--metric", "accuracy")
+    lines = run(repository, *command).stdout.splitlines()
+    assert lines[2].split() == ["experiment", "epochs", *KEYS]
+    table = {line.split()[0]: line.split()[1:] for line in lines[4:7]}
+    assert table["workspace"] == table["fast"] == ["3", f"{new['accuracy']:.4f}", DASH]
+    record = [name for name in table if name not in ("workspace", "fast")]
+    assert table[record[0]][0] == "2" and DASH not in table[record[0]]
+    assert lines[-1] == NOTE
+
+    done = run(repository, *command[:-1], "auc", check=False)
+    assert done.returncode == 1 and done.stdout.startswith("compare: metric 'auc': must be one of")
+    done = run(repository, *command, "nowhere", check=False)
+    assert done.returncode == 1 and "nowhere" in done.stdout and done.stdout.count("\n") == 1

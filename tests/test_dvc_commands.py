@@ -1,0 +1,184 @@
+"""DVC's ordinary commands work: where the pipeline ran, in clones, on a fresh clone."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from tests.repo import ROOT, RUNNING, commit_all, copy_repository, make_tiny, run
+from unet.runtime.config import read_yaml
+
+KEYS = tuple(read_yaml(ROOT / "params.yaml")["experiments"])
+MODEL = f"models/{KEYS[0]}.safetensors"
+
+# Each exits with 0 in any clone, whether its data are there or not.
+ANYWHERE = [
+    ["status"],
+    ["exp", "show"],
+    ["metrics", "show"],
+    ["metrics", "diff", "HEAD~1"],
+    ["plots", "show"],
+    ["plots", "diff", "HEAD~1"],
+    ["params", "diff", "HEAD~1"],
+    ["dag"],
+    ["list", "."],
+    ["get", ".", MODEL, "--out", "got.safetensors", "--force"],
+    ["repro", "--dry", "--allow-missing"],
+]
+# These need the pipeline's data in the workspace or the cache.
+WITH_DATA = [
+    ["checkout"],
+    ["list", ".", "--recursive", "--dvc-only"],
+    ["exp", "save", "--name", "saved", "--force"],
+    ["exp", "apply", "saved"],
+    ["gc", "--workspace", "--force"],
+]
+
+
+def all_work(repository: Path, commands: list[list[str]]) -> None:
+    failed = {}
+    for command in commands:
+        done = run(repository, "dvc", *command, check=False)
+        stale = set(RUNNING.findall(done.stdout)) - {"code"}
+        if done.returncode or stale or "ERROR" in done.stdout:
+            failed[" ".join(command)] = done.stdout[-500:]
+    assert failed == {}
+
+
+def with_history(repository: Path) -> Path:
+    """``repository`` with one more commit, to compare with the one before."""
+    (repository / "note.txt").write_text("a note")
+    commit_all(repository)
+    return repository
+
+
+@pytest.mark.slow
+def test_where_the_pipeline_ran(repository: Path) -> None:
+    with_history(repository)
+    all_work(repository, ANYWHERE + WITH_DATA)
+    status = run(repository, "dvc", "status").stdout
+    assert status.split() == ["code:", "always", "changed"]
+    dag = run(repository, "dvc", "dag", "--collapse-foreach-matrix").stdout
+    assert "factorial" not in dag and max(map(len, dag.splitlines())) < 120
+
+
+@pytest.mark.slow
+def test_between_two_clones_through_a_folder(repository: Path, tmp_path: Path) -> None:
+    run(repository, "dvc", "remote", "add", "-d", "storage", str(tmp_path / "storage"))
+    with_history(repository)
+    run(repository, "dvc", "push")
+    clone = tmp_path / "clone"
+    run(tmp_path, "git", "clone", "-q", str(repository), "clone")
+    all_work(clone, [["pull"], *ANYWHERE, *WITH_DATA])
+    assert (clone / MODEL).read_bytes() == (repository / MODEL).read_bytes()
+    assert run(clone, "git", "status", "--short").stdout.split() in ([], ["??", "got.safetensors"])
+
+
+@pytest.mark.slow
+def test_a_fresh_clone_with_the_released_models(repository: Path, tmp_path: Path) -> None:
+    run(repository, "python", "-m", "tools.models", "--release")
+    commit_all(repository)
+    with_history(repository)
+    clone = tmp_path / "clone"
+    run(tmp_path, "git", "clone", "-q", str(repository), "clone")
+    run(clone, "python", "-m", "tools.models")
+    assert (clone / MODEL).read_bytes() == (repository / MODEL).read_bytes()
+    all_work(clone, ANYWHERE)
+    run(clone, "dvc", "pull", check=False)  # there is no remote
+    run(clone, "dvc", "checkout", check=False)  # the data are nowhere
+    all_work(clone, ANYWHERE)  # and neither has spoilt anything
+
+    # The data are brought, and the trainings taken as done.
+    output = run(clone, "dvc", "repro").stdout
+    assert not {name for name in RUNNING.findall(output) if name.startswith("train")}, output
+    assert run(clone, "git", "status", "--short").stdout.split() in ([], ["??", "got.safetensors"])
+
+
+@pytest.mark.slow
+def test_after_the_demo(repository: Path, tmp_path: Path) -> None:
+    """`make demo` on a clone of a record whose data are nowhere, then what DVC prints: apply."""
+    with_history(repository)
+    clone = tmp_path / "clone"
+    run(tmp_path, "git", "clone", "-q", str(repository), "clone")
+    (clone / ".venv").mkdir()
+    (clone / ".venv/ready").touch()
+    run(clone, "make", "demo")
+    assert run(clone, "git", "status", "--short").stdout == ""
+    assert (clone / "demo/plots/learning_curves.png").exists()
+    all_work(clone, [*ANYWHERE, ["exp", "apply", "demo"], *WITH_DATA, *ANYWHERE])
+    table = run(clone, "python", "-m", "tools.compare").stdout
+    assert "demo" in table
+
+
+def test_a_shallow_clone_is_refused_before_anything_trains(tmp_path: Path) -> None:
+    copy_repository(tmp_path / "repo")
+    with_history(tmp_path / "repo")
+    run(tmp_path, "git", "clone", "-q", "--depth", "1", f"file://{tmp_path}/repo", "shallow")
+    (tmp_path / "shallow/.venv").mkdir()
+    (tmp_path / "shallow/.venv/ready").touch()
+    done = run(tmp_path / "shallow", "make", "demo", check=False)
+    assert done.returncode != 0 and "git fetch --unshallow" in done.stdout
+    assert "Running stage" not in done.stdout
+
+
+FIFTH = """
+  fifth:
+    downsample: mp
+    upsample: ups
+    loss: dice
+    width: 4
+    depth: 2
+"""
+
+
+@pytest.mark.slow
+def test_a_fifth_a_renamed_and_a_removed_experiment(repository: Path) -> None:
+    params = repository / "params.yaml"
+    params.write_text(params.read_text().rstrip() + FIFTH)
+    output = run(repository, "dvc", "repro").stdout
+    assert set(RUNNING.findall(output)) == {"code", "train@fifth", "evaluate@fifth", "plot"}
+    assert "fifth" in run(repository, "python", "-m", "tools.compare").stdout
+    shown = run(repository, "dvc", "plots", "show").stdout
+    assert "fifth" in Path(shown.strip().removeprefix("file://")).read_text()
+    commit_all(repository)
+
+    params.write_text(params.read_text().replace("  fifth:", "  renamed:"))
+    refused = run(repository, "dvc", "repro", check=False)
+    assert refused.returncode != 0 and "Traceback" not in refused.stdout
+    line = next(line for line in refused.stdout.splitlines() if "not in params.yaml" in line)
+    assert "fifth" in line
+    run(repository, *line[line.index("rm ") :].split())
+    output = run(repository, "dvc", "repro").stdout
+    assert set(RUNNING.findall(output)) == {"code", "train@renamed", "evaluate@renamed", "plot"}
+    commit_all(repository)
+
+    params.write_text(params.read_text()[: params.read_text().index("  renamed:")])
+    line = next(
+        line
+        for line in run(repository, "dvc", "repro", check=False).stdout.splitlines()
+        if "not in params.yaml" in line
+    )
+    run(repository, *line[line.index("rm ") :].split())
+    output = run(repository, "dvc", "repro").stdout
+    assert set(RUNNING.findall(output)) <= {"code", "plot"}  # `plot` may be in the run-cache
+    assert "nothing is stale" in run(repository, "python", "-m", "tools.fresh").stdout
+
+
+@pytest.mark.slow
+def test_the_suite_stays_green_with_other_experiments(tmp_path: Path) -> None:
+    """The tests that read params.yaml, in a copy with a fifth and without the second experiment."""
+    repository = copy_repository(tmp_path / "repo")
+    make_tiny(repository, keys=[key for key in KEYS if key != KEYS[1]])
+    params = repository / "params.yaml"
+    params.write_text(params.read_text().rstrip() + FIFTH)
+    for key in KEYS[1:2]:
+        for file in ("metrics/{}.json", "metrics/scores/{}.json", "plots/curves/{}.csv",
+                     "plots/timing/{}.csv"):  # fmt: skip
+            (repository / file.format(key)).unlink(missing_ok=True)
+    shutil.rmtree(repository / "released", ignore_errors=True)
+    run(repository, "dvc", "repro")
+    run(repository, "python", "-m", "tools.table", "--readme")
+    commit_all(repository)
+    files = ["declarations", "record", "learner", "table", "config", "ablation"]
+    run(repository, "python", "-m", "pytest", "-q", "-x", "-m", "not slow",
+        *(f"tests/test_{file}.py" for file in files))  # fmt: skip

@@ -1,0 +1,118 @@
+"""Files: written whole or not at all, by one process at a time."""
+
+import errno
+import hashlib
+import os
+import subprocess
+import sys
+from contextlib import suppress
+from pathlib import Path
+
+import psutil
+import pytest
+
+from unet.runtime.files import atomic_write, exclusive, sha256
+
+posix_only = pytest.mark.skipif(os.name != "posix", reason="sends SIGKILL")
+
+
+def test_a_file_appears_when_it_is_whole(tmp_path: Path) -> None:
+    path = tmp_path / "new" / "folder" / "scores.json"
+    with atomic_write(path) as temporary:
+        temporary.write_text("first")
+        assert not path.exists()
+        assert temporary.parent == path.parent
+    assert path.read_text() == "first"
+    with atomic_write(path) as temporary:
+        temporary.write_text("second")
+        assert path.read_text() == "first"
+    assert path.read_text() == "second"
+    assert list(path.parent.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("former", ["former", None])
+@pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt])
+def test_nothing_is_left_half_written(
+    tmp_path: Path, former: str | None, error: type[BaseException]
+) -> None:
+    path = tmp_path / "scores.json"
+    if former:
+        path.write_text(former)
+    with pytest.raises(error), atomic_write(path) as temporary:
+        temporary.write_text("half")
+        raise error
+    assert [p.read_text() for p in tmp_path.iterdir()] == ([former] if former else [])
+
+
+def test_a_second_run_here_is_refused(tmp_path: Path) -> None:
+    lock = tmp_path / "locks" / "mp_tr_bce.lock"
+    with exclusive(lock, "mp_tr_bce"):
+        with (
+            pytest.raises(ValueError, match="another run of mp_tr_bce is at work here"),
+            exclusive(lock, "mp_tr_bce"),
+        ):
+            raise AssertionError("two at once")
+        with exclusive(tmp_path / "locks" / "other.lock", "other"):
+            pass
+    with suppress(KeyError), exclusive(lock, "mp_tr_bce"):
+        raise KeyError
+    with exclusive(lock, "mp_tr_bce"):
+        pass
+
+
+HOLDER = """
+import sys, time
+from pathlib import Path
+from unet.runtime.files import exclusive
+with exclusive(Path(sys.argv[1]), "it"):
+    print("held", flush=True)
+    time.sleep(120)
+"""
+
+
+@posix_only
+def test_a_killed_run_frees_its_lock(tmp_path: Path, root: Path) -> None:
+    lock = tmp_path / "lock"
+    command = [sys.executable, "-c", HOLDER, str(lock)]
+    with subprocess.Popen(command, cwd=root, stdout=subprocess.PIPE, text=True) as holder:
+        try:
+            assert holder.stdout.readline() == "held\n"
+            with pytest.raises(ValueError, match="wait for it, or stop it"), exclusive(lock, "it"):
+                raise AssertionError("two at once")
+        finally:
+            holder.kill()
+    with exclusive(lock, "it"):
+        pass
+
+
+def test_what_a_killed_process_left_is_removed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gone, there = (tmp_path / f".scores.json.{number}.tmp" for number in (11, 12))
+    other = tmp_path / ".curve.csv.11.tmp"
+    for path in (gone, there, other):
+        path.write_text("half")
+    monkeypatch.setattr(psutil, "pid_exists", lambda number: number == 12)
+    with atomic_write(tmp_path / "scores.json") as temporary:
+        temporary.write_text("whole")
+    assert sorted(tmp_path.iterdir()) == sorted([there, other, tmp_path / "scores.json"])
+
+
+def test_a_full_disk_names_the_file(tmp_path: Path) -> None:
+    path = tmp_path / "scores.json"
+    with pytest.raises(OSError) as caught, atomic_write(path):
+        raise OSError(errno.ENOSPC, "No space left on device")
+    assert caught.value.filename == str(path)
+    assert not list(tmp_path.iterdir())
+
+
+def test_sha256_is_of_all_contents_in_their_order(tmp_path: Path) -> None:
+    first, second = tmp_path / "first", tmp_path / "second"
+    first.write_bytes(b"one")
+    second.write_bytes(b"two")
+    both = b"".join(hashlib.sha256(content).digest() for content in (b"one", b"two"))
+    assert sha256(first, second) == hashlib.sha256(both).hexdigest()
+    assert sha256(second, first) != sha256(first, second)
+    first.write_bytes(b"onet")
+    second.write_bytes(b"wo")
+    assert sha256(first, second) != hashlib.sha256(both).hexdigest()

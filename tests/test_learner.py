@@ -1,0 +1,104 @@
+"""A model is built and learns as its experiment says."""
+
+import copy
+
+import pytest
+import torch
+
+from tests.tiny import CPU, tiny_config, tiny_experiment
+from unet.config import load_params
+from unet.losses import DiceLoss, WeightedBCELoss
+from unet.training.learner import Learner, build_model
+
+PARAMS = load_params()
+
+
+def new_learner(*, share: float = 0.3, amp: str = "none", **changes: object) -> Learner:
+    experiment = tiny_experiment(**changes)
+    return Learner(experiment, tiny_config(), foreground_share=share, device=CPU, amp=amp)
+
+
+@pytest.mark.parametrize("key", PARAMS.experiments)
+def test_every_experiment_builds_and_learns(key: str) -> None:
+    experiment = PARAMS.experiments[key]
+    learner = Learner(experiment, PARAMS.train, foreground_share=0.3, device=CPU, amp="none")
+    learner.model.train()
+    side = 2 * 2**experiment.depth
+    images = torch.rand(2, 3, side, side)
+    before = learner.model.head.weight.clone()
+    loss, logits = learner.step(images, (images[:, :1] > 0.7).float(), 0.004)
+    assert torch.isfinite(loss) and logits.shape == (2, 1, side, side)
+    assert not torch.equal(learner.model.head.weight, before)
+
+
+def test_the_model_is_what_the_experiment_says() -> None:
+    model = build_model(
+        tiny_experiment(downsample="str_conv", upsample="ups", width=6, depth=3), prior=0.2
+    )
+    assert model.depth == len(model.encoder) == 3
+    assert model.head.in_channels == 6
+    assert isinstance(model.down[0], torch.nn.Conv2d)
+    assert isinstance(model.up[0][0], torch.nn.Upsample)
+    assert model.head.bias.sigmoid().item() == pytest.approx(0.2)
+    pooled = build_model(tiny_experiment())
+    assert isinstance(pooled.down[0], torch.nn.MaxPool2d)
+    assert isinstance(pooled.up[0], torch.nn.ConvTranspose2d)
+    assert pooled.head.bias.item() == 0
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_the_global_seed_decides_the_weights(seed: int) -> None:
+    torch.manual_seed(0)
+    first = build_model(tiny_experiment())
+    torch.manual_seed(seed)
+    second = build_model(tiny_experiment())
+    same = torch.equal(first.encoder[0][0].weight, second.encoder[0][0].weight)
+    assert same == (seed == 0)
+
+
+def test_the_loss_is_what_the_experiment_says() -> None:
+    automatic, given, dice = (
+        new_learner(share=0.2, **changes).loss_function
+        for changes in ({"pos_weight": "auto"}, {"pos_weight": 1.5}, {"loss": "dice"})
+    )
+    assert isinstance(automatic, WeightedBCELoss) and isinstance(given, WeightedBCELoss)
+    assert automatic.pos_weight.item() == pytest.approx(0.8 / 0.2)  # background over object
+    assert given.pos_weight.item() == 1.5
+    assert isinstance(dice, DiceLoss) and dice.per_image
+
+
+@pytest.mark.parametrize(("loss", "prior"), [("bce", 0.5), ("dice", 0.2)])
+def test_the_model_begins_at_the_losss_prior(loss: str, prior: float) -> None:
+    learner = new_learner(share=0.2, loss=loss)
+    assert learner.model.head.bias.sigmoid().item() == pytest.approx(prior)
+
+
+def test_a_learner_goes_on_from_its_state() -> None:
+    images = torch.rand(4, 3, 16, 16)
+    targets = (images[:, :1] > 0.7).float()
+    whole, resumed = new_learner(amp="bf16"), new_learner(amp="bf16")
+    for step in range(4):
+        if step == 2:
+            resumed.load_state_dict(copy.deepcopy(whole.state_dict()))
+        whole.model.train()
+        whole.step(images, targets, 0.01)
+        if step >= 2:
+            resumed.model.train()
+            resumed.step(images, targets, 0.01)
+        else:
+            torch.rand(3)  # the global generator takes no part
+    for name, value in whole.model.state_dict().items():
+        assert torch.equal(value, resumed.model.state_dict()[name]), name
+
+
+def test_a_steps_weight_scales_its_gradient_alone() -> None:
+    images = torch.rand(4, 3, 16, 16)
+    targets = (images[:, :1] > 0.7).float()
+    once, twice = new_learner(), new_learner()
+    losses = [
+        learner.step(images, targets, 0.0, weight=weight)[0]
+        for learner, weight in ((once, 1.0), (twice, 2.0))
+    ]
+    assert losses[0] == losses[1]
+    for first, second in zip(once.model.parameters(), twice.model.parameters(), strict=True):
+        torch.testing.assert_close(2 * first.grad, second.grad)

@@ -1,0 +1,305 @@
+"""What changes the hash of a stage's code, and what does not."""
+
+import ast
+import hashlib
+import string
+import textwrap
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tests.repo import ROOT
+from unet.runtime.source import source_hashes, stripped
+
+SOURCE = '''"""The module."""
+
+import math
+
+
+@staticmethod
+def area(radius: float) -> float:
+    """Of a circle.
+
+    Over several lines.
+    """
+    return math.pi * radius**2
+
+
+async def wait(seconds: float) -> str:
+    """Like time.sleep."""
+    text = f"{seconds:.1f} # s"
+    return text + " # no comment"
+
+
+class Shape:
+    """Of no form."""
+
+    sides = 4  # as a square
+    note = """Two
+
+    lines  
+    """
+'''  # noqa: W291
+
+
+def changed(old: str, new: str) -> str:
+    assert old in SOURCE
+    return SOURCE.replace(old, new)
+
+
+SAME = {
+    "a comment": changed("    sides = 4  # as a square", "    sides = 4"),
+    "another comment": changed("# as a square", "# as a cube's face"),
+    "a new comment": changed("import math\n", "# See math.\nimport math  # of C\n"),
+    "a comment between decorator and function": changed("@staticmethod\n", "@staticmethod\n# x\n"),
+    "the module's docstring": changed('"""The module."""\n', '"""Another.\n\nLonger.\n"""\n'),
+    "no docstring of the module": changed('"""The module."""\n\n', ""),
+    "a function's docstring": changed("Over several lines.", "Over\n    some\n\n    lines."),
+    "no docstring of a function": changed('    """Like time.sleep."""\n', ""),
+    "a class's docstring": changed('"""Of no form."""', "'''Of any form.'''"),
+    "a docstring in parts": changed('"""Of no form."""', '("Of "\n     "no form.")'),
+    "blank lines": changed("\n\n\nclass", "\n\nclass"),
+    "a line of spaces": changed("import math\n", "import math\n   \n\t\n"),
+    "trailing spaces": changed("import math\n", "import math  \t\n"),
+    "a page break": changed("\n\nclass", "\n\f\nclass"),
+    "no newline at the end": SOURCE[:-1],
+    "all at once": changed('"""The module."""', "# ünïcödé: 本\n'''Ü'''  # é"),
+}
+
+DIFFERENT = {
+    "a constant": changed("sides = 4", "sides = 5"),
+    "a name": changed("radius", "diameter"),
+    "a decorator": changed("@staticmethod\n", ""),
+    "an annotation": changed(") -> str", ") -> object"),
+    "no async": changed("async def", "def"),
+    "a # in a string": changed('" # no comment"', '" # a comment"'),
+    "a # in an f-string": changed("# s", "# h"),
+    "a string that is no docstring": changed("Two\n", "Three\n"),
+    "a blank line in a string": changed("Two\n\n", "Two\n"),
+    "trailing spaces in a string": changed("lines  \n", "lines\n"),
+    "indentation": changed("    return text", "return text"),
+    "a string behind the docstring": changed('sleep."""\n', 'sleep."""\n    "more"\n'),
+    "the order": changed("import math\n", "").replace("class", "import math\n\n\nclass"),
+}
+
+
+def test_the_source_of_these_tests_is_stripped_as_expected() -> None:
+    assert stripped(SOURCE) == (
+        "import math\n"
+        "@staticmethod\n"
+        "def area(radius: float) -> float:\n"
+        "    return math.pi * radius**2\n"
+        "async def wait(seconds: float) -> str:\n"
+        '    text = f"{seconds:.1f} # s"\n'
+        '    return text + " # no comment"\n'
+        "class Shape:\n"
+        "    sides = 4\n"
+        '    note = """Two\n'
+        "\n"
+        "    lines  \n"
+        '    """\n'
+    )
+
+
+@pytest.mark.parametrize("source", SAME.values(), ids=SAME)
+def test_what_means_the_same(source: str) -> None:
+    assert source != SOURCE
+    assert stripped(source) == stripped(SOURCE)
+
+
+@pytest.mark.parametrize("source", DIFFERENT.values(), ids=DIFFERENT)
+def test_what_means_something_else(source: str) -> None:
+    assert stripped(source) != stripped(SOURCE)
+
+
+@pytest.mark.parametrize(
+    ("source", "expected"),
+    [
+        ("x = 'äöü本'  # ü\n", "x = 'äöü本'\n"),
+        ("'äöü'\nx = 1\n", "x = 1\n"),
+        ("def f(ü): 'ä'  # 本\n", "def f(ü):\n"),
+        ("x = '\u2028'  # ends a line for str.splitlines alone\ny = 2\n", "x = '\u2028'\ny = 2\n"),
+        ("x = '''\n# a\n'''  # b\n", "x = '''\n# a\n'''\n"),
+        ("x = (1,  # one\n     # two\n     2)\n", "x = (1,\n     2)\n"),
+        ("x = f'''{1}\n\n #{2}  \n'''  # c\n", "x = f'''{1}\n\n #{2}  \n'''\n"),
+        ("x = f'{f\"#{1}\"}'  # c\n", "x = f'{f\"#{1}\"}'\n"),
+        ("x = ('a'  # one\n     'b')\n", "x = ('a'\n     'b')\n"),
+        ("'''doc\n\n''' ; x = '''\n\n'''\n", "    ; x = '''\n\n'''\n"),
+        ("b'no docstring'\n", "b'no docstring'\n"),
+        ("f'no docstring'\n", "f'no docstring'\n"),
+        ("x = 1\n'no docstring'\n", "x = 1\n'no docstring'\n"),
+        ("# nothing\n\n'''but words'''\n", ""),
+        ("", ""),
+    ],
+)
+def test_sources_at_the_edge(source: str, expected: str) -> None:
+    assert stripped(source) == expected
+
+
+KINDS = ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef
+
+
+def meaning(source: str) -> str:
+    """The tree of ``source`` without docstrings."""
+    tree = ast.parse(source)
+    for node in ast.walk(tree):
+        if isinstance(node, KINDS | ast.Module) and ast.get_docstring(node) is not None:
+            node.body = node.body[1:]
+    return ast.dump(tree)
+
+
+def has_body_of_a_docstring(source: str) -> bool:
+    nodes = (node for node in ast.walk(ast.parse(source)) if isinstance(node, KINDS))
+    return any(ast.get_docstring(node) is not None and len(node.body) == 1 for node in nodes)
+
+
+FILES = [
+    path for folder in ("unet", "stages", "tools", "research", "tests")
+    for path in sorted((ROOT / folder).rglob("*.py"))
+]  # fmt: skip
+
+
+def test_no_meaning_is_lost_of_any_file_here() -> None:
+    checked = 0
+    for path in FILES:
+        source = path.read_text(encoding="utf-8")
+        # Without its docstring, a body of nothing else is empty, and no Python.
+        if not has_body_of_a_docstring(source):
+            assert meaning(stripped(source)) == meaning(source), path
+            assert stripped(stripped(source)) == stripped(source), path
+            checked += 1
+    assert checked > 50
+
+
+texts = st.text(string.ascii_letters + "#'\"\\ \n\t{}äß本\u2028\f", max_size=12)
+words = st.text(string.ascii_letters + "#'\" äß本", max_size=12)
+literals = st.one_of(
+    texts.map(repr),
+    texts.map(lambda text: "'''" + text.replace("\\", "").replace("'", "") + "'''"),
+    texts.map(lambda text: 'f"""' + "".join(c for c in text if c not in '\\"{}') + '{1}"""'),
+    st.integers().map(str),
+)
+spaces = st.sampled_from(["", " ", "  \t", "\n", "\n  \n", "\f"])
+
+
+@st.composite
+def statements(draw: st.DrawFn) -> tuple[str, str]:
+    """The same lines twice, with other comments and spaces at the ends."""
+    literal = draw(literals)
+    first, second = (
+        f"x = {literal}{draw(st.just('') | words.map('  # {}'.format))}{draw(spaces)}\n"
+        for _ in range(2)
+    )
+    return first, second
+
+
+@settings(deadline=None, max_examples=200)
+@given(parts=st.lists(statements(), min_size=1, max_size=4), docstring=texts.map(repr))
+def test_no_meaning_is_lost_of_made_up_sources(
+    parts: list[tuple[str, str]], docstring: str
+) -> None:
+    first, second = ("".join(part) for part in zip(*parts, strict=True))
+    assert meaning(stripped(first)) == meaning(first)
+    assert stripped(first) == stripped(second)
+    assert stripped(f"{docstring}\n{second}") == stripped(first) or first.startswith("'")
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    """A project of one stage that imports in each way."""
+    files = {
+        "stages/__init__.py": '"""Nothing but words."""\n',
+        "stages/run.py": """
+            import os, unet.model
+            from unet import metrics
+            from unet.losses import dice as d
+
+            def main() -> None:
+                from unet.late import value
+        """,
+        "unet/__init__.py": "VERSION = 1\n",
+        "unet/model.py": "from unet.deep.below import x\n",
+        "unet/metrics.py": "import unet.model\n",
+        "unet/losses.py": "import torch\nfrom . import relative\nfrom .deep import other\n",
+        "unet/late.py": "value = 1\n",
+        "unet/relative.py": "value = 1\n",
+        "unet/deep/__init__.py": "from ..above import y\n",
+        "unet/deep/below.py": "x = 1\n",
+        "unet/deep/other.py": "x = 1\n",
+        "unet/above.py": "y = 1\n",
+        "unet/unused.py": "value = 1\n",
+    }
+    for name, text in files.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(textwrap.dedent(text), encoding="utf-8")
+    return tmp_path
+
+
+def test_imports_are_followed(root: Path) -> None:
+    hashes = source_hashes("stages.run", root)
+    assert list(hashes) == [
+        "stages/run.py", "unet/__init__.py", "unet/above.py", "unet/deep/__init__.py",
+        "unet/deep/below.py", "unet/deep/other.py", "unet/late.py", "unet/losses.py",
+        "unet/metrics.py", "unet/model.py", "unet/relative.py",
+    ]  # fmt: skip
+    assert hashes["unet/late.py"] == hashlib.sha256(b"value = 1\n").hexdigest()
+    assert list(source_hashes("unet.deep", root)) == [
+        "unet/__init__.py", "unet/above.py", "unet/deep/__init__.py",
+    ]  # fmt: skip
+
+
+def test_a_change_is_of_its_file_alone(root: Path) -> None:
+    before = source_hashes("stages.run", root)
+    (root / "unet/late.py").write_text("# none\nvalue = 1\n")
+    (root / "unet/unused.py").write_text("value = 2\n")
+    assert source_hashes("stages.run", root) == before
+    (root / "unet/late.py").write_text("value = 2\n")
+    after = source_hashes("stages.run", root)
+    assert [name for name in after if after[name] != before[name]] == ["unet/late.py"]
+
+
+def test_packages_above_the_root_are_none_of_it(root: Path) -> None:
+    for name in ("__init__.py", "unet/__init__.py"):
+        (root / name).write_text("VERSION = 1\n")
+    assert list(source_hashes("above", root / "unet")) == ["above.py"]
+
+
+def test_the_hash_of_a_crlf_checkout_is_the_same(root: Path) -> None:
+    before = source_hashes("stages.run", root)
+    for path in root.rglob("*.py"):
+        path.write_bytes(path.read_bytes().replace(b"\n", b"\r\n"))
+    assert source_hashes("stages.run", root) == before
+
+
+def test_an_unknown_module(root: Path) -> None:
+    with pytest.raises(ValueError) as caught:
+        source_hashes("stages.walk", root)
+    assert str(caught.value) == f"stages.walk: no such module below {root}"
+
+
+@pytest.mark.parametrize(
+    ("content", "problem"),
+    [
+        (b"x = 1\nx = (\n", "unet/late.py, line 2: '(' was never closed"),
+        (b"def f():\n  x = 1\n y = 2\n", "unet/late.py, line 3: unindent does not match"),
+        (b"x = 'caf\xe9'\n", "unet/late.py: 'utf-8' codec can't decode"),
+    ],
+)
+def test_what_is_no_python_is_one_line(root: Path, content: bytes, problem: str) -> None:
+    (root / "unet/late.py").write_bytes(content)
+    with pytest.raises(ValueError) as caught:
+        source_hashes("stages.run", root)
+    assert str(caught.value).startswith(problem)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("stage", ["download", "preprocess", "train", "evaluate", "plot"])
+def test_the_stages_of_this_project(stage: str) -> None:
+    hashes = source_hashes(f"stages.{stage}")
+    assert f"stages/{stage}.py" in hashes and "unet/runtime/process.py" in hashes
+    assert ("unet/training/loop.py" in hashes) == (stage == "train")
+    assert ("unet/report/figures.py" in hashes) == (stage == "plot")
+    assert not any(name.startswith(("tests", "tools", "research")) for name in hashes)
+    assert not any(name.endswith("__init__.py") for name in hashes)  # they hold words alone

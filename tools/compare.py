@@ -1,0 +1,268 @@
+"""The experiments side by side: ``python -m tools.compare [--metric iou] [REV ...]``.
+
+A row for the workspace, for HEAD (or each REV) and for each of its experiments; a column for each
+param that differs between the rows and for each variant. ``dvc exp show`` gives a run of part of
+the pipeline the scores that an earlier run left. Here a score is shown only where the row's
+``dvc.lock`` says that it came of the row's own params, code and data.
+"""
+
+import argparse
+import hashlib
+import json
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterable, Iterator
+from functools import cache, cached_property
+from pathlib import Path
+from typing import Any
+
+from ruamel.yaml import YAML, YAMLError
+
+DASH = "-"
+NOTE = f"{DASH}  not run with the params, code and data of its row"
+EVALUATE = "evaluate@"
+GAP = "  "
+
+
+class Tree:
+    """The files that Git has of a commit, or those of the workspace that it does not ignore."""
+
+    def __init__(self, rev: str | None = None) -> None:
+        self.rev = rev
+
+    @cached_property
+    def files(self) -> frozenset[str]:
+        """Their paths, from the current folder on."""
+        of_commit = ("ls-tree", "-r", "-z", "--name-only", self.rev or "")
+        of_workspace = ("ls-files", "-c", "-o", "-z", "--exclude-standard")
+        names = _run("git", *(of_commit if self.rev else of_workspace))
+        return frozenset(names.decode(errors="surrogateescape").split("\0"))
+
+    def read(self, path: str) -> bytes | None:
+        """What the file holds; None where it is none of these."""
+        if path not in self.files:
+            return None
+        if self.rev:
+            return _blob(self.rev, path)
+        return Path(path).read_bytes() if Path(path).is_file() else None
+
+    def md5(self, path: str) -> str | None:
+        """As ``dvc.lock`` records it."""
+        content = self.read(path)
+        return None if content is None else hashlib.md5(content, usedforsecurity=False).hexdigest()
+
+    def yaml(self, path: str) -> dict[str, Any]:
+        """What a YAML file holds; nothing where there is none."""
+        return _parse_yaml(self.read(path) or b"")
+
+    @cached_property
+    def stages(self) -> dict[str, dict[str, Any]]:
+        """What ``dvc.lock`` records, by the stage."""
+        return _mapping(self.yaml("dvc.lock").get("stages"))
+
+    @cached_property
+    def makers(self) -> dict[str, tuple[str, str | None]]:
+        """Output -> the stage that made it, and its MD5."""
+        return {
+            out["path"]: (name, out.get("md5"))
+            for name, stage in self.stages.items()
+            for out in stage.get("outs", [])
+        }
+
+    @property
+    def variants(self) -> list[str]:
+        """Those of ``params.yaml``."""
+        return list(_mapping(self.yaml("params.yaml").get("experiments")))
+
+    def scores(self, variant: str) -> dict[str, float]:
+        """All scores in a variant's files, whatever they came of."""
+        scores = _parse_json(self.read(f"metrics/scores/{variant}.json"))
+        for metric, by_variant in _parse_json(self.read(f"metrics/{variant}.json")).items():
+            scores.setdefault(metric, _mapping(by_variant).get(variant))
+        return {name: value for name, value in scores.items() if type(value) in (int, float)}
+
+    def up_to_date(self, stage: str) -> bool:
+        """Whether nothing has changed since the stage ran, nor since those that it reads from."""
+        if stage not in self.stages:
+            return False
+        lock = self.stages[stage]
+        for file, params in lock.get("params", {}).items():
+            now = self.yaml(file)
+            if any(_look_up(now, key.split(".")) != (True, params[key]) for key in params):
+                return False
+        for out in lock.get("outs", []):
+            if self.md5(out["path"]) not in (None, out.get("md5")):  # None: not kept by Git
+                return False
+        for dep in lock.get("deps", []):
+            maker, made = self.makers.get(dep["path"], (None, None))
+            # What no stage makes and Git does not keep cannot be checked: rather no score than a
+            # wrong one.
+            if {made, self.md5(dep["path"])} - {None} != {dep.get("md5")}:
+                return False
+            if maker and not self.up_to_date(maker):
+                return False
+        return True
+
+    def score(self, variant: str, metric: str) -> str:
+        """The score as text; a dash where it is none of this tree's params, code and data."""
+        stage = f"{EVALUATE}{variant}"
+        value = self.scores(variant).get(metric)
+        files = {f"metrics/scores/{variant}.json", f"metrics/{variant}.json"} & self.files
+        recorded = all(self.makers.get(file, (None,))[0] == stage for file in files)
+        if value is None or not recorded or not self.up_to_date(stage):
+            return DASH
+        return str(value) if isinstance(value, int) else f"{value:.4f}"
+
+
+def rows(revs: Iterable[str]) -> Iterator[tuple[str, Tree]]:
+    """Name and tree of the workspace, of each revision and of its experiments."""
+    options = [word for rev in revs for word in ("--rev", rev)]
+    shown = _run(sys.executable, "-m", "dvc", "exp", "show", "--json", *options)
+    for baseline in json.loads(shown):
+        rev = None if baseline["rev"] == "workspace" else baseline["rev"]
+        yield baseline["name"] or (rev or "workspace")[:9], Tree(rev)
+        for experiment in baseline.get("experiments") or []:
+            state = (experiment.get("executor") or {}).get("state")  # queued, running, failed
+            for run in experiment["revs"] or []:
+                name = run["name"] or experiment["name"] or run["rev"][:9]
+                yield f"  {name}{f' ({state})' if state else ''}", Tree(run["rev"])
+
+
+def compare(trees: list[tuple[str, Tree]], metric: str, width: int) -> str:
+    """The table as text.
+
+    Raises:
+        ValueError: there are no scores, or none of that name.
+    """
+    # The workspace's variants first; one that it no longer has is shown where it has a score.
+    variants = list(dict.fromkeys(variant for _, tree in trees for variant in tree.variants))
+    known = dict.fromkeys(name for _, tree in trees for v in variants for name in tree.scores(v))
+    if not known:
+        raise ValueError("no scores in metrics/, here or in the revisions: run `dvc repro`")
+    if metric not in known:
+        raise ValueError(f"metric {metric!r}: must be one of {', '.join(known)}")
+    scores = {v: [tree.score(v, metric) for _, tree in trees] for v in variants}
+    here = trees[0][1].variants
+    scores = {v: cells for v, cells in scores.items() if v in here or set(cells) != {DASH}}
+    columns = differing([tree.yaml("params.yaml") for _, tree in trees]) | scores
+    parts = [f"{metric}:", layout([name for name, _ in trees], columns, width)]
+    return "\n\n".join(parts + [NOTE] * any(DASH in cells for cells in scores.values()))
+
+
+def differing(params: list[dict[str, Any]]) -> dict[str, list[str]]:
+    """Short name -> text a row, for each param that is not the same in all rows.
+
+    A param whose whole section a row lacks (of a variant that it has not) is no difference.
+    """
+    paths = list(dict.fromkeys(path for row in params for path in _leaves(row)))
+    columns = {}
+    for path in paths:
+        found = [_look_up(row, path) for row in params]
+        comparable = [
+            f for f, row in zip(found, params, strict=True) if _look_up(row, path[:-1])[0]
+        ]
+        if any(value != comparable[0] for value in comparable):
+            columns[_short(path, paths)] = [_text(value) if there else "" for there, value in found]
+    return columns
+
+
+def layout(names: list[str], columns: dict[str, list[str]], width: int) -> str:
+    """The columns beside the rows' names, in as many tables as it takes to cut nothing."""
+    head = ["experiment", *names]
+    head = [name.ljust(max(map(len, head))) for name in head]
+    tables: list[list[tuple[str, ...]]] = []
+    for title, cells in columns.items():
+        size = max(map(len, [title, *cells]))
+        column = [f"{GAP}{cell:>{size}}" for cell in (title, *cells)]
+        if not tables or sum(map(len, tables[-1][0])) + len(column[0]) > width:
+            tables.append([(name,) for name in head])
+        tables[-1] = [(*line, cell) for line, cell in zip(tables[-1], column, strict=True)]
+    texts = []
+    for table in tables:
+        first, *lines = ["".join(line) for line in table]
+        texts.append("\n".join([first, "-" * len(first), *lines]))
+    return "\n\n".join(texts)
+
+
+def _leaves(params: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
+    if not isinstance(params, dict):
+        yield path
+        return
+    for key, value in params.items():
+        yield from _leaves(value, (*path, str(key)))
+
+
+def _look_up(params: Any, path: Iterable[str]) -> tuple[bool, Any]:
+    """Whether there is such a param, and its value."""
+    for key in path:
+        if not isinstance(params, dict) or key not in params:
+            return False, None
+        params = params[key]
+    return True, params
+
+
+def _short(path: tuple[str, ...], paths: list[tuple[str, ...]]) -> str:
+    """As many last words of a param's path as no other path ends in."""
+    count = 1
+    while sum(other[-count:] == path[-count:] for other in paths) > 1:
+        count += 1
+    return ".".join(path[-count:])
+
+
+def _text(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value)
+
+
+def _mapping(value: Any) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {}
+
+
+@cache
+def _parse_yaml(content: bytes) -> dict[str, Any]:
+    try:
+        return _mapping(YAML(typ="safe", pure=True).load(content))  # YAML 1.2, as DVC reads it
+    except (YAMLError, UnicodeDecodeError):
+        return {}
+
+
+def _parse_json(content: bytes | None) -> dict[str, Any]:
+    try:
+        return _mapping(json.loads(content or b"{}"))
+    except ValueError:
+        return {}
+
+
+@cache
+def _blob(rev: str, path: str) -> bytes:
+    return _run("git", "cat-file", "blob", f"{rev}:./{path}")
+
+
+def _run(*command: str) -> bytes:
+    """Its output.
+
+    Raises:
+        ValueError: it failed; the last line that it said.
+    """
+    done = subprocess.run(command, capture_output=True)
+    if done.returncode:
+        said = done.stderr.decode(errors="replace").strip() or f"`{' '.join(command)}` failed"
+        raise ValueError(said.splitlines()[-1].removeprefix("ERROR: "))
+    return done.stdout
+
+
+def main() -> None:
+    """See the module's text."""
+    parser = argparse.ArgumentParser("python -m tools.compare", description=__doc__.splitlines()[0])
+    parser.add_argument("--metric", default="iou", help="the score to show (default: iou)")
+    parser.add_argument("revs", metavar="REV", nargs="*", help="baselines (default: HEAD)")
+    arguments = parser.parse_args()
+    width = shutil.get_terminal_size().columns
+    print(compare(list(rows(arguments.revs)), arguments.metric, width))
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except ValueError as error:
+        sys.exit(f"compare: {error}")

@@ -1,0 +1,189 @@
+"""Copies of this repository to run DVC in, with params so small that all of it runs in minutes."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tarfile
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+ROOT = Path(__file__).resolve().parent.parent
+RUNNING = re.compile(r"^Running stage '([^']+)'", re.MULTILINE)
+MIRROR = "OXFORD_PETS_URL"
+
+ENVIRONMENT = os.environ | {
+    "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+    "OMP_NUM_THREADS": "1",
+    "GIT_AUTHOR_NAME": "test",
+    "GIT_AUTHOR_EMAIL": "test@example.org",
+    "GIT_COMMITTER_NAME": "test",
+    "GIT_COMMITTER_EMAIL": "test@example.org",
+}
+for name in ("DVC_ROOT", "DVC_STAGE", MIRROR):
+    ENVIRONMENT.pop(name, None)
+
+# Params by the last part of their names, which holds in any layout of the files.
+TINY: dict[str, Any] = {
+    "source": "synthetic", "num_synthetic": 48, "image_size": 32, "epochs": 2, "batch_size": 8,
+    "threads": 1, "width": 4, "depth": 2,
+}  # fmt: skip
+# Enough steps that every variant finds some of the pets, or all masks would be empty and the same;
+# `amp: auto` measures, so that two runs of one tree could differ.
+SMALL = TINY | {
+    "num_synthetic": 96, "epochs": 6, "batch_size": 2, "max_lr": 0.02, "amp": "none",
+}  # fmt: skip
+NUM_SEEDS = 2  # of a list `seeds` the first: what is said of chance needs two
+
+
+def run(
+    folder: Path, *command: str, check: bool = True, **variables: str
+) -> subprocess.CompletedProcess[str]:
+    """Run ``command`` in ``folder`` with ``variables`` added to its environment; both output
+    streams together are in ``stdout``.
+
+    Raises:
+        AssertionError: with ``check``, the command fails.
+    """
+    done = subprocess.run(
+        command, cwd=folder, env=ENVIRONMENT | variables, text=True,
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+    )  # fmt: skip
+    if check:
+        assert done.returncode == 0, done.stdout
+    return done
+
+
+def files_of(folder: Path) -> list[str]:
+    """The files of the Git working tree ``folder`` that are tracked, or new and not ignored."""
+    listed = run(folder, "git", "ls-files", "-coz", "--exclude-standard").stdout.split("\0")
+    return sorted({name for name in listed if name and (folder / name).is_file()})
+
+
+def copy_repository(target: Path, source: Path = ROOT) -> Path:
+    """The files of ``source`` as they are in its working tree, as a new repository."""
+    for name in files_of(source):
+        (target / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy2(source / name, target / name)
+    return new_repository(target)
+
+
+def copy_revision(target: Path, revision: str, source: Path = ROOT) -> Path:
+    """The files that the commit ``revision`` of ``source`` holds, as a new repository.
+
+    Raises:
+        ValueError: there is no such commit here.
+    """
+    named = run(source, "git", "rev-parse", "-q", "--verify", f"{revision}^{{commit}}", check=False)
+    if named.returncode:
+        shallow = run(source, "git", "rev-parse", "--is-shallow-repository").stdout.strip()
+        way = "git fetch --unshallow" if shallow == "true" else "git fetch, or git log for its name"
+        kind = "this shallow clone" if shallow == "true" else "this repository"
+        raise ValueError(f"{revision}: no commit of {kind}: {way}")
+    archive = target / "revision.tar"
+    done = run(
+        source, "git", "archive", "--format=tar", f"--output={archive}", named.stdout.strip(),
+        check=False,
+    )  # fmt: skip
+    if done.returncode:
+        raise ValueError(f"{revision} cannot be read ({last_line(done.stdout)}): git fsck")
+    with tarfile.open(archive) as tar:
+        tar.extractall(target, filter="data")
+    archive.unlink()
+    return new_repository(target)
+
+
+def new_repository(folder: Path) -> Path:
+    """``folder``, made a Git repository of one commit."""
+    run(folder, "git", "init", "-q")
+    commit_all(folder)
+    return folder
+
+
+def commit_all(folder: Path) -> None:
+    """Commit everything in ``folder`` that is not ignored."""
+    run(folder, "git", "add", "-A")
+    run(folder, "git", "-c", "commit.gpgsign=false", "commit", "-qm", "state")
+
+
+def last_line(output: str) -> str:
+    """The last line of a command's output that says something."""
+    lines = [line.strip() for line in output.splitlines() if line.strip()]
+    return lines[-1] if lines else "no output"
+
+
+def projects_of(folder: Path) -> list[Path]:
+    """The folders of the DVC projects in a repository, its root first."""
+    configs = [name for name in files_of(folder) if name.endswith(".dvc/config")]
+    return sorted((folder / name).parents[1] for name in configs)
+
+
+def params_files(folder: Path) -> list[Path]:
+    """Each ``params.yaml`` that lies beside a ``dvc.yaml``, the root's first."""
+    pipelines = [folder / name for name in files_of(folder) if Path(name).name == "dvc.yaml"]
+    found = [path.with_name("params.yaml") for path in pipelines]
+    return sorted((path for path in found if path.is_file()), key=lambda path: len(path.parts))
+
+
+def make_small(folder: Path, **values: Any) -> set[str]:
+    """Rewrite all params of ``folder`` with the values of SMALL and ``values``, and few seeds.
+
+    Returns:
+        The names that were found and set; others are not added.
+    """
+    found: set[str] = set()
+    for path in params_files(folder):
+        params = yaml.safe_load(path.read_text(encoding="utf-8"))
+        found |= shrink(params, SMALL | values)
+        path.write_text(yaml.safe_dump(params, sort_keys=False), encoding="utf-8")
+    return found
+
+
+def shrink(params: Any, values: dict[str, Any]) -> set[str]:
+    """Set in ``params``, at any depth, what bears a name of ``values``, and shorten lists of seeds.
+
+    Returns:
+        The names found.
+    """
+    found: set[str] = set()
+    for name, value in params.items() if isinstance(params, dict) else ():
+        if name in values:
+            params[name] = values[name]
+            found.add(name)
+        elif name == "seeds" and isinstance(value, list):
+            params[name] = value[:NUM_SEEDS]
+            found.add(name)
+        else:
+            found |= shrink(value, values)
+    return found
+
+
+def make_tiny(folder: Path, *, keys: Iterable[str] | None = None) -> None:
+    """Params of a pipeline over drawn data, of all experiments or ``keys``, that trains in
+    seconds; ``amp`` is left as it is."""
+    path = folder / "params.yaml"
+    params = yaml.safe_load(path.read_text())
+    shrink(params, TINY)
+    if keys is not None:
+        params["experiments"] = {key: params["experiments"][key] for key in keys}
+    for file in (*folder.glob("metrics/**/*.json"), *folder.glob("plots/*/*.csv")):
+        if file.stem not in params["experiments"]:  # the stage `code` refuses such leftovers
+            file.unlink()
+    path.write_text(yaml.safe_dump(params, sort_keys=False))
+
+
+def make_study_tiny(folder: Path) -> None:
+    """The same of the ablation's params, with its seeds; the recorded runs are of another
+    design."""
+    shutil.rmtree(folder / "research/ablation/runs", ignore_errors=True)
+    path = folder / "research/ablation/params.yaml"
+    designs = yaml.safe_load(path.read_text())
+    for design in designs.values():
+        seeds = design["seeds"]
+        shrink(design, TINY | {"amp": "none"})
+        design["seeds"] = seeds
+    path.write_text(yaml.safe_dump(designs, sort_keys=False))

@@ -1,0 +1,36 @@
+"""``plots/dvc.yaml``: which learning curves ``dvc plots show`` and ``dvc plots diff`` draw.
+
+DVC has no ``foreach`` for top-level plots, so this list of the experiments' files is written by the
+stage ``code``. It cannot be an output of that stage: DVC takes no ``dvc.yaml`` for an output.
+"""
+
+from collections.abc import Iterable
+
+import yaml
+
+# Title of a chart -> column of plots/curves/KEY.csv.
+CHARTS = {
+    "validation IoU": "val_iou",
+    "validation accuracy": "val_accuracy",
+    "validation loss (only losses of one kind compare)": "val_loss",
+}
+HEAD = """\
+# Written by `python -m stages.code` from the experiments in params.yaml: change those, not this.
+# Colour = the variant, dash = the revision. Paths are relative to this file.
+"""
+
+
+def plots_definition(keys: Iterable[str]) -> str:
+    """The text of ``plots/dvc.yaml`` for the experiments ``keys``: one chart of all a column."""
+    keys = list(keys)
+    plots = [
+        {
+            title: {
+                "template": "curves",
+                "x": "epoch",
+                "y": {f"curves/{key}.csv": column for key in keys},
+            }
+        }
+        for title, column in CHARTS.items()
+    ]
+    return HEAD + yaml.safe_dump({"plots": plots}, sort_keys=False, allow_unicode=True)
