@@ -43,12 +43,14 @@ class Evidence:
             differs as it is meant to.
         changed: the outputs that differ as they are meant to.
         globs: how those were named.
+        kept: globs of outputs that are written otherwise now and whose recorded form stays right.
     """
 
     known: Collection[str]
     verdicts: Mapping[str, bool]
     changed: Collection[str]
     globs: Collection[str]
+    kept: Collection[str] = ()
 
     def stages_for(self, address: str) -> list[str]:
         """The stages that ran in place of ``address``: itself, or, where the small pipeline has no
@@ -70,7 +72,9 @@ class Evidence:
                 raise RefusalError("its outputs differ" if other == address else f"{other} differs")
 
     def changes(self, stage: Stage, path: str) -> bool:
-        """Whether the output ``path`` of ``stage`` differs as it is meant to."""
+        """Whether the output ``path`` of ``stage`` differs as it is meant to, and is made anew."""
+        if any(fnmatch.fnmatch(path, glob) for glob in self.kept):
+            return False
         if path in self.changed or stage.address in self.known:
             return path in self.changed
         named = any(fnmatch.fnmatch(path, glob) for glob in self.globs)

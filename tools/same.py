@@ -200,7 +200,8 @@ def check(arguments: argparse.Namespace, folder: Path) -> bool:
     for data in ["", mirror] if mirror else [""]:
         for copy, which in ((old, arguments.revision), (new, "the working tree")):
             run_small(copy, which, only=arguments.only, research=arguments.research, data=data)
-        found = allow(compare(old, new, moves), arguments.changed, read_pipeline(new))
+        named = [*arguments.changed, *arguments.kept]
+        found = allow(compare(old, new, moves), named, read_pipeline(new))
         known = known or read_pipeline(new)
         print(f"On {f'a few images of {mirror}' if data else 'drawn data'}:")
         print("\n".join(map(str, found)))
@@ -208,7 +209,8 @@ def check(arguments: argparse.Namespace, folder: Path) -> bool:
     counts = Counter(verdict.state for verdict in verdicts)
     print(", ".join(f"{number} {state}" for state, number in counts.items()) or "nothing ran")
     if arguments.accept:
-        report(*accept(ROOT, recorded, evidence_of(verdicts, known, arguments.changed), moves))
+        evidence = evidence_of(verdicts, known, arguments.changed)
+        report(*accept(ROOT, recorded, replace(evidence, kept=arguments.kept), moves))
     return bool(verdicts) and not {"different", "new", "gone"} & counts.keys()
 
 
@@ -249,6 +251,10 @@ def parse() -> argparse.Namespace:
     parser.add_argument(
         "--changed", metavar="GLOB", action="append", default=[],
         help="outputs that are meant to differ, by their path here or a file's in them; repeatable",
+    )  # fmt: skip
+    parser.add_argument(
+        "--kept", metavar="GLOB", action="append", default=[],
+        help="as --changed, but what is recorded stays: the stages downstream read both forms",
     )  # fmt: skip
     parser.add_argument(
         "--moved", metavar="OLD=NEW", action="append", default=[],

@@ -26,7 +26,7 @@ from pathlib import Path
 import torch
 
 from research.robustness.damages import DAMAGES, KEY, Damage
-from tests.repo import copy_repository, make_tiny, run
+from tools.copies import copy_repository, make_tiny, run
 from unet.runtime.process import run_stage
 
 RESULTS = Path(__file__).parent / "results/bad_input.json"
