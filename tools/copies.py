@@ -65,8 +65,11 @@ def files_of(folder: Path) -> list[str]:
 
 
 def copy_repository(target: Path, source: Path = ROOT) -> Path:
-    """The files of ``source`` as they are in its working tree, as a new repository."""
-    for name in files_of(source):
+    """The files of ``source`` as they are in its working tree, as a new repository.
+
+    The released models stay behind: no stage reads them, and they are most of the bytes.
+    """
+    for name in (name for name in files_of(source) if not name.startswith("released/")):
         (target / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy2(source / name, target / name)
     return new_repository(target)

@@ -5,6 +5,7 @@ something is.
 """
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -28,7 +29,8 @@ def stale_stages(project: Path) -> dict[str, list[str]]:
             if isinstance(change, dict):  # of deps or outs: path -> its state, or params' states
                 for path, state in next(iter(change.values())).items():
                     what = state if isinstance(state, str) else ", ".join(state)
-                    reasons += [f"{path} {what}"] if state not in MISSING else []
+                    name = os.path.relpath(project / path, project)  # DVC's may be absolute
+                    reasons += [f"{name} {what}"] if state not in MISSING else []
             elif change != "always changed":
                 reasons.append(change)
         if reasons:
