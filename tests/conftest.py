@@ -1,14 +1,19 @@
 """What several test files share: the repository's params and small archives to read."""
 
+import os
 import shutil
 from pathlib import Path
 
 import pytest
+import torch
 
 from tests.repo import commit_all, copy_repository, make_tiny, run
 from unet.data.synthetic import write_archives
 
 ROOT = Path(__file__).parents[1]
+
+if "PYTEST_XDIST_WORKER" in os.environ:
+    torch.set_num_threads(1)  # the workers share the cores; threads would wait for each other
 
 
 @pytest.fixture(scope="session")

@@ -23,7 +23,7 @@ TINY = Case(width=4, size=32, batch_size=8, num_images=32)
 def test_the_page_shows_the_results() -> None:
     text = report.README.read_text(encoding="utf-8")
     shown = {name.partition("-")[0] for name in report.blocks()}
-    assert shown == {*SUITES, "pipeline", "quality", "recorded", "shortcuts"}
+    assert shown == {*SUITES, "pipeline", "quality", "shortcuts"}
     assert report.fill(text, report.blocks()) == text
 
 

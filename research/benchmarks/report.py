@@ -6,7 +6,6 @@ from pathlib import Path
 import pandas as pd
 
 from research.benchmarks.common import RESULTS, read_results, summary
-from tools.table import scores
 from unet.report.tables import fill, markdown
 
 README = Path(__file__).parent / "README.md"
@@ -138,20 +137,6 @@ def quality(name: str) -> str:
     return table(rows)
 
 
-def recorded() -> str:
-    """The same of the recorded experiments, from their curves; training's seconds alone."""
-    rows = []
-    for key, experiment in scores(ROOT).iterrows():
-        epochs = pd.read_csv(ROOT / f"plots/timing/{key}.csv")
-        curve = pd.read_csv(ROOT / f"plots/curves/{key}.csv")
-        epochs["val_accuracy"] = curve["val_accuracy"]
-        num_images = epochs["images_per_second"] * epochs["seconds"]
-        # Forward and backward are three times the forward pass.
-        epochs["gflop"] = 3 * num_images * experiment["gflops"]
-        rows.append({"experiment": key} | until_bars(epochs))
-    return table(rows)
-
-
 def pipeline(name: str) -> str:
     """Seconds of each part, and preprocess as a multiple of mere decoding."""
     seconds = read_results(name)["seconds"]
@@ -164,11 +149,10 @@ def pipeline(name: str) -> str:
 
 
 def blocks() -> dict[str, str]:
-    """Marker -> text, of the record and of all results; ``peers-xeon``: on another machine."""
+    """Marker -> text, of all results; ``peers-xeon``: on another machine."""
     makers = {"peers": peers, "quality": quality, "shortcuts": shortcuts, "pipeline": pipeline}
     made = sorted(path.stem for path in RESULTS.glob("*.json"))
-    tables = {name: makers.get(name.partition("-")[0], speed)(name) for name in made}
-    return tables | {"recorded": recorded()}
+    return {name: makers.get(name.partition("-")[0], speed)(name) for name in made}
 
 
 def main() -> None:
