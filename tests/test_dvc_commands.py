@@ -181,5 +181,5 @@ def test_the_suite_stays_green_with_other_experiments(repository: Path) -> None:
     run(repository, "dvc", "repro")
     commit_all(repository)
     files = ["declarations", "record", "learner", "table", "config", "ablation", "curves"]
-    run(repository, "python", "-m", "pytest", "-q", "-x", "-m", "not slow",
+    run(repository, "python", "-m", "pytest", "-q", "-x", "-n", "0", "-m", "not slow",
         *(f"tests/test_{file}.py" for file in files))  # fmt: skip
