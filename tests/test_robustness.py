@@ -19,13 +19,6 @@ def test_the_page_shows_the_results() -> None:
     assert report.fill(text, blocks) == text
 
 
-def test_nothing_on_the_page_went_wrong() -> None:
-    for name in ("bad_input", "killed_runs"):
-        results = json.loads((ROOT / f"research/robustness/results/{name}.json").read_text())
-        verdicts = {v for counts in report.counts_of(name, results) for v in counts}
-        assert verdicts <= {"refused", "no harm", "same bytes"}
-
-
 def test_bad_input(tmp_path: Path) -> None:
     out = tmp_path / "results.json"
     cases = str(3 * len(DAMAGES))
@@ -34,6 +27,7 @@ def test_bad_input(tmp_path: Path) -> None:
     damages = json.loads(out.read_text())["runs"]["in process"]["damages"]
     assert set(damages) == {damage.name for damage in DAMAGES}
     assert all(sum(counts.values()) == 3 for counts in damages.values())
+    assert {verdict for counts in damages.values() for verdict in counts} <= {"refused", "no harm"}
     assert sum(counts.get("refused", 0) for counts in damages.values()) > 2 * len(DAMAGES)
 
 
