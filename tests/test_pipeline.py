@@ -104,7 +104,7 @@ def test_a_copy_runs_its_own_code_and_leaves_the_workspace_alone(repository: Pat
 
 def test_a_queued_sweep_gives_an_experiment_a_value(repository: Path) -> None:
     width = f"experiments.{LAST}.width"
-    run(repository, "dvc", "exp", "run", "--queue", "-S", f"{width}=6,8")
+    run(repository, "dvc", "exp", "run", "--queue", "-S", f"{width}=6,8", f"evaluate@{LAST}")
     start_queue(repository)
     deadline = time.monotonic() + 900
     while (status := run(repository, "dvc", "queue", "status").stdout).count("Success") < 2:

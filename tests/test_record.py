@@ -49,6 +49,7 @@ def edited(path: Path, old: str, new: str) -> None:
     path.write_text(text.replace(old, new), encoding="utf-8")
 
 
+@pytest.mark.slow
 def test_a_comment_or_docstring_makes_nothing_stale(tmp_path: Path) -> None:
     copy = copy_repository(tmp_path)
     before = {project: stale_stages(copy / project) for project in PROJECTS}
@@ -58,6 +59,7 @@ def test_a_comment_or_docstring_makes_nothing_stale(tmp_path: Path) -> None:
     assert run(copy, "git", "status", "--short", "code", "dvc.lock").stdout == ""
 
 
+@pytest.mark.slow
 def test_a_constant_makes_what_it_means_stale(tmp_path: Path) -> None:
     copy = copy_repository(tmp_path)
     edited(copy / "unet/losses.py", "eps: float = 1e-3", "eps: float = 1e-2")
@@ -70,6 +72,7 @@ def test_a_constant_makes_what_it_means_stale(tmp_path: Path) -> None:
     assert told.returncode == 1 and "code/train.txt modified" in told.stdout
 
 
+@pytest.mark.slow
 def test_a_param_makes_all_trainings_stale(tmp_path: Path) -> None:
     copy = copy_repository(tmp_path)
     params = read_yaml(copy / "params.yaml")
@@ -78,18 +81,20 @@ def test_a_param_makes_all_trainings_stale(tmp_path: Path) -> None:
     assert set(stale_stages(copy)) == {f"train@{key}" for key in KEYS}
 
 
+@pytest.mark.slow
 def test_a_command_makes_its_stages_stale(tmp_path: Path) -> None:
     copy = copy_repository(tmp_path)
     edited(copy / "dvc.yaml", "python -m stages.train ${key}", "python -m stages.train  ${key}")
     assert set(stale_stages(copy)) == {f"train@{key}" for key in KEYS}
 
 
+@pytest.mark.slow
 def test_an_experiment_of_its_own_makes_no_other_stale(tmp_path: Path) -> None:
     copy = copy_repository(tmp_path)
     text = (copy / "params.yaml").read_text(encoding="utf-8").rstrip()
-    text += "\n  fifth: {downsample: mp, upsample: ups, loss: dice, width: 8, depth: 4}\n"
+    text += "\n  one_more: {downsample: mp, upsample: ups, loss: dice, width: 8, depth: 4}\n"
     (copy / "params.yaml").write_text(text, encoding="utf-8")
-    assert set(stale_stages(copy)) == {"train@fifth", "evaluate@fifth", "plot"}
+    assert set(stale_stages(copy)) == {"train@one_more", "evaluate@one_more", "plot"}
 
 
 def test_all_experiments_are_recorded() -> None:
