@@ -6,8 +6,9 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.repo import run
+from tests.repo import ROOT, run
 from tools.compare import DASH, NOTE, Tree, compare, differing, layout
+from unet.runtime.config import read_yaml
 
 KEYS = ("mp_tr_bce", "mp_tr_dice")
 
