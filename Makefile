@@ -25,7 +25,7 @@ setup: $(VENV)/ready
 
 $(VENV)/ready: requirements.txt
 	@$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit(f"Python {sys.version.split()[0]} is too old: 3.11 or newer is needed; name one with make PYTHON=python3.12")'
-	@echo "Installing requirements.txt into $(VENV): 6 GB, some minutes (README: What is installed)"
+	@echo "Installing requirements.txt into $(VENV): 6 GB, some minutes (less: docs/installation.md)"
 	$(PYTHON) -m venv $(VENV)
 	$(VENV)/bin/python -m pip install -q --disable-pip-version-check -r requirements.txt
 	@touch $@
@@ -35,15 +35,15 @@ demo: setup
 	@if [ "$$(git rev-parse --is-shallow-repository)" = true ]; then \
 	  echo "demo: this is a shallow clone, and DVC keeps experiments beside the whole history: git fetch --unshallow" >&2; exit 1; fi
 	@dvc exp remove new-demo >/dev/null 2>&1 || true
-	dvc exp run --temp --name new-demo -S data.source=synthetic -S preprocess.image_size=64
-	@dvc exp rename -f new-demo demo
+	dvc exp run --temp --name new-demo -S data.source=synthetic -S data.num_synthetic=480 -S preprocess.image_size=64
+	@dvc exp rename -q -f new-demo demo
 	@rm -rf demo && mkdir demo
 	@dvc get -q . metrics --rev demo -o demo/metrics
 	@dvc get -q . plots --rev demo -o demo/plots
 	@cp params.yaml demo/
 	@echo && python -m tools.table demo
 	@echo && echo "Drawn animals, not the real dataset: these scores say that the pipeline works, no more."
-	@echo "Pictures: demo/plots/*.png and *.jpg. The run beside the recorded one: make compare"
+	@echo "Pictures: demo/plots/*.png and *.jpg. The run beside the recorded one: make compare. Into the workspace: dvc exp apply demo"
 
 models: setup
 	@python -m tools.models

@@ -11,7 +11,6 @@ import sys
 from pathlib import Path
 
 PROJECTS = (Path(), Path("research/ablation"))
-MISSING = ("deleted", "not in cache")  # data that are not here: no difference in meaning
 
 
 def stale_stages(project: Path) -> dict[str, list[str]]:
@@ -21,6 +20,10 @@ def stale_stages(project: Path) -> dict[str, list[str]]:
         ValueError: DVC cannot tell; with its message.
     """
     dvc(project, "repro", "--quiet", "--single-item", "code")
+    tracked = subprocess.run(
+        ["git", "ls-files"], cwd=project, capture_output=True, text=True, check=True
+    ).stdout.splitlines()
+    tracked += [part for path in tracked for part in map(str, Path(path).parents)]
     output = dvc(project, "status", "--json")
     stale: dict[str, list[str]] = {}
     for stage, changes in json.loads(output[output.index("{") :]).items():
@@ -30,7 +33,9 @@ def stale_stages(project: Path) -> dict[str, list[str]]:
                 for path, state in next(iter(change.values())).items():
                     what = state if isinstance(state, str) else ", ".join(state)
                     name = os.path.relpath(project / path, project)  # DVC's may be absolute
-                    reasons += [f"{name} {what}"] if state not in MISSING else []
+                    # Of data, here or not, nothing is said.
+                    if not isinstance(state, str) or name in set(tracked):
+                        reasons.append(f"{name} {what}")
             elif change != "always changed":
                 reasons.append(change)
         if reasons:

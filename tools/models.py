@@ -65,6 +65,12 @@ def place(recorded: dict[str, str]) -> None:
     print(f"{MODELS}/: {keys}")
 
 
+def in_cache(md5: str) -> bool:
+    """Whether DVC's cache holds the file, so that nothing is lost where it is replaced."""
+    with Repo() as repo:
+        return repo.cache.local.exists(md5)
+
+
 def release(recorded: dict[str, str]) -> None:
     """Copy the recorded models to ``released/``, and remove what is no longer recorded there.
 
