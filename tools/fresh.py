@@ -45,8 +45,11 @@ def stale_stages(project: Path) -> dict[str, list[str]]:
 
 def dvc(project: Path, *arguments: str) -> str:
     """What ``dvc`` prints in the folder ``project``."""
+    # The stages' `python` is this one, whether its environment is activated or not.
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    command = [sys.executable, "-m", "dvc", *arguments]
     done = subprocess.run(
-        [sys.executable, "-m", "dvc", *arguments], cwd=project, capture_output=True, text=True
+        command, cwd=project, capture_output=True, text=True, env=os.environ | {"PATH": path}
     )
     if done.returncode:
         raise ValueError(f"dvc {' '.join(arguments)} failed: {done.stderr.strip()}")
