@@ -52,8 +52,10 @@ def place(recorded: dict[str, str]) -> None:
                 f"{source} is not the model that dvc.lock records: your runs changed dvc.lock; "
                 "`git stash` or `git checkout dvc.lock params.yaml` goes back to the released state"
             )
-        if target.exists() and md5(target) != found:
-            raise ValueError(f"{target} is another model than the released one: move it away first")
+        if target.exists() and (other := md5(target)) != found and not in_cache(other):
+            raise ValueError(
+                f"{target} is another model than the released one, and nowhere else: move it away"
+            )
     for source in files:
         with atomic_write(MODELS / source.name) as temporary:
             shutil.copyfile(source, temporary)
