@@ -16,7 +16,7 @@ from unet.report.results import check_leftovers
 from unet.runtime.config import read_yaml
 from unet.runtime.files import atomic_write
 from unet.runtime.process import run_stage
-from unet.runtime.source import source_hashes
+from unet.runtime.source import hash_lines
 
 STAGES = ("download", "preprocess", "train", "evaluate", "plot")
 
@@ -36,7 +36,7 @@ def main() -> None:
 
 def notice_another_mirror() -> None:
     """DVC sees no change of an environment variable: the old archives would be kept in silence."""
-    stages = read_yaml("dvc.lock")["stages"] if Path("dvc.lock").exists() else {}
+    stages = read_yaml("dvc.lock").get("stages", {}) if Path("dvc.lock").exists() else {}
     outs = stages.get("download", {}).get("outs", [])
     here = {Path(out["path"]).name: out["md5"] for out in outs if Path(out["path"]).exists()}
     with suppress(ValueError):  # a mirror out of reach is the matter of the stage that needs it
@@ -49,8 +49,7 @@ def notice_another_mirror() -> None:
 
 def write_hashes(package: str, folder: Path, stages: list[str] | tuple[str, ...]) -> None:
     for stage in stages:
-        lines = (f"{sha}  {path}\n" for path, sha in source_hashes(f"{package}.{stage}").items())
-        write_text(folder / f"{stage}.txt", "".join(lines))
+        write_text(folder / f"{stage}.txt", hash_lines(f"{package}.{stage}"))
 
 
 def write_text(path: Path, text: str) -> None:

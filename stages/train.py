@@ -3,6 +3,7 @@
 import csv
 import io
 import sys
+from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -37,14 +38,28 @@ def main() -> None:
     config = load_section("train", TrainConfig)
     experiments = load_section("experiments", Experiments)
     key = select_experiment(experiments, sys.argv[1:])
+
+    def check_params() -> None:
+        now = load_section("experiments", Experiments).get(key)
+        if (now, load_section("train", TrainConfig)) != (experiments[key], config):
+            raise ValueError(  # DVC records the params as they are when the stage ends
+                f"params.yaml changed while {key} trained: change it back and run again, which "
+                "resumes, or run again to train with the new params"
+            )
+
     device = set_up(config.device)
     if not launch("stages.train", key, device=device):
         with joined(device) as device:
-            train_one(key, experiments[key], config, device)
+            train_one(key, experiments[key], config, device, before_saving=check_params)
 
 
 def train_one(
-    key: str, experiment: ExperimentConfig, config: TrainConfig, device: torch.device
+    key: str,
+    experiment: ExperimentConfig,
+    config: TrainConfig,
+    device: torch.device,
+    *,
+    before_saving: Callable[[], None] = lambda: None,
 ) -> None:
     summary = load_summary(DATA)
     splits = {name: load_split(DATA / name, device) for name in ("train", "val")}
@@ -84,6 +99,7 @@ def train_one(
         )
         if not writes:
             return
+        before_saving()
         loss = build_loss(
             experiment.loss, pos_weight=experiment.pos_weight, share=summary.foreground_share
         )

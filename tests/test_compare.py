@@ -24,6 +24,9 @@ class MadeUp(Tree):
     def read(self, path: str) -> bytes | None:
         return self.texts[path].encode() if path in self.texts else None
 
+    def code_is_seen(self, lock: dict[str, Any]) -> bool:
+        return True
+
 
 def md5(text: str) -> str:
     return hashlib.md5(text.encode()).hexdigest()

@@ -250,7 +250,7 @@ MISTAKES = {
     "overflowing": ("max_lr: 0.004", "max_lr: 1e999", ["train.max_lr = Infinity", "finite"]),
     "invalid YAML": ("  epochs: 15", "  epochs: [15", ["not valid YAML: line 16: expected"]),
     "date": ("  seed: 0", "  seed: 2020-01-01", ["not valid YAML", "date"]),
-    "list for a key": ("  seed: 0", "  ? [1, 2]\n  : 0", ["not valid YAML", "keys must be"]),
+    "list for a key": ("  seed: 0", "  ? [1, 2]\n  : 0", ["not valid YAML", "(1, 2) is no text"]),
     "object tag": ("epochs: 15", "epochs: !!python/object:os.system 15", ["not valid YAML"]),
 }
 
@@ -484,3 +484,12 @@ def test_any_plain_name_is_an_experiments(
 def test_other_names_are_not(load: Load, name: str) -> None:
     with pytest.raises(ValueError, match="letters, digits, _ and -"):
         load(changed("  mp_tr_dice:", f"  {name}:"))
+
+
+@pytest.mark.parametrize("key", ["123", "0x10", "true", "null", "1.5"])
+def test_a_name_that_yaml_reads_as_something_else_is_refused(tmp_path: Path, key: str) -> None:
+    path = tmp_path / "params.yaml"
+    path.write_text(f"experiments:\n  {key}: {{}}\n")
+    with pytest.raises(ValueError, match="is no text: begin it with a letter") as error:
+        load_section("experiments", dict, path)
+    assert "\n" not in str(error.value)

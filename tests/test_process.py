@@ -16,6 +16,7 @@ import psutil
 import pytest
 import torch
 
+from tests.repo import copy_repository, run
 from unet.config import load_params
 from unet.runtime.process import run_stage
 
@@ -223,3 +224,19 @@ def test_preprocessing_before_the_download(copy: Path) -> None:
     line = stage_error(copy, "stages.preprocess")
     assert line.startswith("preprocess: data/raw/")
     assert "run `dvc repro download`" in line
+
+
+def test_a_stage_refuses_code_that_the_stage_code_has_not_seen(tmp_path: Path) -> None:
+    copy = copy_repository(tmp_path)
+    module = copy / "unet/metrics.py"
+    command = ("python", "-m", "stages.evaluate", "mp_tr_bce")
+    run(copy, "python", "-m", "stages.code")
+    seen = run(copy, *command, check=False, DVC_STAGE="evaluate")
+    assert "the source changed" not in seen.stdout  # it fails later, for want of a model
+    module.write_text(
+        module.read_text().replace("dilation: float = 0.02", "dilation: float = 0.03")
+    )
+    refused = run(copy, *command, check=False, DVC_STAGE="evaluate")
+    assert refused.returncode == 1
+    assert refused.stdout.startswith("evaluate: the source changed since the stage `code` ran")
+    assert "the source changed" not in run(copy, *command, check=False).stdout  # not under DVC

@@ -303,3 +303,11 @@ def test_the_stages_of_this_project(stage: str) -> None:
     assert ("unet/report/figures.py" in hashes) == (stage == "plot")
     assert not any(name.startswith(("tests", "tools", "research")) for name in hashes)
     assert not any(name.endswith("__init__.py") for name in hashes)  # they hold words alone
+
+
+def test_where_a_module_and_a_package_share_a_name_python_runs_the_package(tmp_path: Path) -> None:
+    (tmp_path / "main.py").write_text("import part\n")
+    (tmp_path / "part.py").write_text("A = 1\n")
+    (tmp_path / "part").mkdir()
+    (tmp_path / "part/__init__.py").write_text("A = 2\n")
+    assert list(source_hashes("main", tmp_path)) == ["main.py", "part/__init__.py"]

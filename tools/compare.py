@@ -19,6 +19,8 @@ from typing import Any
 
 from ruamel.yaml import YAML, YAMLError
 
+from unet.runtime.source import hash_lines
+
 DASH = "-"
 NOTE = f"{DASH}  not run with the params, code and data of its row"
 EVALUATE = "evaluate@"
@@ -87,6 +89,8 @@ class Tree:
         if stage not in self.stages:
             return False
         lock = self.stages[stage]
+        if self.rev is None and not self.code_is_seen(lock):
+            return False
         for file, params in lock.get("params", {}).items():
             now = self.yaml(file)
             if any(_look_up(now, key.split(".")) != (True, params[key]) for key in params):
@@ -102,6 +106,17 @@ class Tree:
                 return False
             if maker and not self.up_to_date(maker):
                 return False
+        return True
+
+    def code_is_seen(self, lock: dict[str, Any]) -> bool:
+        """Whether the workspace's source is what the stage ``code`` saw when it ran last."""
+        for path in (Path(dep["path"]) for dep in lock.get("deps", [])):
+            if path.parent == Path("code") and path.suffix == ".txt":
+                try:
+                    if hash_lines(f"stages.{path.stem}", Path.cwd()) != path.read_text("utf-8"):
+                        return False
+                except (ValueError, OSError):
+                    return False
         return True
 
     def score(self, variant: str, metric: str) -> str:

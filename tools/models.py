@@ -49,8 +49,8 @@ def place(recorded: dict[str, str]) -> None:
         target, found = MODELS / source.name, md5(source)
         if recorded.get(source.name) != found:
             raise ValueError(
-                f"{source} is not the model that dvc.lock records: your runs changed dvc.lock; "
-                "`git stash` or `git checkout dvc.lock params.yaml` goes back to the released state"
+                f"{source} is not the model that dvc.lock records: `git checkout {RELEASED}` if it "
+                "was changed; if your runs changed dvc.lock, `git checkout dvc.lock params.yaml`"
             )
         if target.exists() and (other := md5(target)) != found and not in_cache(other):
             raise ValueError(

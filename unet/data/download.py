@@ -81,7 +81,7 @@ def _source(url: str) -> tuple[str, bool]:
     is_address = re.match(r"https?://", base) is not None
     if not is_address:
         # A copy that DVC runs in has its own working directory; DVC_ROOT is the repository's.
-        base = str(Path(os.environ.get("DVC_ROOT", ".")) / Path(base).expanduser())
+        base = str(Path(os.environ.get("DVC_ROOT", ".")) / os.path.expanduser(base))  # noqa: PTH111
         if not Path(base).is_dir():
             name = MIRROR_VARIABLE if mirror else "data.url"
             raise ValueError(f"{name} = {mirror or url}: neither an http(s) address nor a folder")

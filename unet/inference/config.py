@@ -12,5 +12,5 @@ from unet.runtime.config import STRICT
 class EvaluateConfig:
     """How test images are predicted."""
 
-    batch_size: Annotated[int, Field(ge=1)]
+    batch_size: Annotated[int, Field(ge=1, le=2**20)]
     device: Literal["auto", "cuda", "mps", "cpu"]

@@ -38,6 +38,7 @@ def read_yaml(path: str | Path) -> dict[str, Any]:
     """
     try:
         content = YAML(typ="safe", pure=True).load(Path(path).read_text(encoding="utf-8"))
+        _check_keys(content)
         chunks = json.JSONEncoder(allow_nan=True).iterencode(content)
         text = "".join(islice(chunks, MAX_VALUES))
         if next(chunks, None) is not None:
@@ -55,6 +56,14 @@ def read_yaml(path: str | Path) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise ValueError(f"{path}: must be a mapping of sections")
     return content
+
+
+def _check_keys(content: Any) -> None:
+    """DVC makes no stage of an experiment whose name YAML reads as a number or a truth value."""
+    sections = [content, *(content.values() if isinstance(content, dict) else [])]
+    for section in (section for section in sections if isinstance(section, dict)):
+        if wrong := [key for key in section if not isinstance(key, str)]:
+            raise ValueError(f"the key {wrong[0]} is no text: begin it with a letter")
 
 
 def check(content: Any, schema: type[T], *, path: str | Path, section: str = "") -> T:

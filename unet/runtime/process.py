@@ -11,6 +11,8 @@ from pathlib import Path
 
 import psutil
 
+from unet.runtime.source import hash_lines
+
 # How torch words it: CUDA, CPU on Linux, CPU on Windows.
 OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "not enough memory")
 
@@ -19,6 +21,7 @@ def run_stage(name: str, main: Callable[[], None]) -> None:
     """Run ``main``; end with status 1 and one line on stderr where a user can mend the matter."""
     stop_with_dvc()
     try:
+        check_code()
         main()
     except KeyboardInterrupt:
         sys.exit(f"{name}: stopped")
@@ -31,6 +34,25 @@ def run_stage(name: str, main: Callable[[], None]) -> None:
         if not isinstance(error, MemoryError) and not any(sign in text for sign in OUT_OF_MEMORY):
             raise
         sys.exit(f"{name}: out of memory: lower batch_size, preprocess.image_size or a width")
+
+
+def check_code() -> None:
+    """Refuse to run, as a stage of DVC, other code than the stage ``code`` has seen.
+
+    DVC would record the result as that of the code before.
+
+    Raises:
+        ValueError: the source differs from its hashes in ``code/STAGE.txt``.
+    """
+    spec = sys.modules["__main__"].__spec__
+    package, _, stage = spec.name.rpartition(".") if spec else ("", "", "")
+    folder = Path() if package == "stages" else Path(*package.split("."))
+    file = folder / "code" / f"{stage}.txt"
+    if "DVC_STAGE" in os.environ and file.exists() and file.read_text() != hash_lines(spec.name):
+        raise ValueError(
+            "the source changed since the stage `code` ran: run `dvc repro` without --single-item, "
+            "or `dvc repro -s code` before"
+        )
 
 
 def stop_with_dvc(interval: float = 1.0) -> None:

@@ -10,6 +10,11 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 
 
+def hash_lines(module: str, root: Path = ROOT) -> str:
+    """The text of ``code/STAGE.txt``: a line for each of :func:`source_hashes`."""
+    return "".join(f"{sha}  {path}\n" for path, sha in source_hashes(module, root).items())
+
+
 def source_hashes(module: str, root: Path = ROOT) -> dict[str, str]:
     """Hashes of ``module`` and of all that it imports below ``root``, directly or not.
 
@@ -114,7 +119,7 @@ def _imported(tree: ast.AST, path: Path, root: Path) -> set[Path]:
 
 def _file_of(module: str, root: Path) -> Path | None:
     base = root.joinpath(*module.split("."))
-    for file in (base.with_suffix(".py"), base / "__init__.py"):
+    for file in (base / "__init__.py", base.with_suffix(".py")):  # Python takes the package
         if file.is_file():
             return file
     return None

@@ -10,8 +10,8 @@ from unet.losses import LOSSES, takes_pos_weight
 from unet.runtime.config import STRICT
 
 Share = Annotated[float, Field(gt=0, lt=1)]
-Positive = Annotated[float, Field(gt=0)]
-Count = Annotated[int, Field(ge=1)]
+Positive = Annotated[float, Field(gt=0, le=1e38)]  # as float32 has them
+Count = Annotated[int, Field(ge=1, le=2**20)]
 # DVC looks a parameter up by its dotted path and makes file names of the key.
 Key = Annotated[str, Field(pattern="^[A-Za-z0-9][A-Za-z0-9_-]*$")]
 
@@ -25,13 +25,15 @@ class TrainConfig:
     seed: Annotated[int, Field(ge=0, lt=2**31)]
     max_lr: Positive  # peak of the one-cycle schedule
     warmup: Share  # of the steps, until the peak
-    weight_decay: Annotated[float, Field(ge=0)]  # on matrices and kernels only
+    weight_decay: Annotated[float, Field(ge=0, le=100)]  # on matrices and kernels only
     grow_from: Annotated[float, Field(ge=0.5, le=1)]  # image side of epoch 1, in image_size
     grow_until: Annotated[float, Field(gt=0, le=1)]  # share of the epochs, until full size
     keep: Literal["last", "best"]  # weights of the last epoch or of the best validation accuracy
     amp: Literal["auto", "bf16", "fp16", "none"]
     device: Literal["auto", "cuda", "mps", "cpu"]
-    threads: Count | Literal["auto"]  # CPU threads; another number gives other bits
+    threads: (
+        Annotated[int, Field(ge=1, le=1024)] | Literal["auto"]
+    )  # CPU threads; another number gives other bits
     augment: AugmentConfig
 
 
@@ -44,7 +46,9 @@ class ExperimentConfig:
     loss: Literal[*LOSSES]
     width: Annotated[int, Field(ge=1, le=512)]
     depth: Annotated[int, Field(ge=1, le=7)]
-    pos_weight: Positive | Literal["auto"] | None = None  # of losses that take one
+    pos_weight: Annotated[float, Field(gt=0, le=1e6)] | Literal["auto"] | None = (
+        None  # of losses that take one
+    )
 
     def __post_init__(self) -> None:
         if takes_pos_weight(self.loss) != (self.pos_weight is not None):
