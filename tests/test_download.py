@@ -2,6 +2,7 @@
 
 import errno
 import hashlib
+import json
 import random
 import re
 import shutil
@@ -16,6 +17,7 @@ from types import SimpleNamespace
 import pytest
 import requests
 
+from stages.code import notice_another_mirror
 from unet.data import download
 from unet.data.config import DataConfig
 from unet.data.download import fetch_archives
@@ -475,3 +477,26 @@ def test_neither_folder_nor_address(
     assert f"data.url = {value}: neither" in fails(value, tmp_path / "raw")
     monkeypatch.setenv("OXFORD_PETS_URL", value)
     assert f"OXFORD_PETS_URL = {value}: neither" in fails("http://unused.invalid/", tmp_path)
+
+
+@pytest.mark.parametrize("other", [True, False])
+def test_another_mirror_than_the_archives_here_is_noticed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], other: bool
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    sums = {"images.tar.gz": "1" * 32, "annotations.tar.gz": "2" * 32}
+    outs = [{"path": f"data/raw/{name}", "md5": value} for name, value in sums.items()]
+    (tmp_path / "dvc.lock").write_text(json.dumps({"stages": {"download": {"outs": outs}}}))
+    (tmp_path / "data/raw").mkdir(parents=True)
+    for name in sums:
+        (tmp_path / "data/raw" / name).touch()
+    mirror = tmp_path / "mirror"
+    mirror.mkdir()
+    lines = (f"{'3' * 32 if other else value}  {name}\n" for name, value in sums.items())
+    (mirror / "MD5SUMS").write_text("".join(lines))
+    monkeypatch.setenv("OXFORD_PETS_URL", str(mirror))
+    notice_another_mirror()
+    assert ("`dvc repro -f download`" in capsys.readouterr().out) == other
+    monkeypatch.setenv("OXFORD_PETS_URL", str(tmp_path / "nowhere"))
+    notice_another_mirror()  # the download's own matter
+    assert capsys.readouterr().out == ""

@@ -9,9 +9,10 @@ import yaml
 
 from tests.repo import ROOT, copy_repository, run
 from tools.fresh import PROJECTS, stale_stages
-from tools.models import md5, recorded_outputs
+from tools.models import recorded_outputs
 from tools.table import fill, readme_blocks, scores
 from unet.config import load_params
+from unet.data.oxford_pets import md5
 from unet.inference.model_file import load_model
 from unet.runtime.config import read_yaml
 

@@ -12,12 +12,14 @@ import pytest
 from safetensors import safe_open
 
 from stages import train as stage
+from tests.repo import make_tiny
 from tests.tiny import CPU, tiny_config, tiny_experiment
 from unet.config import load_params
 from unet.data.packing import pack_into
 from unet.runtime.device import device_name
 from unet.runtime.source import source_hashes
 from unet.training.checkpoint import KEPT_FOR, STATE
+from unet.training.loop import Training
 
 KEY = "mp_tr_bce"
 
@@ -151,3 +153,31 @@ def test_the_cpu_is_named_beside_the_seconds_and_nowhere_else(folder: Path) -> N
     assert '"device": "cpu"' in metadata["unet"]
     for path in (*Path("models").iterdir(), *Path("plots/curves").iterdir()):
         assert device_name(CPU).encode() not in path.read_bytes(), path
+
+
+def test_params_that_change_while_it_trains_are_not_recorded_for_it(
+    folder: Path, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    params = folder / "params.yaml"
+    params.write_text((root / "params.yaml").read_text(encoding="utf-8"), encoding="utf-8")
+    make_tiny(folder)
+    before = params.read_text(encoding="utf-8")
+    real = stage.train
+
+    def train_and_change(*args: Any, **options: Any) -> Training:
+        training = real(*args, **options)
+        params.write_text(before.replace("epochs: 2", "epochs: 3"), encoding="utf-8")
+        return training
+
+    monkeypatch.setattr("sys.argv", ["train", KEY])
+    with monkeypatch.context() as patch:
+        patch.setattr(stage, "train", train_and_change)
+        with pytest.raises(ValueError, match=f"params.yaml changed while {KEY} trained"):
+            stage.main()
+    assert not (folder / f"models/{KEY}.safetensors").exists()
+    assert list((folder / f".checkpoints/{KEY}").glob(f"*/{STATE}"))
+
+    params.write_text(before, encoding="utf-8")
+    stage.main()  # from the state that was kept
+    assert (folder / f"models/{KEY}.safetensors").exists()
+    assert not list((folder / f".checkpoints/{KEY}").glob(f"*/{STATE}"))

@@ -4,13 +4,13 @@ DVC then takes their trainings as done: no network, no remote. ``--release`` goe
 a maintainer: the models of the pipeline become the released ones.
 """
 
-import hashlib
 import shutil
 import sys
 from pathlib import Path
 
 from dvc.repo import Repo
 
+from unet.data.oxford_pets import md5
 from unet.runtime.config import read_yaml
 from unet.runtime.files import atomic_write
 from unet.runtime.process import run_stage
@@ -67,10 +67,10 @@ def place(recorded: dict[str, str]) -> None:
     print(f"{MODELS}/: {keys}")
 
 
-def in_cache(md5: str) -> bool:
+def in_cache(digest: str) -> bool:
     """Whether DVC's cache holds the file, so that nothing is lost where it is replaced."""
     with Repo() as repo:
-        return repo.cache.local.exists(md5)
+        return repo.cache.local.exists(digest)
 
 
 def release(recorded: dict[str, str]) -> None:
@@ -87,11 +87,6 @@ def release(recorded: dict[str, str]) -> None:
     for name in recorded:
         with atomic_write(RELEASED / name) as temporary:
             shutil.copyfile(MODELS / name, temporary)
-
-
-def md5(path: Path) -> str:
-    """DVC's hash of a file."""
-    return hashlib.md5(path.read_bytes(), usedforsecurity=False).hexdigest()
 
 
 if __name__ == "__main__":

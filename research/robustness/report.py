@@ -2,7 +2,6 @@
 
 import json
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 
@@ -10,13 +9,6 @@ from unet.report.tables import fill, markdown
 
 README = Path(__file__).parent / "README.md"
 RESULTS = Path(__file__).parent / "results"
-
-
-def counts_of(name: str, results: dict[str, Any]) -> list[dict[str, int]]:
-    """All counts of verdicts in a file of results."""
-    if name == "killed_runs":
-        return [counts for stage in results.values() for counts in stage.values()]
-    return [counts for run in results["runs"].values() for counts in run["damages"].values()]
 
 
 def bad_input() -> str:
