@@ -19,6 +19,7 @@ from unet.data import oxford_pets
 from unet.data.config import DataConfig, PreprocessConfig
 from unet.data.masks import BACKGROUND, BOUNDARY, OBJECT
 from unet.data.packed import SplitWriter
+from unet.data.photos import read_photo
 from unet.data.splits import assign_splits
 from unet.runtime.files import exclusive
 
@@ -199,15 +200,11 @@ def _decoded(
 
 
 def _read_image(content: bytes, size: int) -> np.ndarray | str:
-    """(size, size, 3) uint8, antialiased, from any file that Pillow opens; or what is wrong."""
+    """(size, size, 3) uint8, upright, antialiased; or what is wrong."""
     try:
-        with Image.open(io.BytesIO(content)) as image:
-            rgb = (
-                image.convert("RGBA").convert("RGB") if image.mode == "P" else image.convert("RGB")
-            )
-            return np.asarray(rgb.resize((size, size), Image.Resampling.BILINEAR))
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        return f"cannot be read ({error})"
+        return np.asarray(read_photo(content).resize((size, size), Image.Resampling.BILINEAR))
+    except ValueError as error:
+        return str(error)
 
 
 def _read_trimap(content: bytes, size: int) -> np.ndarray | str:
