@@ -34,7 +34,7 @@ GREY_16_BIT = ("I;16", "I;16L", "I;16B", "I;16N")
 
 
 def is_photo(path: Path) -> bool:
-    """Whether the name is that of a picture: a suffix of SUFFIXES, and not hidden (``._cat.jpg``)."""
+    """Whether the name is a picture's: a suffix of SUFFIXES, and not hidden (``._cat.jpg``)."""
     return path.suffix.lower() in SUFFIXES and not path.name.startswith(".")
 
 
