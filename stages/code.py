@@ -5,15 +5,17 @@
 ``python -m stages.code PACKAGE FOLDER STAGE...`` writes those of another package's stages.
 """
 
+import json
+import os
 import sys
 from contextlib import suppress
 from pathlib import Path
 
 from unet.config import load_params
+from unet.data.config import DataConfig
 from unet.data.download import MIRROR_VARIABLE, mirror_checksums
 from unet.report.curves import plots_definition
 from unet.report.results import check_leftovers
-from unet.runtime.config import read_yaml
 from unet.runtime.files import atomic_write
 from unet.runtime.process import run_stage
 from unet.runtime.source import hash_lines
@@ -28,22 +30,39 @@ def main() -> None:
         write_hashes(package, Path(folder), stages)
         return
     check_leftovers(Path(), params.experiments)
-    if params.data.source == "official":
+    check_path(params.data)
+    if params.data.source == "official" and params.data.is_downloaded:
         notice_another_mirror()
     write_text(Path("plots/dvc.yaml"), plots_definition(params.experiments))
     write_hashes("stages", Path("code"), STAGES)
 
 
+def check_path(data: DataConfig) -> None:
+    """Say before DVC does, and more clearly, that the data set is not here.
+
+    Raises:
+        ValueError: the folder ``data.path`` is missing.
+    """
+    if data.is_downloaded or Path(data.path).is_dir():
+        return
+    if (Path(os.environ.get("DVC_ROOT", ".")) / data.path).is_dir():
+        raise ValueError(
+            f"data.path = {data.path}: --temp and --queue run in a copy of the repository, which "
+            f"does not hold it: name it absolutely, {Path(os.environ['DVC_ROOT']) / data.path}"
+        )
+    raise ValueError(
+        f"data.path = {data.path}: no such folder (a relative path begins at the repository's root)"
+    )
+
+
 def notice_another_mirror() -> None:
     """DVC sees no change of an environment variable: the old archives would be kept in silence."""
-    stages = read_yaml("dvc.lock").get("stages", {}) if Path("dvc.lock").exists() else {}
-    outs = stages.get("download", {}).get("outs", [])
-    here = {Path(out["path"]).name: out["md5"] for out in outs if Path(out["path"]).exists()}
-    with suppress(ValueError):  # a mirror out of reach is the matter of the stage that needs it
+    with suppress(ValueError, OSError, KeyError):  # nothing packed, or a mirror out of reach
+        here = json.loads(Path("data/packed/dataset.json").read_text("utf-8"))["archives_md5"]
         if here and (offered := mirror_checksums(backoff=0)) and offered != here:
             print(
-                f"{MIRROR_VARIABLE} offers other archives than data/raw holds, which are kept: "
-                "`dvc repro -f download` takes the new ones"
+                f"{MIRROR_VARIABLE} offers other archives than those that were packed, which are "
+                "kept: `dvc repro -f download` takes the new ones"
             )
 
 

@@ -1,22 +1,21 @@
 """Bring the two archives into ``data/raw``, or draw the embedded data set as such archives."""
 
-from pathlib import Path
-
-from unet.data.config import DataConfig
+from unet.data.config import DOWNLOADED, DataConfig
 from unet.data.download import fetch_archives
 from unet.data.synthetic import write_archives
 from unet.runtime.config import load_section
 from unet.runtime.process import run_stage
 
-RAW = Path("data/raw")
-
 
 def main() -> None:
     config = load_section("data", DataConfig)
-    if config.source == "synthetic":
-        write_archives(RAW, num_images=config.num_synthetic)
+    if not config.is_downloaded:
+        DOWNLOADED.mkdir(parents=True, exist_ok=True)  # DVC wants the output to be there
+        print(f"nothing to download: the data are those in data.path = {config.path}")
+    elif config.source == "synthetic":
+        write_archives(DOWNLOADED, num_images=config.num_synthetic)
     else:
-        fetch_archives(config, RAW)
+        fetch_archives(config, DOWNLOADED)
 
 
 if __name__ == "__main__":

@@ -28,9 +28,7 @@ DATA, PLOTS = Path("data/packed"), Path("plots")
 def main() -> None:
     experiments = load_section("experiments", Experiments)
     check_leftovers(Path(), experiments)
-    summary = load_summary(DATA)
-    drawn = "drawn images, " if summary.source == "synthetic" else ""
-    which = f"{drawn}{summary.split} split"
+    which = load_summary(DATA).title
     test, val = (load_split(DATA / name, torch.device("cpu")) for name in ("test", "val"))
     results = {
         key: load_result(Path(), key, experiment.loss, names=test.names, num_val=len(val))

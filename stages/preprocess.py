@@ -1,4 +1,4 @@
-"""Pack ``data/raw`` into arrays of one size: ``data/packed``."""
+"""Pack the data set in ``data.path`` into arrays of one size: ``data/packed``."""
 
 from pathlib import Path
 
@@ -11,7 +11,7 @@ from unet.runtime.process import run_stage
 def main() -> None:
     data = load_section("data", DataConfig)
     config = load_section("preprocess", PreprocessConfig)
-    pack_into(Path("data/packed"), Path("data/raw"), data, config)
+    pack_into(Path("data/packed"), Path(data.path), data, config)
 
 
 if __name__ == "__main__":

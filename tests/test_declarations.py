@@ -34,6 +34,7 @@ def keys_of(section: str, schema: type) -> list[str]:
 READ = {
     "download": keys_of("data", DataConfig),
     "preprocess": [
+        "data.path", "data.object_values", "data.not_counted",
         "data.source", "data.images_md5", "data.annotations_md5",
         *keys_of("preprocess", PreprocessConfig),
     ],

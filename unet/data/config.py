@@ -1,5 +1,6 @@
 """The sections ``data`` and ``preprocess`` of ``params.yaml``."""
 
+from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import Field
@@ -7,18 +8,44 @@ from pydantic.dataclasses import dataclass
 
 from unet.runtime.config import STRICT
 
+DOWNLOADED = Path("data/raw")  # where the stage `download` leaves the archives
+
+Value = Annotated[int, Field(ge=0, le=65535)]  # of a mask's pixel
 Md5 = Annotated[str, Field(pattern="^[0-9a-f]{32}$")]
 
 
 @dataclass(frozen=True, config=STRICT)
 class DataConfig:
-    """Where the two archives come from."""
+    """Where the photographs and masks come from."""
 
+    # A folder: the downloaded archives', or one of the user's own (unet.data.sources).
+    path: Annotated[str, Field(min_length=1)]
+    object_values: Literal["auto", "half"] | Annotated[tuple[Value, ...], Field(min_length=1)]
+    not_counted: Value | None
     source: Literal["official", "synthetic"]
     url: str  # of the official release; the environment's OXFORD_PETS_URL names a mirror instead
     images_md5: Md5
     annotations_md5: Md5
     num_synthetic: Annotated[int, Field(ge=40)]  # images that `source: synthetic` draws
+
+    def __post_init__(self) -> None:
+        if self.path.startswith("~"):
+            raise ValueError(f"data.path = {self.path!r}: write the whole path, without ~")
+        if not self.is_downloaded and self.source == "synthetic":
+            raise ValueError(
+                f"data.source = synthetic draws into {DOWNLOADED}, but data.path = {self.path}: "
+                "leave one of them as it was"
+            )
+        if not isinstance(self.object_values, str) and self.not_counted in self.object_values:
+            raise ValueError(
+                f"data.not_counted = {self.not_counted} is one of data.object_values: a value can "
+                "mean one thing"
+            )
+
+    @property
+    def is_downloaded(self) -> bool:
+        """Whether the data are those of the stage ``download``."""
+        return Path(self.path) == DOWNLOADED
 
 
 @dataclass(frozen=True, config=STRICT)
@@ -27,6 +54,7 @@ class PreprocessConfig:
 
     image_size: Annotated[int, Field(ge=8, le=1024)]  # pixels a side
     split: Literal["official", "sorted"]
-    val_fraction: Annotated[float, Field(gt=0, lt=1)]  # of trainval (official split)
+    val_fraction: Annotated[float, Field(gt=0, lt=1)]  # of what is not test (official split)
+    test_fraction: Annotated[float, Field(gt=0, lt=1)]  # of a folder without lists
     seed: Annotated[int, Field(ge=0)]
     limit: Annotated[int, Field(ge=2)] | None  # null, or at most so many images a split

@@ -1,4 +1,4 @@
-"""The Oxford-IIIT Pet release: two archives, their members and lists, read without unpacking.
+"""The Oxford-IIIT Pet release: two archives, read without unpacking, or the folders in them.
 
 ``images.tar.gz`` holds ``images/NAME.jpg``; ``annotations.tar.gz`` holds
 ``annotations/trimaps/NAME.png`` and the lists ``annotations/{list,trainval,test}.txt`` with lines
@@ -57,9 +57,18 @@ def members(archive: Path, pattern: re.Pattern[str]) -> Iterator[tuple[str, byte
 
     Nothing is written to disk, so no name in the archive can do harm; ``._`` files match too.
 
+    Args:
+        archive: a .tar.gz, or the folder that it unpacks to.
+
     Raises:
         ValueError: the archive is damaged, missing, or unpacks to more than it can hold.
     """
+    if archive.is_dir():
+        for path in sorted(archive.rglob("*")):
+            match = pattern.fullmatch(path.relative_to(archive.parent).as_posix())
+            if match and path.is_file():
+                yield match[1], path.read_bytes()
+        return
     total = 0
     try:
         # Not "r|gz": that does not look at gzip's own checksum.
@@ -75,7 +84,8 @@ def members(archive: Path, pattern: re.Pattern[str]) -> Iterator[tuple[str, byte
                 pass
     except (tarfile.TarError, EOFError, OSError, zlib.error) as error:
         raise ValueError(
-            f"{archive} cannot be read ({error}): delete it and run `dvc repro -f download`"
+            f"{archive} cannot be read ({error}): delete it and run `dvc repro -f download`, or "
+            "bring another copy of it"
         ) from None
 
 

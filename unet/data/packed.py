@@ -140,9 +140,18 @@ def load_split(folder: Path, device: torch.device) -> Split:
 class Summary:
     """What training and the pictures need of ``dataset.json``."""
 
-    source: str  # official | mirror | synthetic
-    split: str  # official | sorted
-    foreground_share: float  # of the training split's pixels, in (0, 1)
+    source: str  # official | mirror | synthetic | folder
+    split: str  # official | sorted; of a folder: listed | drawn
+    foreground_share: float  # of the training split's pixels that count, in (0, 1)
+    path: str = ""  # of a folder
+
+    @property
+    def title(self) -> str:
+        """In words, for pictures and tables: whose images, which split."""
+        if self.source == "folder":
+            whose, split = f"images of {Path(self.path).name}, ", f"{self.split} split"
+            return whose + split
+        return f"{'drawn images, ' if self.source == 'synthetic' else ''}{self.split} split"
 
 
 def load_summary(folder: Path) -> Summary:
@@ -155,8 +164,9 @@ def load_summary(folder: Path) -> Summary:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
         share = content["splits"]["train"]["shares"]["object"]
-        summary = Summary(content["source"], content["split"], share)
-        named = isinstance(summary.source, str) and isinstance(summary.split, str)
+        words = [content["source"], content["split"], content.get("path", "")]
+        summary = Summary(words[0], words[1], share, words[2])
+        named = all(isinstance(word, str) for word in words)
         if not (named and type(share) is float and 0 < share < 1):
             raise ValueError(f"{summary}")
     except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:

@@ -1,33 +1,34 @@
-"""From the two archives to packed arrays: streamed, decoded and resized on all cores."""
+"""From photographs and masks, however they lie on disk, to packed arrays of one size."""
 
-import io
 import json
-import os
 import shutil
-from collections import deque
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Mapping
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
-from unet.data import oxford_pets
 from unet.data.config import DataConfig, PreprocessConfig
-from unet.data.masks import BACKGROUND, BOUNDARY, OBJECT
+from unet.data.duplicates import near_duplicates
+from unet.data.masks import BACKGROUND, BOUNDARY, NOT_COUNTED, OBJECT
 from unet.data.packed import SplitWriter
-from unet.data.photos import read_photo
-from unet.data.splits import assign_splits
+from unet.data.parallel import in_order
+from unet.data.photos import UPRIGHT, opened, orientation, to_photo
+from unet.data.sources import File, Source, open_source
 from unet.runtime.files import exclusive
 
 CLASSES = {"object": OBJECT, "background": BACKGROUND, "boundary": BOUNDARY}
 
 
-def pack_into(packed: Path, raw: Path, data: DataConfig, config: PreprocessConfig) -> None:
-    """Make the folder ``packed`` of the archives in ``raw``, whole or not at all.
+def pack_into(packed: Path, raw: Path, data: DataConfig, config: PreprocessConfig) -> int:
+    """Make the folder ``packed`` of the data set in ``raw``, whole or not at all.
+
+    Returns:
+        The number of training images.
 
     Raises:
         ValueError: as :func:`pack`, or another process is at it.
@@ -45,87 +46,123 @@ def pack_into(packed: Path, raw: Path, data: DataConfig, config: PreprocessConfi
             new.rename(packed)
         finally:
             shutil.rmtree(new, ignore_errors=True)
+    for line in told(summary):
+        print(line)
+    return summary["splits"]["train"]["images"]
+
+
+def told(summary: dict[str, Any]) -> list[str]:
+    """What a user should know of a ``dataset.json``, in lines."""
+    lines = []
     for name, split in summary["splits"].items():
         shares = ", ".join(f"{label} {share:.1%}" for label, share in split["shares"].items())
-        print(f"{name}: {split['images']} images; {shares}")
-    unlisted, junk = summary["left_out"]["on_no_list"], summary["left_out"]["junk_files"]
-    print(f"left out: {len(unlisted)} images on no list, {junk} junk files")
+        lines.append(f"{name}: {split['images']} images; {shares}")
+    left = summary["left_out"]
+    if summary["source"] != "folder":
+        lines.append(
+            f"left out: {len(left['on_no_list'])} images on no list, "
+            f"{left['junk_files']} junk files"
+        )
+        return lines
+    forms = ", ".join(f"{count} of {form}" for form, count in summary["masks"]["forms"].items())
+    lines.append(f"masks: {forms}")
+    if turned := summary["turned_with_photograph"]:
+        lines.append(f"masks turned as their photographs' EXIF tags say: {_some(turned)}")
+    if inverted := summary["object_at_the_border"]:
+        lines.append(
+            f"the object fills most of the border in {len(inverted)} masks ({_some(inverted)}): "
+            "if they are inverted, set data.object_values to the other value, [0] say"
+        )
+    if pairs := summary["near_duplicates"]:
+        exact = sum(pair["bits"] == 0 for pair in pairs)
+        shown = [f"{' = '.join(pair['names'])} ({' and '.join(pair['splits'])})" for pair in pairs]
+        lines.append(
+            f"near-duplicates in two splits: {len(pairs)} pairs, {exact} of them the same to the "
+            f"hash; what training has seen scores too well: {_some(shown)}"
+        )
+    lines.append(
+        f"left out: {len(left['on_no_list'])} images on no list, {left['other_files']} other files"
+    )
+    return lines
 
 
 def pack(raw: Path, out: Path, data: DataConfig, config: PreprocessConfig) -> dict[str, Any]:
     """Write the splits' arrays into ``out`` (which must not exist) and return their summary.
 
     Raises:
-        ValueError: naming every listed image without a trimap or the other way round, every file
-            that cannot be read, and every trimap with an unknown code.
+        ValueError: naming every photograph without a mask or the other way round, every file that
+            cannot be read, every mask of another shape or with unknown values.
     """
-    sums = {
-        name: oxford_pets.md5(_there(raw / name))
-        for name in (oxford_pets.IMAGES, oxford_pets.ANNOTATIONS)
-    }
-    index = oxford_pets.read_index(raw / oxford_pets.ANNOTATIONS)
-    splits = assign_splits(index, config)
+    source = open_source(raw, data, config)
+    splits = source.assign_splits(config)
     _check_disk(out.parent, 4 * config.image_size**2 * sum(map(len, splits.values())))
-    listed = {name for names in index.lists.values() for name in names}
-    pixels, empty, in_archive = _write_splits(raw, out, index, splits, config.image_size)
-    if pixels["train"][OBJECT] in (0, pixels["train"].sum()):
+    masks = _write_splits(source, out, splits, config.image_size)
+    pixels = {split: _sum(masks.pixels[name] for name in names) for split, names in splits.items()}
+    counted = pixels["train"][:NOT_COUNTED].sum()
+    if pixels["train"][OBJECT] in (0, counted):
         raise ValueError(
             "the training images hold no object, or nothing else: nothing can be learnt"
         )
-    official = {oxford_pets.IMAGES: data.images_md5, oxford_pets.ANNOTATIONS: data.annotations_md5}
-    source = "official" if sums == official else "mirror"
-    unlisted = (index.trimaps.keys() | in_archive) - listed if config.split == "official" else ()
-    return {
-        "source": "synthetic" if data.source == "synthetic" else source,
-        "archives_md5": sums,
+    described = source.describe()
+    split_kind, left_out = described.pop("split"), described.pop("left_out")
+    summary = described | {
         "image_size": config.image_size,
-        "split": config.split,
+        "split": split_kind,
         "splits": {
-            split: {
-                "images": len(names),
-                "shares": {
-                    label: float(pixels[split][code] / pixels[split].sum())
-                    for label, code in CLASSES.items()
-                },
-            }
+            split: {"images": len(names), "shares": _shares(pixels[split], described["source"])}
             for split, names in splits.items()
         },
-        "background_only": sorted(empty),
-        "left_out": {"on_no_list": sorted(unlisted), "junk_files": index.num_junk},
+        "background_only": sorted(
+            name for name, count in masks.pixels.items() if not count[OBJECT] + count[BOUNDARY]
+        ),
+        "left_out": left_out,
     }
+    if described["source"] == "folder":
+        summary |= {
+            "turned_with_photograph": sorted(masks.turned),
+            "object_at_the_border": sorted(masks.at_the_border),
+            "near_duplicates": near_duplicates(out, splits),
+        }
+    return summary
 
 
-def _write_splits(
-    raw: Path, out: Path, index: oxford_pets.Index, splits: dict[str, list[str]], size: int
-) -> tuple[dict[str, np.ndarray], list[str], set[str]]:
-    """Decode and write all images and masks.
+def _shares(pixels: np.ndarray, source: str) -> dict[str, float]:
+    """Class -> its share of the pixels that count; and the share of all that do not."""
+    classes = {k: v for k, v in CLASSES.items() if source != "folder" or v != BOUNDARY}
+    counted = pixels[:NOT_COUNTED].sum()
+    shares = {label: float(pixels[code] / max(1, counted)) for label, code in classes.items()}
+    if pixels[NOT_COUNTED]:
+        shares["not counted"] = float(pixels[NOT_COUNTED] / pixels.sum())
+    return shares
 
-    Returns:
-        The splits' pixels of each code (3,), the names of masks that are background all over, and
-        the names of all images in the archive.
-    """
+
+class _Photo(NamedTuple):
+    image: np.ndarray  # (S, S, 3) uint8
+    size: tuple[int, int]  # width and height, upright
+    orientation: int  # as EXIF says, 1 to 8
+
+
+class _Mask(NamedTuple):
+    mask: np.ndarray  # (S, S) uint8 codes
+    was_turned: bool  # as its photograph
+    at_the_border: bool  # the object fills most of it
+
+
+class _Masks(NamedTuple):
+    pixels: dict[str, np.ndarray]  # name -> pixels of each code (256,)
+    turned: list[str]
+    at_the_border: list[str]
+
+
+def _write_splits(source: Source, out: Path, splits: dict[str, list[str]], size: int) -> _Masks:
+    """Decode and write all photographs and masks."""
     rows: dict[str, list[tuple[str, int]]] = {}
     for split, names in splits.items():
         for row, name in enumerate(names):
             rows.setdefault(name, []).append((split, row))
-    pixels = {split: np.zeros(len(CLASSES), dtype=np.int64) for split in splits}
-    empty: list[str] = []
-    in_archive: set[str] = set()
-    problems = [
-        f"{name}: listed, but has no trimap" for name in sorted(rows.keys() - index.trimaps.keys())
-    ]
-
-    def wanted_images() -> Iterator[tuple[str, bytes]]:
-        archive = raw / oxford_pets.IMAGES
-        for name, content in oxford_pets.members(archive, oxford_pets.IMAGE_MEMBERS):
-            if oxford_pets.is_junk(name):
-                continue
-            if name in in_archive and name in rows:
-                problems.append(f"{name}: two images in the archive")
-            elif name in rows:
-                yield name, content
-            in_archive.add(name)
-
+    problems = source.check(rows.keys())
+    photos: dict[str, _Photo] = {}
+    masks = _Masks({}, [], [])
     with (
         ExitStack() as stack,
         tqdm(total=2 * len(rows), desc="decode", unit="file", leave=False, disable=None) as bar,
@@ -134,33 +171,33 @@ def _write_splits(
             split: stack.enter_context(SplitWriter(out / split, names, size))
             for split, names in splits.items()
         }
-        trimaps = ((name, content) for name, content in index.trimaps.items() if name in rows)
-        for name, mask in _decoded(trimaps, _read_trimap, size):
+        read = partial(_read_photo, size=size)
+        for name, photo in in_order(source.images(rows.keys()), read):
             bar.update()
-            if isinstance(mask, str):
-                problems.append(f"{name}: its trimap {mask}")
-                continue
-            counts = np.bincount(mask.ravel(), minlength=len(CLASSES))
-            if counts[OBJECT] + counts[BOUNDARY] == 0:
-                empty.append(name)
-            for split, row in rows[name]:
-                writers[split].write_mask(row, mask)
-                pixels[split] += counts
-        for name, image in _decoded(wanted_images(), _read_image, size):
-            bar.update()
-            if isinstance(image, str):
-                problems.append(f"{name}: its image {image}")
+            if isinstance(photo, str):
+                problems.append(f"{name}: its image {photo}")
                 continue
             for split, row in rows[name]:
-                writers[split].write_image(row, image)
-    problems += [f"{name}: listed, but has no image" for name in sorted(rows.keys() - in_archive)]
+                writers[split].write_image(row, photo.image)
+            photos[name] = photo._replace(image=np.empty(0))
+        problems += source.missing_images()
+        read = partial(_read_mask, source=source, photos=photos, size=size)
+        for name, found in in_order(source.masks(rows.keys()), read):
+            bar.update()
+            if isinstance(found, str):
+                problems.append(f"{name}: its {source.mask} {found}")
+                continue
+            for split, row in rows[name]:
+                writers[split].write_mask(row, found.mask)
+            masks.pixels[name] = np.bincount(found.mask.ravel(), minlength=256)
+            masks.turned.extend([name] * found.was_turned)
+            masks.at_the_border.extend([name] * found.at_the_border)
     if problems:
-        shown = "; ".join(problems[:20]) + ("; …" if len(problems) > 20 else "")
+        shown = "; ".join(problems[:12]) + ("; …" if len(problems) > 12 else "")
         raise ValueError(
-            f"{len(problems)} files of the archives in {raw} are unusable: {shown}. "
-            "Fetch them anew with `dvc repro -f download`"
+            f"{len(problems)} files of {source.where} are unusable: {shown}. {source.way_out}"
         )
-    return pixels, empty, in_archive
+    return masks
 
 
 def _check_disk(folder: Path, needed: int) -> None:
@@ -171,57 +208,60 @@ def _check_disk(folder: Path, needed: int) -> None:
         )
 
 
-def _there(path: Path) -> Path:
-    if not path.is_file():
-        raise ValueError(f"{path} is missing: run `dvc repro download`")
-    return path
+def _sum(pixels: Any) -> np.ndarray:
+    return sum(pixels, np.zeros(256, dtype=np.int64))
 
 
-def _decoded(
-    members: Iterator[tuple[str, bytes]],
-    read: Callable[[bytes, int], np.ndarray | str],
-    size: int,
-) -> Iterator[tuple[str, np.ndarray | str]]:
-    """``read`` of each member, in order, on all cores; few of them are in memory at a time.
-
-    Threads serve: Pillow decodes and resizes without Python's lock.
-    """
-    workers = os.cpu_count() or 1
-    waiting: deque[tuple[str, Any]] = deque()
-    with ThreadPoolExecutor(workers) as pool:
-        for name, content in members:
-            waiting.append((name, pool.submit(read, content, size)))
-            if len(waiting) > 8 * workers:
-                first, future = waiting.popleft()
-                yield first, future.result()
-        while waiting:
-            first, future = waiting.popleft()
-            yield first, future.result()
-
-
-def _read_image(content: bytes, size: int) -> np.ndarray | str:
-    """(size, size, 3) uint8, upright, antialiased; or what is wrong."""
+def _read_photo(_name: str, file: File, *, size: int) -> _Photo | str:
+    """Upright and antialiased; or what is wrong."""
     try:
-        return np.asarray(read_photo(content).resize((size, size), Image.Resampling.BILINEAR))
+        with opened(file) as stored:
+            photo = to_photo(stored)
+            resized = photo.resize((size, size), Image.Resampling.BILINEAR)
+            return _Photo(np.asarray(resized), photo.size, orientation(stored))
     except ValueError as error:
         return str(error)
 
 
-def _read_trimap(content: bytes, size: int) -> np.ndarray | str:
-    """The trimap as a mask (size, size), nearest neighbour; or what is wrong."""
+def _read_mask(
+    name: str, file: File, *, source: Source, photos: Mapping[str, _Photo], size: int
+) -> _Mask | str:
+    """Upright, nearest neighbour; or what is wrong."""
     try:
-        with Image.open(io.BytesIO(content)) as image:
-            if image.mode != "L":
-                return f"has mode {image.mode}, not L"
-            lowest, highest = image.getextrema()
-            if not {lowest, highest} <= oxford_pets.TRIMAP_CODES.keys():
-                return f"has codes from {lowest} to {highest}, not 1 to 3"
-            trimap = np.asarray(image.resize((size, size), Image.Resampling.NEAREST))
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        return f"cannot be read ({error})"
-    return _MASK_CODES[trimap]
+        mask = Image.fromarray(source.read_mask(name, file))
+    except ValueError as error:
+        return str(error)
+    photo = photos.get(name)  # None: it is unusable itself
+    was_turned = False
+    if photo and not same_shape(photo.size, mask.size):
+        stored = photo.size[::-1] if photo.orientation >= 5 else photo.size
+        if not same_shape(stored, mask.size):
+            return (
+                f"is {mask.width} x {mask.height} pixels, its photograph {photo.size[0]} x "
+                f"{photo.size[1]}"
+                f"{' (upright, as EXIF says)' if stored != photo.size else ''}"
+            )
+        # Drawn on the picture as it is stored.
+        mask, was_turned = mask.transpose(UPRIGHT[photo.orientation]), True
+    resized = np.asarray(mask.resize((size, size), Image.Resampling.NEAREST))
+    border = np.concatenate([resized[0], resized[-1], resized[:, 0], resized[:, -1]])
+    return _Mask(resized, was_turned, bool((border == OBJECT).mean() > 0.75))
 
 
-_MASK_CODES = np.zeros(256, dtype=np.uint8)
-for _code, _mask_code in oxford_pets.TRIMAP_CODES.items():
-    _MASK_CODES[_code] = _mask_code
+def same_shape(first: tuple[int, int], second: tuple[int, int]) -> bool:
+    """Whether two sizes (width, height) are of one picture, at one scale or two.
+
+    The smaller one's sides are rounded to a pixel.
+    """
+    if first == second:
+        return True
+    if first == second[::-1]:
+        return False
+    small, large = sorted((first, second))
+    lowest = max((side - 1) / whole for side, whole in zip(small, large, strict=True))
+    highest = min((side + 1) / whole for side, whole in zip(small, large, strict=True))
+    return lowest <= highest
+
+
+def _some(names: list[str], at_most: int = 5) -> str:
+    return ", ".join(names[:at_most]) + (", …" if len(names) > at_most else "")

@@ -39,10 +39,56 @@ def assign_splits(index: Index, config: PreprocessConfig) -> dict[str, list[str]
                 f"{config.split}, preprocess.val_fraction = {config.val_fraction}: take a larger "
                 "fraction or more images"
             )
+    return _limited(splits, config)
+
+
+def folder_splits(
+    names: list[str], lists: dict[str, list[str]], config: PreprocessConfig
+) -> dict[str, list[str]]:
+    """``train``, ``val`` and ``test`` -> names of a folder's images, sorted.
+
+    Args:
+        names: all of them.
+        lists: the splits that the folder itself lists: all three, ``train`` and ``test``, or none.
+            What is not listed is drawn: ``config.test_fraction`` of all, ``config.val_fraction`` of
+            what is not test.
+
+    Raises:
+        ValueError: a split would be empty.
+    """
+    splits = dict(lists)
+    if not lists:
+        splits["test"], splits["train"] = _drawn(names, config.test_fraction, config.seed)
+    if "val" not in splits:
+        splits["val"], splits["train"] = _drawn(splits["train"], config.val_fraction, config.seed)
+    for name, found in splits.items():
+        if not found:
+            how = (
+                f"{name}.txt lists none"
+                if lists.get(name) == []
+                else (
+                    f"preprocess.val_fraction = {config.val_fraction}, "
+                    f"preprocess.test_fraction = {config.test_fraction}"
+                )
+            )
+            raise ValueError(f"the {name} split of {len(names)} images is empty: {how}")
+    return _limited({name: splits[name] for name in ("train", "val", "test")}, config)
+
+
+def _drawn(names: list[str], share: float, seed: int) -> tuple[list[str], list[str]]:
+    """``share`` of ``names`` (at least one) and the rest; a new name moves few of the others."""
+    ordered = sorted(names, key=lambda name: _shuffled(name, seed))
+    count = max(1, round(share * len(names)))
+    return ordered[:count], ordered[count:]
+
+
+def _limited(splits: dict[str, list[str]], config: PreprocessConfig) -> dict[str, list[str]]:
+    limited = {}
+    for name, names in splits.items():
         if config.limit is not None:
             names = sorted(names, key=lambda n: _shuffled(n, config.seed))[: config.limit]
-        splits[name] = sorted(names)
-    return splits
+        limited[name] = sorted(names)
+    return limited
 
 
 def _shuffled(name: str, seed: int) -> str:

@@ -1,0 +1,54 @@
+"""Photographs that are nearly the same in two splits: what training has seen scores too well."""
+
+from itertools import combinations
+from pathlib import Path
+from typing import Any
+
+import imagehash
+import numpy as np
+from PIL import Image
+
+from unet.data.parallel import in_order
+
+# How many bits may differ. On the official splits 6 find all 22 pairs with an RMS difference below
+# 4 (of 255, at 20 x 20 pixels) and 7 more, each of one breed; 8 find a pair of two breeds.
+MAX_BITS = 6
+CHUNK = 1 << 24  # pairs at a time
+
+
+def near_duplicates(packed: Path, splits: dict[str, list[str]]) -> list[dict[str, Any]]:
+    """Pairs of different names in two splits whose 64-bit perceptual hashes (of the DCT, see
+    imagehash.phash) differ by at most MAX_BITS bits.
+
+    Args:
+        packed: the folder with the splits' arrays.
+        splits: their names, in the arrays' order.
+
+    Returns:
+        For each pair ``names`` and ``splits`` (both of two), and ``bits``, the number that differ;
+        the closest first.
+    """
+    hashes = {split: _hashes(packed / split / "images.npy", splits[split]) for split in splits}
+    pairs = []
+    for first, second in combinations(splits, 2):
+        one, other = hashes[first], hashes[second]
+        step = max(1, CHUNK // len(other))
+        for start in range(0, len(one), step):
+            bits = np.bitwise_count(one[start : start + step, None] ^ other)
+            for i, j in np.argwhere(bits <= MAX_BITS):
+                names = [splits[first][start + i], splits[second][j]]
+                if names[0] != names[1]:  # a split may be two at once
+                    pair = {"names": names, "splits": [first, second], "bits": int(bits[i, j])}
+                    pairs.append(pair)
+    return sorted(pairs, key=lambda pair: (pair["bits"], pair["names"]))
+
+
+def _hashes(images: Path, names: list[str]) -> np.ndarray:
+    """(N,) uint64."""
+    array = np.load(images, mmap_mode="r")
+    found = in_order(zip(names, array, strict=True), _hash)
+    return np.array([value for _, value in found], dtype=np.uint64)
+
+
+def _hash(_name: str, image: np.ndarray) -> int:
+    return int(str(imagehash.phash(Image.fromarray(np.asarray(image)))), 16)

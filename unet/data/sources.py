@@ -1,0 +1,236 @@
+"""The forms in which a data set may lie in a folder, each as a source of photographs and masks."""
+
+from collections.abc import Collection, Iterator
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+
+from unet.data import oxford_pets
+from unet.data.config import DOWNLOADED, DataConfig, PreprocessConfig
+from unet.data.folder import LISTS, read_folder
+from unet.data.mask_values import MaskReader
+from unet.data.photos import opened
+from unet.data.splits import assign_splits, folder_splits
+
+File = Path | bytes  # where an image file is, or what it holds
+
+
+class Source(Protocol):
+    """What packing needs of a data set.
+
+    Attributes:
+        mask: what a mask is called in messages.
+        where: what the files are of, in messages.
+        way_out: what helps against unusable files.
+    """
+
+    mask: str
+    where: str
+    way_out: str
+
+    def assign_splits(self, config: PreprocessConfig) -> dict[str, list[str]]:
+        """``train``, ``val`` and ``test`` -> names, sorted."""
+
+    def check(self, names: Collection[str]) -> list[str]:
+        """What is wrong with ``names`` before any photograph is read, a line each."""
+
+    def images(self, names: Collection[str]) -> Iterator[tuple[str, File]]:
+        """(name, file) of the photographs ``names``, each once."""
+
+    def missing_images(self) -> list[str]:
+        """What was wrong with the names while :meth:`images` ran, a line each."""
+
+    def masks(self, names: Collection[str]) -> Iterator[tuple[str, File]]:
+        """(name, file) of the masks ``names``."""
+
+    def read_mask(self, name: str, file: File) -> np.ndarray:
+        """The mask (H, W) uint8, codes of :mod:`unet.data.masks`; raises a ValueError that says
+        what is wrong, to be set after its name."""
+
+    def describe(self) -> dict[str, Any]:
+        """Its part of ``dataset.json``, once all photographs have been read."""
+
+
+def open_source(path: Path, data: DataConfig, config: PreprocessConfig) -> Source:
+    """The data set in ``path``: the release's archives, the release unpacked, or own folders.
+
+    Raises:
+        ValueError: it is none of them, or the params ask for what it does not have.
+    """
+    is_default = path == DOWNLOADED
+    archives = [path / name for name in (oxford_pets.IMAGES, oxford_pets.ANNOTATIONS)]
+    if is_default and (missing := [file for file in archives if not file.is_file()]):
+        raise ValueError(f"{missing[0]} is missing: run `dvc repro download`")
+    if not path.is_dir():
+        raise ValueError(f"data.path = {path}: no such folder")
+    has_masks = all((path / name).is_dir() for name in ("images", "masks"))
+    unpacked = [path / "images", path / "annotations"]
+    for files in (archives, unpacked):
+        if all(file.exists() for file in files) and not has_masks:
+            return OxfordPets(*files, data, config)
+    if has_masks:
+        return Folder(path, data, config)
+    found = sorted(f"{file.name}/" if file.is_dir() else file.name for file in path.iterdir())
+    shown = ", ".join(found[:8]) + (", …" if len(found) > 8 else "")
+    raise ValueError(
+        f"data.path = {path} holds {shown or 'nothing'}: it must hold images/ and masks/, or the "
+        "Oxford-IIIT Pet release: its two archives, or its images/ and annotations/"
+    )
+
+
+class OxfordPets:
+    """The Oxford-IIIT Pet release, as two archives or as the folders that they unpack to."""
+
+    mask = "trimap"
+
+    def __init__(
+        self, images: Path, annotations: Path, data: DataConfig, config: PreprocessConfig
+    ) -> None:
+        if data.object_values != "auto" or data.not_counted is not None:
+            raise ValueError(
+                f"data.object_values = {data.object_values}, data.not_counted = "
+                f"{data.not_counted}: only masks of your own have them; for the Oxford-IIIT Pet "
+                "release they must be auto and null"
+            )
+        self._images, self._annotations = images, annotations
+        self._data, self._config = data, config
+        self._in_archive: set[str] = set()
+        self._problems: list[str] = []
+        self._packed = images.is_file()
+        self._sums = {f.name: oxford_pets.md5(f) for f in (images, annotations) if f.is_file()}
+        self._index = oxford_pets.read_index(annotations)
+        self.where = f"the archives in {images.parent}" if self._packed else str(images.parent)
+        self.way_out = "Mend them, or fetch them anew with `dvc repro -f download`"
+
+    def assign_splits(self, config: PreprocessConfig) -> dict[str, list[str]]:
+        """By the release's lists, or as the published table's."""
+        return assign_splits(self._index, config)
+
+    def check(self, names: Collection[str]) -> list[str]:
+        """Names without a trimap."""
+        lacking = sorted(set(names) - self._index.trimaps.keys())
+        return [f"{name}: listed, but has no trimap" for name in lacking]
+
+    def images(self, names: Collection[str]) -> Iterator[tuple[str, bytes]]:
+        """In the archive's order; the names of all its images are noted."""
+        wanted = set(names)
+        for name, content in oxford_pets.members(self._images, oxford_pets.IMAGE_MEMBERS):
+            if oxford_pets.is_junk(name):
+                continue
+            if name in self._in_archive and name in wanted:
+                self._problems.append(f"{name}: two images in the archive")
+            elif name in wanted:
+                yield name, content
+            self._in_archive.add(name)
+        lacking = sorted(wanted - self._in_archive)
+        self._problems += [f"{name}: listed, but has no image" for name in lacking]
+
+    def missing_images(self) -> list[str]:
+        """Names with no image or with two."""
+        return self._problems
+
+    def masks(self, names: Collection[str]) -> Iterator[tuple[str, bytes]]:
+        """In the archive's order."""
+        wanted = set(names)
+        return ((name, file) for name, file in self._index.trimaps.items() if name in wanted)
+
+    def read_mask(self, name: str, file: File) -> np.ndarray:
+        """The trimap's codes as ours."""
+        with opened(file) as image:
+            if image.mode != "L":
+                raise ValueError(f"has mode {image.mode}, not L")
+            lowest, highest = image.getextrema()
+            if not {lowest, highest} <= oxford_pets.TRIMAP_CODES.keys():
+                raise ValueError(f"has codes from {lowest} to {highest}, not 1 to 3")
+            return _MASK_CODES[np.asarray(image)]
+
+    def describe(self) -> dict[str, Any]:
+        """Which edition it is, and what was left out."""
+        official = [self._data.images_md5, self._data.annotations_md5]
+        source = "official" if list(self._sums.values()) == official else "mirror"
+        is_official_split = self._config.split == "official"
+        listed = {name for names in self._index.lists.values() for name in names}
+        unlisted = (self._index.trimaps.keys() | self._in_archive) - listed
+        return {
+            "source": "synthetic" if self._data.source == "synthetic" else source,
+            "archives_md5": self._sums,
+            "split": self._config.split,
+            "left_out": {
+                "on_no_list": sorted(unlisted) if is_official_split else [],
+                "junk_files": self._index.num_junk,
+            },
+        }
+
+
+_MASK_CODES = np.zeros(256, dtype=np.uint8)
+for _code, _mask_code in oxford_pets.TRIMAP_CODES.items():
+    _MASK_CODES[_code] = _mask_code
+
+
+class Folder:
+    """Photographs in ``images/`` and masks in ``masks/``, with equal names."""
+
+    mask = "mask"
+
+    def __init__(self, path: Path, data: DataConfig, config: PreprocessConfig) -> None:
+        if config.split != "official":
+            raise ValueError(
+                f"preprocess.split = {config.split} is of the Oxford-IIIT Pet release: for a "
+                f"folder of your own it must be official, which takes {', '.join(LISTS)} there, "
+                "or draws the splits where there are none"
+            )
+        self._path = path
+        self._index = read_folder(path)
+        self._reader = MaskReader(data.object_values, data.not_counted)
+        self.where = str(path)
+        self.way_out = "Mend them, move them away, or list the others in train.txt and test.txt"
+
+    def assign_splits(self, config: PreprocessConfig) -> dict[str, list[str]]:
+        """By the folder's lists, or drawn at random by ``config``."""
+        index = self._index
+        return folder_splits(index.names, index.lists, config)
+
+    def check(self, names: Collection[str]) -> list[str]:
+        """Names without a partner, and masks whose values can be taken in more than one way."""
+        index, problems = self._index, []
+        for name in sorted(names):
+            if name not in index.masks:
+                problems.append(f"{name}: has no mask")
+            elif name not in index.images:
+                problems.append(f"{name}: has a mask, but no photograph")
+        masks = {name: index.masks[name] for name in sorted(names) if name in index.masks}
+        return problems + self._reader.look_at(masks)
+
+    def images(self, names: Collection[str]) -> Iterator[tuple[str, Path]]:
+        """In the names' order."""
+        found = self._index.images
+        return ((name, found[name]) for name in sorted(names) if name in found)
+
+    def missing_images(self) -> list[str]:
+        """Nothing: :meth:`check` names them."""
+        return []
+
+    def masks(self, names: Collection[str]) -> Iterator[tuple[str, Path]]:
+        """In the names' order, those that :meth:`check` found nothing against."""
+        found = self._index.masks
+        return (
+            (name, found[name])
+            for name in sorted(names)
+            if name in found and name in self._reader.rules
+        )
+
+    def read_mask(self, name: str, file: File) -> np.ndarray:
+        """By what :meth:`check` found the values to mean."""
+        return self._reader.read(name, file)
+
+    def describe(self) -> dict[str, Any]:
+        """What was understood of the masks, and what was left out."""
+        index = self._index
+        return {
+            "source": "folder",
+            "path": str(self._path),
+            "split": "listed" if index.lists else "drawn",
+            "masks": self._reader.describe(),
+            "left_out": {"on_no_list": sorted(index.unlisted), "other_files": index.other_files},
+        }
