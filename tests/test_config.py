@@ -20,6 +20,9 @@ Load = Callable[[str], Params]
 
 TEXT = """
 data:
+  path: data/raw
+  object_values: auto
+  not_counted: null
   source: official
   url: https://example.org/pets/
   images_md5: 5c4f3ee8e5d25df40f4fd59a7f44e54c
@@ -29,6 +32,7 @@ preprocess:
   image_size: 128
   split: official
   val_fraction: 0.1
+  test_fraction: 0.2
   seed: 0
   limit: null
 train:
@@ -197,7 +201,7 @@ MISTAKES = {
     "duplicate key": (
         "  epochs: 15",
         "  epochs: 15\n  epochs: 16",
-        ['not valid YAML: line 16: found duplicate key "epochs" with value "16"'],
+        ['not valid YAML: line 20: found duplicate key "epochs" with value "16"'],
     ),
     "missing key": ("  epochs: 15\n", "", ["train.epochs", "is missing"]),
     "missing section": (
@@ -248,7 +252,7 @@ MISTAKES = {
     "not a number": ("max_lr: 0.004", "max_lr: .nan", ["train.max_lr = NaN", "finite"]),
     "infinite": ("max_lr: 0.004", "max_lr: .inf", ["train.max_lr = Infinity", "finite"]),
     "overflowing": ("max_lr: 0.004", "max_lr: 1e999", ["train.max_lr = Infinity", "finite"]),
-    "invalid YAML": ("  epochs: 15", "  epochs: [15", ["not valid YAML: line 16: expected"]),
+    "invalid YAML": ("  epochs: 15", "  epochs: [15", ["not valid YAML: line 20: expected"]),
     "date": ("  seed: 0", "  seed: 2020-01-01", ["not valid YAML", "date"]),
     "list for a key": ("  seed: 0", "  ? [1, 2]\n  : 0", ["not valid YAML", "(1, 2) is no text"]),
     "object tag": ("epochs: 15", "epochs: !!python/object:os.system 15", ["not valid YAML"]),

@@ -126,6 +126,9 @@ def mirror(tmp_path: Path) -> Path:
 
 def config(url: str, files: dict[str, bytes] = FILES) -> DataConfig:
     return DataConfig(
+        path="data/raw",
+        object_values="auto",
+        not_counted=None,
         source="official",
         url=url,
         images_md5=checksum(files[IMAGES]),
@@ -485,11 +488,8 @@ def test_another_mirror_than_the_archives_here_is_noticed(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     sums = {"images.tar.gz": "1" * 32, "annotations.tar.gz": "2" * 32}
-    outs = [{"path": f"data/raw/{name}", "md5": value} for name, value in sums.items()]
-    (tmp_path / "dvc.lock").write_text(json.dumps({"stages": {"download": {"outs": outs}}}))
-    (tmp_path / "data/raw").mkdir(parents=True)
-    for name in sums:
-        (tmp_path / "data/raw" / name).touch()
+    (tmp_path / "data/packed").mkdir(parents=True)
+    (tmp_path / "data/packed/dataset.json").write_text(json.dumps({"archives_md5": sums}))
     mirror = tmp_path / "mirror"
     mirror.mkdir()
     lines = (f"{'3' * 32 if other else value}  {name}\n" for name, value in sums.items())

@@ -17,7 +17,7 @@ def config(
     *, split: str = "official", fraction: float = 0.1, seed: int = 0, limit: int | None = None
 ) -> PreprocessConfig:
     return PreprocessConfig(
-        image_size=32, split=split, val_fraction=fraction, seed=seed, limit=limit
+        test_fraction=0.2, image_size=32, split=split, val_fraction=fraction, seed=seed, limit=limit
     )
 
 

@@ -92,8 +92,11 @@ def readme_blocks(root: Path) -> dict[str, str]:
         }
     )
     epochs = " or ".join(str(epoch) for epoch in frame["epoch"].unique())
+    which = f"{params.preprocess.split.capitalize()} test split"
+    if not params.data.is_downloaded:
+        which = f"Test split of {params.data.path}"
     caption = (
-        f"{params.preprocess.split.capitalize()} test split, "
+        f"{which}, "
         f"{frame['num_images'].iloc[0]:,} images, "
         f"boundary as background, weights after epoch {epochs} (the {params.train.keep}), one seed."
     )

@@ -58,9 +58,9 @@ def open_source(path: Path, data: DataConfig, config: PreprocessConfig) -> Sourc
     Raises:
         ValueError: it is none of them, or the params ask for what it does not have.
     """
-    is_default = path == DOWNLOADED
     archives = [path / name for name in (oxford_pets.IMAGES, oxford_pets.ANNOTATIONS)]
-    if is_default and (missing := [file for file in archives if not file.is_file()]):
+    missing = [file for file in archives if not file.is_file()]
+    if len(missing) == 1 or (missing and path == DOWNLOADED):
         raise ValueError(f"{missing[0]} is missing: run `dvc repro download`")
     if not path.is_dir():
         raise ValueError(f"data.path = {path}: no such folder")

@@ -1,0 +1,209 @@
+"""What masks as people have them are taken for, and what is refused."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from unet.data.mask_values import MaskReader, read_values
+from unet.data.masks import BACKGROUND, NOT_COUNTED, OBJECT
+
+H, W = 60, 80
+DISC = np.hypot(*np.mgrid[-30:30, -40:40]) < 20  # (H, W) bool
+WHITE = np.uint8(255) * DISC
+
+
+def palette(colours: list[tuple[int, int, int]], indices: np.ndarray) -> Image.Image:
+    image = Image.fromarray(indices.astype(np.uint8), mode="P")
+    image.putpalette(np.ravel(colours).tolist())
+    return image
+
+
+def antialiased() -> Image.Image:
+    large = np.hypot(*np.mgrid[-120:120, -160:160]) < 80
+    return Image.fromarray(np.uint8(255) * large).resize((W, H), Image.Resampling.BOX)
+
+
+FORMS = {
+    "0 and 255": lambda: Image.fromarray(WHITE),
+    "0 and 1": lambda: Image.fromarray(DISC.astype(np.uint8)),
+    "one bit": lambda: Image.fromarray(WHITE).convert("1"),
+    "RGB": lambda: Image.fromarray(WHITE).convert("RGB"),
+    "opaque RGBA": lambda: Image.fromarray(WHITE).convert("RGBA"),
+    "opaque LA": lambda: Image.fromarray(WHITE).convert("LA"),
+    "VOC's palette": lambda: palette([(0, 0, 0), (128, 0, 0)], DISC),
+    "grey palette": lambda: palette([(0, 0, 0), (255, 255, 255)], DISC),
+    "grey palette, white first": lambda: palette([(255, 255, 255), (0, 0, 0)], ~DISC),
+    "16 bits, 0 and 65535": lambda: Image.fromarray(DISC.astype(np.uint16) * 65535),
+    "16 bits, 0 and 1": lambda: Image.fromarray(DISC.astype(np.uint16)),
+    "0 and 128": lambda: Image.fromarray(DISC.astype(np.uint8) * 128),
+}
+
+
+def written(folder: Path, images: dict[str, Image.Image], suffix: str = ".png") -> dict[str, Path]:
+    for name, image in images.items():
+        image.save(folder / f"{name}{suffix}")
+    return {name: folder / f"{name}{suffix}" for name in images}
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_every_form_is_the_same_mask(tmp_path: Path, form: str) -> None:
+    files = written(tmp_path, {"a": FORMS[form]()})
+    reader = MaskReader("auto", None)
+    assert reader.look_at(files) == []
+    np.testing.assert_array_equal(reader.read("a", files["a"]), np.where(DISC, OBJECT, BACKGROUND))
+
+
+def test_antialiased_edges_are_cut_at_half(tmp_path: Path) -> None:
+    files = written(tmp_path, {"soft": antialiased(), "hard": Image.fromarray(WHITE)})
+    reader = MaskReader("auto", None)
+    assert reader.look_at(files) == []
+    assert reader.describe()["forms"] == {"0 and 255": 1, "antialiased (128 and more)": 1}
+    found = reader.read("soft", files["soft"]) == OBJECT
+    np.testing.assert_array_equal(found, np.asarray(antialiased()) >= 128)
+
+
+def test_a_jpeg_of_a_mask(tmp_path: Path) -> None:
+    files = written(tmp_path, {"a": Image.fromarray(WHITE)}, ".jpg")
+    reader = MaskReader("auto", None)
+    assert reader.look_at(files) == []
+    assert (reader.read("a", files["a"]) != np.where(DISC, OBJECT, BACKGROUND)).mean() < 0.02
+
+
+def test_forms_mix_in_one_data_set(tmp_path: Path) -> None:
+    files = written(tmp_path, {name[:3] + str(i): make() for i, (name, make) in
+                               enumerate(FORMS.items()) if name != "0 and 128"})  # fmt: skip
+    reader = MaskReader("auto", None)
+    assert reader.look_at(files) == []
+    for name, file in files.items():
+        expected = np.where(DISC, OBJECT, BACKGROUND)
+        np.testing.assert_array_equal(reader.read(name, file), expected, err_msg=name)
+
+
+QUARTERS = np.repeat(np.arange(4), 20)[None, :] * np.ones((H, 1), dtype=int)
+AMBIGUOUS = {
+    "labels": (QUARTERS.astype(np.uint8), "0, 1, 2, 3"),
+    "grey levels": ((QUARTERS * 85).astype(np.uint8), "0, 85, 170, 255"),
+    "unknown band": (np.where(QUARTERS == 1, 128, 255 * (QUARTERS > 1)).astype(np.uint8), "128"),
+    "the release's trimap": ((QUARTERS % 3 + 1).astype(np.uint8), "1, 2, 3"),
+    "VOC with its border": (
+        np.where(QUARTERS == 1, 255, QUARTERS > 1).astype(np.uint8), "0, 1, 255",
+    ),
+    "a photograph": (
+        np.add.outer(np.arange(H) * 2, np.arange(W)).astype(np.uint8), "values from 0 to",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", AMBIGUOUS)
+def test_what_can_be_taken_in_two_ways_is_refused(tmp_path: Path, kind: str) -> None:
+    values, shown = AMBIGUOUS[kind]
+    good = Image.fromarray(WHITE)
+    files = written(tmp_path, {"odd": Image.fromarray(values), "good": good})
+    reader = MaskReader("auto", None)
+    (problem,) = reader.look_at(files)
+    assert problem.startswith("odd: its mask holds") and shown in problem
+    assert "data.object_values" in problem and "data.not_counted" in problem
+    assert list(reader.rules) == ["good"]
+
+
+def test_one_value_in_all_masks_is_the_object_two_are_not(tmp_path: Path) -> None:
+    seven, nine = (Image.fromarray(DISC.astype(np.uint8) * value) for value in (7, 9))
+    files = written(tmp_path, {"a": seven, "b": seven})
+    assert MaskReader("auto", None).look_at(files) == []
+    assert len(MaskReader("auto", None).look_at(written(tmp_path, {"a": seven, "b": nine}))) == 2
+
+
+def test_listed_values_decide(tmp_path: Path) -> None:
+    files = written(tmp_path, {"a": Image.fromarray(QUARTERS.astype(np.uint8))})
+    reader = MaskReader((1, 3), 2)
+    assert reader.look_at(files) == []
+    expected = np.array([BACKGROUND, OBJECT, NOT_COUNTED, OBJECT], dtype=np.uint8)[QUARTERS]
+    np.testing.assert_array_equal(reader.read("a", files["a"]), expected)
+    assert reader.describe()["values"] == [0, 1, 2, 3]
+
+
+def test_zero_can_be_the_object(tmp_path: Path) -> None:
+    files = written(tmp_path, {"a": Image.fromarray(255 - WHITE)})
+    reader = MaskReader((0,), None)
+    reader.look_at(files)
+    np.testing.assert_array_equal(reader.read("a", files["a"]) == OBJECT, DISC)
+
+
+def test_half_decides_for_soft_masks(tmp_path: Path) -> None:
+    ramp = np.broadcast_to(np.linspace(0, 255, W).astype(np.uint8), (H, W))
+    files = written(tmp_path, {"a": Image.fromarray(ramp), "b": Image.fromarray(DISC)})
+    assert len(MaskReader("auto", None).look_at(files)) == 1
+    reader = MaskReader("half", None)
+    assert reader.look_at(files) == []
+    np.testing.assert_array_equal(reader.read("a", files["a"]) == OBJECT, ramp >= 128)
+    np.testing.assert_array_equal(reader.read("b", files["b"]) == OBJECT, DISC)
+
+
+@pytest.mark.parametrize("settings", [((5,), None), ("auto", 5), ((255, 5), None)])
+def test_a_setting_that_fits_no_mask_is_refused(tmp_path: Path, settings: tuple) -> None:
+    files = written(tmp_path, {"a": Image.fromarray(WHITE)})
+    with pytest.raises(ValueError, match="no mask holds 5; what they hold is 0, 255"):
+        MaskReader(*settings).look_at(files)
+
+
+def test_not_counted_pixels(tmp_path: Path) -> None:
+    values = np.where(QUARTERS == 1, 255, QUARTERS > 1).astype(np.uint8)
+    files = written(tmp_path, {"a": palette([(0, 0, 0), (128, 0, 0)] * 128, values)})
+    reader = MaskReader("auto", 255)
+    assert reader.look_at(files) == []
+    codes = np.array([BACKGROUND, NOT_COUNTED, OBJECT, OBJECT], dtype=np.uint8)
+    np.testing.assert_array_equal(reader.read("a", files["a"]), codes[QUARTERS])
+
+
+def coloured() -> Image.Image:
+    return Image.fromarray(np.stack([WHITE, 0 * WHITE, 0 * WHITE], -1))
+
+
+def see_through() -> Image.Image:
+    image = Image.fromarray(WHITE).convert("RGBA")
+    image.putalpha(Image.fromarray(WHITE))
+    return image
+
+
+REFUSED = {
+    "has colours, (255, 0, 0) say": coloured,
+    "has transparent pixels": see_through,
+    "has a palette in which black is 1": lambda: palette([(128, 0, 0), (0, 0, 0)], ~DISC),
+}
+
+
+@pytest.mark.parametrize("why", REFUSED)
+def test_other_forms_are_refused_by_name(tmp_path: Path, why: str) -> None:
+    files = written(tmp_path, {"a": REFUSED[why]()})
+    (problem,) = MaskReader("auto", None).look_at(files)
+    assert problem.startswith(f"a: its mask {why}") and "save it" in problem
+
+
+@settings(deadline=None, max_examples=50)
+@given(st.lists(st.integers(0, 255), min_size=1, max_size=12), st.randoms(use_true_random=False))
+def test_a_mask_is_read_whole_or_not_at_all(
+    tmp_path_factory: pytest.TempPathFactory, values: list[int], random
+) -> None:
+    """Of any grey values: a rule reads each pixel, and never calls a darker pixel more an object
+    than a lighter one."""
+    array = np.array([random.choice(values) for _ in range(64)], dtype=np.uint8).reshape(8, 8)
+    files = written(tmp_path_factory.mktemp("masks"), {"a": Image.fromarray(array)})
+    reader = MaskReader("auto", None)
+    if reader.look_at(files):
+        assert reader.rules == {}
+        return
+    mask = reader.read("a", files["a"])
+    assert set(np.unique(mask)) <= {BACKGROUND, OBJECT}
+    if (mask == OBJECT).any() and (mask == BACKGROUND).any():
+        assert array[mask == OBJECT].min() > array[mask == BACKGROUND].max()
+
+
+def test_values_are_turned_upright(tmp_path: Path) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.fromarray(WHITE).save(tmp_path / "a.png", exif=exif)
+    assert read_values(tmp_path / "a.png").shape == (W, H)
