@@ -1,6 +1,7 @@
 """A data set of one's own: pairing by name, lists, sizes, what is said and what is refused."""
 
 import json
+import tarfile
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,6 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from tests.test_packing import arrays, config, data_config
-from tests.test_splits import index
 from unet.data.config import DataConfig
 from unet.data.duplicates import near_duplicates
 from unet.data.folder import read_folder
@@ -350,8 +350,6 @@ def test_two_images_are_too_few() -> None:
 
 
 def unpack(raw: Path, target: Path) -> Path:
-    import tarfile
-
     for archive in raw.glob("*.tar.gz"):
         with tarfile.open(archive) as tar:
             tar.extractall(target, filter="data")
@@ -376,8 +374,6 @@ def test_the_release_unpacked_gives_the_same_arrays(raw: Path, tmp_path: Path) -
 
 def test_turned_trimaps_of_the_release_are_refused(raw: Path, tmp_path: Path) -> None:
     unpacked = unpack(raw, tmp_path / "unpacked")
-    names = [name for names in index([]).lists.values() for name in names]
-    assert names
     for file in (unpacked / "annotations/trimaps").glob("[!.]*.png"):
         with Image.open(file) as trimap:
             trimap.transpose(Image.Transpose.ROTATE_90).save(file)

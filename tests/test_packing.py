@@ -423,10 +423,14 @@ def test_two_packings_at_once_are_refused(raw: Path, tmp_path: Path) -> None:
 
 def test_data_without_an_object_is_refused(files: tuple[Files, Files], tmp_path: Path) -> None:
     """Boundary alone is no object: the loss would have nothing to learn from."""
-    trimaps = {name for name in files[1] if re.search(r"trimaps/[^.].*\.png$", name)}
+    trimaps = {
+        name: Image.open(io.BytesIO(content)).size
+        for name, content in files[1].items()
+        if re.search(r"trimaps/[^.].*\.png$", name)
+    }
     for code in (2, 3, 1):
-        blank = encoded(Image.new("L", (40, 50), code))
+        blank = {name: encoded(Image.new("L", size, code)) for name, size in trimaps.items()}
         write(tmp_path / IMAGES, files[0])
-        write(tmp_path / ANNOTATIONS, files[1] | dict.fromkeys(trimaps, blank))
+        write(tmp_path / ANNOTATIONS, files[1] | blank)
         with pytest.raises(ValueError, match="hold no object, or nothing else"):
             pack(tmp_path, tmp_path / f"out{code}", data_config(), config(limit=3))
