@@ -1,0 +1,74 @@
+"""A folder of one's own through the whole pipeline, under DVC."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tests.repo import RUNNING, run
+from unet.data.synthetic import draw_animal
+from unet.runtime.config import read_yaml
+
+FIRST = next(iter(read_yaml(Path(__file__).parent.parent / "params.yaml")["experiments"]))
+OWN = ("-S", "data.source=official", "-S", "data.path=my photos")
+
+
+def own_folder(folder: Path, count: int = 24) -> Path:
+    for kind in ("images", "masks"):
+        (folder / kind).mkdir(parents=True)
+    for i in range(count):
+        image, trimap = draw_animal(np.random.default_rng([7, i]))
+        image.save(folder / f"images/photo {i}.JPG")
+        trimap.point(lambda code: 255 * (code == 1)).save(folder / f"masks/photo {i}_mask.png")
+    return folder
+
+
+def ran(output: str) -> set[str]:
+    return {name.partition("@")[0] for name in RUNNING.findall(output)}
+
+
+@pytest.mark.slow
+def test_a_folder_through_all_stages(repository: Path) -> None:
+    own = own_folder(repository / "my photos")
+    output = run(repository, "dvc", "exp", "run", *OWN).stdout
+    assert ran(output) == {"code", "download", "preprocess", "train", "evaluate", "plot"}
+    assert "train: 17 images" in output and "masks: 24 of 0 and 255" in output
+    # Nothing is copied, nothing was asked of the network: what was downloaded before is kept.
+    lock = read_yaml(repository / "dvc.lock")["stages"]
+    assert [dep["path"] for dep in lock["preprocess"]["deps"]] == [
+        "code/preprocess.txt",
+        "my photos",
+    ]
+    scores = json.loads((repository / f"metrics/scores/{FIRST}.json").read_text())
+    assert scores["num_images"] == 5
+    assert ran(run(repository, "dvc", "repro").stdout) == {"code"}
+
+    mask = own / "masks/photo 3_mask.png"
+    with Image.open(mask) as image:
+        image.transpose(Image.Transpose.FLIP_LEFT_RIGHT).save(mask)
+    output = run(repository, "dvc", "repro", "preprocess").stdout
+    assert "preprocess" in ran(output)
+
+
+@pytest.mark.slow
+def test_a_copy_needs_an_absolute_path(repository: Path) -> None:
+    own = own_folder(repository / "my photos", 8)
+    (repository / ".gitignore").open("a").write("/my photos/\n")
+    run(repository, "git", "commit", "-qam", "ignored")
+    command = ("dvc", "exp", "run", "--temp", "-S", "data.source=official")
+    failed = run(repository, *command, "-S", "data.path=my photos", "preprocess", check=False)
+    assert failed.returncode
+    (line,) = [line for line in failed.stdout.splitlines() if line.startswith("code: ")]
+    assert str(own) in line and "--temp and --queue run in a copy" in line
+    output = run(repository, *command, "-S", f"data.path={own}", "preprocess").stdout
+    assert "preprocess" in ran(output)
+
+
+def test_a_missing_folder_is_named_before_anything_is_deleted(repository: Path) -> None:
+    failed = run(repository, "dvc", "exp", "run", "-S", "data.source=official", "-S",
+                 "data.path=nowhere", "preprocess", check=False)  # fmt: skip
+    assert failed.returncode and ran(failed.stdout) == {"code"}
+    assert "code: data.path = nowhere: no such folder" in failed.stdout
+    assert (repository / "data/packed/dataset.json").exists()
