@@ -5,6 +5,7 @@
 ``python -m stages.code PACKAGE FOLDER STAGE...`` writes those of another package's stages.
 """
 
+import os
 import sys
 from contextlib import suppress
 from pathlib import Path
@@ -17,6 +18,7 @@ from unet.runtime.config import read_yaml
 from unet.runtime.files import atomic_write
 from unet.runtime.process import run_stage
 from unet.runtime.source import hash_lines
+from unet.training.steps import SCRATCH
 
 STAGES = ("download", "preprocess", "train", "evaluate", "plot")
 
@@ -28,10 +30,32 @@ def main() -> None:
         write_hashes(package, Path(folder), stages)
         return
     check_leftovers(Path(), params.experiments)
+    check_start(params.train.start_from)
     if params.data.source == "official":
         notice_another_mirror()
     write_text(Path("plots/dvc.yaml"), plots_definition(params.experiments))
     write_hashes("stages", Path("code"), STAGES)
+
+
+def check_start(start_from: str) -> None:
+    """See that the weights to start from are here, before a training loses its outputs.
+
+    Raises:
+        ValueError: they are not.
+    """
+    path = Path(start_from)
+    if path.exists():
+        return
+    there = Path(os.environ.get("DVC_ROOT", "."), path).absolute()
+    if there.exists():  # `dvc exp run --temp` and `--queue` run in a copy
+        raise ValueError(
+            f"train.start_from = {start_from}: not in this copy of the repository, which holds "
+            f"what Git tracks: name it by its absolute path, {there}"
+        )
+    raise ValueError(
+        f"train.start_from = {start_from}: no such file or folder; for random weights it is "
+        f"{SCRATCH} (`git checkout released` brings that back)"
+    )
 
 
 def notice_another_mirror() -> None:

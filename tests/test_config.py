@@ -34,6 +34,7 @@ preprocess:
 train:
   epochs: 15
   batch_size: 16
+  start_from: released/scratch
   seed: 0
   max_lr: 0.004
   warmup: 0.2
