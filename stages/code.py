@@ -12,13 +12,13 @@ from contextlib import suppress
 from pathlib import Path
 
 from unet.config import load_params
-from unet.data.config import DataConfig
 from unet.data.download import MIRROR_VARIABLE, mirror_checksums
 from unet.report.curves import plots_definition
 from unet.report.results import check_leftovers
 from unet.runtime.files import atomic_write
 from unet.runtime.process import run_stage
 from unet.runtime.source import hash_lines
+from unet.training.steps import SCRATCH
 
 STAGES = ("download", "preprocess", "train", "evaluate", "plot")
 
@@ -30,29 +30,31 @@ def main() -> None:
         write_hashes(package, Path(folder), stages)
         return
     check_leftovers(Path(), params.experiments)
-    check_path(params.data)
+    if not params.data.is_downloaded:
+        check_is_here("data.path", params.data.path, "a relative path begins at the repository")
+    scratch = f"for random weights it is {SCRATCH} (`git checkout released` brings that back)"
+    check_is_here("train.start_from", params.train.start_from, scratch)
     if params.data.source == "official" and params.data.is_downloaded:
         notice_another_mirror()
     write_text(Path("plots/dvc.yaml"), plots_definition(params.experiments))
     write_hashes("stages", Path("code"), STAGES)
 
 
-def check_path(data: DataConfig) -> None:
-    """Say before DVC does, and more clearly, that the data set is not here.
+def check_is_here(setting: str, value: str, advice: str) -> None:
+    """See that a file or folder is here before DVC misses it, when outputs are already deleted.
 
     Raises:
-        ValueError: the folder ``data.path`` is missing.
+        ValueError: it is not.
     """
-    if data.is_downloaded or Path(data.path).is_dir():
+    if Path(value).exists():
         return
-    if (Path(os.environ.get("DVC_ROOT", ".")) / data.path).is_dir():
+    there = Path(os.environ.get("DVC_ROOT", "."), value).absolute()
+    if there.exists():
         raise ValueError(
-            f"data.path = {data.path}: --temp and --queue run in a copy of the repository, which "
-            f"does not hold it: name it absolutely, {Path(os.environ['DVC_ROOT']) / data.path}"
+            f"{setting} = {value}: --temp and --queue run in a copy of the repository, which holds "
+            f"only what Git tracks: name it by its absolute path, {there}"
         )
-    raise ValueError(
-        f"data.path = {data.path}: no such folder (a relative path begins at the repository's root)"
-    )
+    raise ValueError(f"{setting} = {value}: no such file or folder; {advice}")
 
 
 def notice_another_mirror() -> None:

@@ -12,7 +12,7 @@ import torch
 from tqdm import tqdm
 
 from unet.data.packed import load_split, load_summary
-from unet.inference.model_file import save_model
+from unet.inference.model_file import ARCHITECTURE, load_model, save_model
 from unet.losses import build_loss
 from unet.runtime.config import load_section
 from unet.runtime.device import set_up
@@ -28,7 +28,8 @@ from unet.training.checkpoint import (
 )
 from unet.training.config import ExperimentConfig, Experiments, TrainConfig, select_experiment
 from unet.training.distributed import joined, launch, num_ranks, rank
-from unet.training.loop import Row, Training, train
+from unet.training.loop import Row, Start, Training, train
+from unet.training.steps import SCRATCH
 
 DATA = Path("data/packed")
 NUM_WATCHED = 6  # validation images whose predictions are kept, evenly spaced over the split
@@ -65,12 +66,15 @@ def train_one(
     splits = {name: load_split(DATA / name, device) for name in ("train", "val")}
     watched = np.linspace(0, len(splits["val"]) - 1, NUM_WATCHED).round().astype(int).tolist()
     curve = Path(f"plots/curves/{key}.csv")
+    origin = start_file(config.start_from, key)
+    start = load_start(origin, key, experiment) if origin else None
+    content = sha256(origin) if origin else None
 
     def write_curves(training: Training) -> None:
         write_csv(curve, training.curve)
         write_csv(Path(f"plots/timing/{key}.csv"), training.timing)
 
-    settings = (experiment, config, summary, device.type, num_ranks(), torch.__version__)
+    settings = (experiment, config, content, summary, device.type, num_ranks(), torch.__version__)
     files = [path for name in ("train", "val") for path in (DATA / name).iterdir()]
     name = fingerprint(*settings, source_hashes("stages.train"), files=files)
     folder = checkpoint_folder(key, name)
@@ -96,10 +100,16 @@ def train_one(
             checkpoint=folder,
             on_epoch=write_curves,
             name=key,
+            start=start,
         )
         if not writes:
             return
         before_saving()
+        if origin and sha256(origin) != content:
+            raise ValueError(  # DVC records the file as it is when the stage ends
+                f"{origin} changed while {key} trained: put the old one back and run again, which "
+                "resumes, or run again to start from the new one"
+            )
         loss = build_loss(
             experiment.loss, pos_weight=experiment.pos_weight, share=summary.foreground_share
         )
@@ -123,9 +133,51 @@ def train_one(
             "threads": training.threads,
             "ranks": num_ranks(),
         }
+        if origin:  # no entry else: models from random weights keep the bytes that are recorded
+            info["start_from"] = f"{origin.name}, SHA-256 {content}"
         save_model(Path(f"models/{key}.safetensors"), training.weights, info)
         write_progress(Path(f"models/{key}.progress.npz"), training, watched, curve)
     remove_checkpoint(folder)
+
+
+def start_file(start_from: str, key: str) -> Path | None:
+    """The model to take the weights from; None: they are random.
+
+    Raises:
+        ValueError: a folder without one for the experiment ``key``, or nothing is there.
+    """
+    path = Path(start_from)
+    if path == Path(SCRATCH):
+        return None
+    file = path / f"{key}.safetensors" if path.is_dir() else path
+    if not file.is_file():
+        raise ValueError(
+            f"train.start_from = {start_from}: there is no {file}: name a model's file, or "
+            f"{SCRATCH} for random weights"
+        )
+    return file
+
+
+def load_start(file: Path, key: str, experiment: ExperimentConfig) -> Start:
+    """The weights in ``file``.
+
+    Raises:
+        ValueError: it is no model, or one of another architecture than the experiment's.
+    """
+    try:
+        model, info = load_model(file)
+    except ValueError as error:
+        raise ValueError(f"train.start_from: {error}") from None
+    there, needed = (
+        ", ".join(f"{name} {value}" for name, value in zip(ARCHITECTURE, values, strict=True))
+        for values in (map(info.get, ARCHITECTURE), map(vars(experiment).get, ARCHITECTURE))
+    )
+    if there != needed:
+        raise ValueError(
+            f"train.start_from: {file} has {there}; {key} has {needed}: run experiments like the "
+            "file alone (`dvc exp run train@KEY`), or name a folder with a KEY.safetensors for each"
+        )
+    return Start(str(file), model.state_dict())
 
 
 def write_progress(path: Path, training: Training, watched: list[int], curve: Path) -> None:

@@ -44,7 +44,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     copy_repository(repository)
     make_tiny(repository)
     (repository / "dvc.lock").unlink(missing_ok=True)
-    for name in ("metrics", "plots/curves", "plots/timing", "released"):
+    for name in ("metrics", "plots/curves", "plots/timing"):
         shutil.rmtree(repository / name, ignore_errors=True)
     run(repository, "dvc", "repro")
     commit_all(repository)

@@ -2,6 +2,7 @@
 
 import csv
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -168,6 +169,24 @@ def test_three_ranks_change_rounding_only(repository: Path, alone: tuple) -> Non
     assert done.stdout.count("starts at epoch 1") == 1
     assert_alike(repository, alone)
     assert not list((repository / ".checkpoints").glob("*/*/state.bin"))
+
+
+def test_every_rank_starts_from_the_weights(repository: Path, alone: tuple, tmp_path: Path) -> None:
+    model = tmp_path / "start.safetensors"
+    shutil.copy2(repository / f"models/{KEY}.safetensors", model)
+    params = (repository / "params.yaml").read_text()
+    (repository / "params.yaml").write_text(params.replace("released/scratch", str(model)))
+    try:
+        found = []
+        for ranks in (1, 2):
+            done = train(repository, ranks=ranks)
+            assert done.returncode == 0, done.stdout
+            assert f"starts at epoch 1 of 2 from {model}" in done.stdout
+            found.append(results(repository))
+        assert_alike(repository, found[0])
+        assert found[0][0][0]["train_loss"] != pytest.approx(alone[0][0]["train_loss"], rel=1e-3)
+    finally:
+        (repository / "params.yaml").write_text(params)
 
 
 def test_two_hosts(repository: Path, alone: tuple, tmp_path: Path) -> None:

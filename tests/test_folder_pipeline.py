@@ -70,5 +70,5 @@ def test_a_missing_folder_is_named_before_anything_is_deleted(repository: Path) 
     failed = run(repository, "dvc", "exp", "run", "-S", "data.source=official", "-S",
                  "data.path=nowhere", "preprocess", check=False)  # fmt: skip
     assert failed.returncode and ran(failed.stdout) == {"code"}
-    assert "code: data.path = nowhere: no such folder" in failed.stdout
+    assert "code: data.path = nowhere: no such file or folder" in failed.stdout
     assert (repository / "data/packed/dataset.json").exists()

@@ -13,6 +13,7 @@ from unet.data.packed import Split
 from unet.model import UNet
 from unet.training.config import ExperimentConfig, TrainConfig
 from unet.training.loop import Training, train
+from unet.training.steps import SCRATCH
 
 CPU = torch.device("cpu")
 
@@ -40,7 +41,7 @@ def tiny_config(**changes: Any) -> TrainConfig:
     settings: dict[str, Any] = {
         "epochs": 3, "batch_size": 8, "seed": 0, "max_lr": 0.02, "warmup": 0.3, "grow_from": 1.0,
         "grow_until": 0.6, "weight_decay": 0.05, "keep": "last", "amp": "none", "device": "cpu",
-        "threads": "auto",
+        "threads": "auto", "start_from": SCRATCH,
         "augment": tiny_augment(flip=True, shift=0.1, brightness=0.1),
     }  # fmt: skip
     return TrainConfig(**settings | changes)
@@ -84,6 +85,7 @@ def run_training(checkpoint: Path, **changes: Any) -> Training:
         "device": CPU,
         "checkpoint": checkpoint,
         "on_epoch": lambda training: None,
+        "start": None,
     }
     arguments |= {key: changes.pop(key) for key in list(changes) if key in arguments}
     return train(config=tiny_config(**changes), **arguments)

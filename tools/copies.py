@@ -12,6 +12,8 @@ from typing import Any
 
 import yaml
 
+from unet.training.steps import SCRATCH
+
 ROOT = Path(__file__).resolve().parent.parent
 RUNNING = re.compile(r"^Running stage '([^']+)'", re.MULTILINE)
 MIRROR = "OXFORD_PETS_URL"
@@ -67,9 +69,10 @@ def files_of(folder: Path) -> list[str]:
 def copy_repository(target: Path, source: Path = ROOT) -> Path:
     """The files of ``source`` as they are in its working tree, as a new repository.
 
-    The released models stay behind: no stage reads them, and they are most of the bytes.
+    The released models stay behind: no stage reads them by default, and they are most of the bytes.
     """
-    for name in (name for name in files_of(source) if not name.startswith("released/")):
+    kept = (n for n in files_of(source) if n == SCRATCH or not n.startswith("released/"))
+    for name in kept:
         (target / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy2(source / name, target / name)
     return new_repository(target)

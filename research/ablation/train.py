@@ -31,6 +31,7 @@ from unet.training.checkpoint import checkpoint_folder, fingerprint, remove_chec
 from unet.training.config import ExperimentConfig, TrainConfig
 from unet.training.learner import build_model
 from unet.training.loop import train
+from unet.training.steps import SCRATCH
 
 NUM_WATCHED = 16  # validation images: their loss is to stay finite, no epoch is chosen by them
 
@@ -66,8 +67,10 @@ def experiment_of(name: str, design: Design) -> tuple[ExperimentConfig, int]:
 
 
 def recipe(config: TrainConfig, design: Design, seed: int) -> TrainConfig:
-    """``config`` with what the design sets itself; the last epoch's weights whatever it keeps."""
-    return replace(config, seed=seed, amp=design.amp, threads=design.threads, keep="last")
+    """``config`` with what the design sets itself; from random weights to the last epoch's,
+    whatever it says of them."""
+    own = {"seed": seed, "amp": design.amp, "threads": design.threads}
+    return replace(config, **own, keep="last", start_from=SCRATCH)
 
 
 def main() -> None:

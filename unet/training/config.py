@@ -1,5 +1,7 @@
 """The sections ``train`` and ``experiments`` of ``params.yaml``."""
 
+import os
+from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import Field
@@ -8,20 +10,18 @@ from pydantic.dataclasses import dataclass
 from unet.data.augment import AugmentConfig
 from unet.losses import LOSSES, takes_pos_weight
 from unet.runtime.config import STRICT
+from unet.training.steps import Length
 
 Share = Annotated[float, Field(gt=0, lt=1)]
 Positive = Annotated[float, Field(gt=0, le=1e38)]  # as float32 has them
-Count = Annotated[int, Field(ge=1, le=2**20)]
 # DVC looks a parameter up by its dotted path and makes file names of the key.
 Key = Annotated[str, Field(pattern="^[A-Za-z0-9][A-Za-z0-9_-]*$")]
 
 
 @dataclass(frozen=True, config=STRICT)
-class TrainConfig:
+class TrainConfig(Length):
     """The recipe that all experiments share."""
 
-    epochs: Count
-    batch_size: Count
     seed: Annotated[int, Field(ge=0, lt=2**31)]
     max_lr: Positive  # peak of the one-cycle schedule
     warmup: Share  # of the steps, until the peak
@@ -35,6 +35,16 @@ class TrainConfig:
         Annotated[int, Field(ge=1, le=1024)] | Literal["auto"]
     )  # CPU threads; another number gives other bits
     augment: AugmentConfig
+
+    def __post_init__(self) -> None:
+        start, models = (
+            Path(os.path.normpath(Path(path).absolute())) for path in (self.start_from, "models")
+        )
+        if start.is_relative_to(models) or models.is_relative_to(start):
+            raise ValueError(
+                f"start_from = {self.start_from}: models/ is written by the trainings themselves: "
+                "copy the file elsewhere first, and name the copy"
+            )
 
 
 @dataclass(frozen=True, config=STRICT)

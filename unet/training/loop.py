@@ -23,8 +23,6 @@ from unet.training.checkpoint import load_state, read_state, save_state
 from unet.training.config import ExperimentConfig, TrainConfig
 from unet.training.learner import Learner
 
-FEW_STEPS = 200  # fewer teach little: the first tens of them only find the foreground's share
-
 Row = dict[str, float | str]
 
 
@@ -51,6 +49,18 @@ class Training:
     snapshots: dict[int, Tensor] = field(default_factory=dict)
 
 
+class Start(NamedTuple):
+    """What a training begins with in place of random weights.
+
+    Attributes:
+        name: what to call it.
+        weights: the state dict of a model of the experiment's architecture, all of it.
+    """
+
+    name: str
+    weights: dict[str, Tensor]
+
+
 def train(
     experiment: ExperimentConfig,
     config: TrainConfig,
@@ -63,6 +73,7 @@ def train(
     checkpoint: Path,
     on_epoch: Callable[[Training], None],
     name: str = "train",
+    start: Start | None = None,
 ) -> Training:
     """Train one variant, or resume from the state in the folder ``checkpoint``.
 
@@ -70,6 +81,7 @@ def train(
         foreground_share: of the training split's pixels, in (0, 1).
         watched: indices of validation images to predict after the first, middle and last epoch.
         on_epoch: called after each epoch (and once on resuming), before its state is saved.
+        start: None: random weights. A training that resumes takes none of it.
 
     Raises:
         ValueError: the loss is no longer finite.
@@ -88,8 +100,10 @@ def train(
     )
     if state:
         learner.load_state_dict(state)
+    elif start:
+        learner.model.load_state_dict(start.weights)
     if is_first:
-        announce(name, training, schedule)
+        announce(name, training, schedule, start)
         if state:
             on_epoch(training)
 
@@ -211,21 +225,20 @@ def new_training(
     return Training(amp, fastest_threads(step))
 
 
-def announce(name: str, training: Training, schedule: "Schedule") -> None:
+def announce(
+    name: str, training: Training, schedule: "Schedule", start: Start | None = None
+) -> None:
     """Say where the training begins, and whether it is too short to learn much."""
     precision = "float32" if training.amp == "none" else training.amp
     how = f"{precision}, CPU threads: {training.threads}"
     epochs, steps = schedule.config.epochs, schedule.num_steps
+    origin = f" from {start.name}" if start else ""
     if training.curve:
         tqdm.write(f"{name}: resumes after epoch {len(training.curve)} of {epochs} ({how})")
     else:
-        tqdm.write(f"{name}: starts at epoch 1 of {epochs}, {steps} steps in all ({how})")
-    if steps < FEW_STEPS:
-        tqdm.write(
-            f"{name}: {steps} steps are few, expect a poor model; {FEW_STEPS} or more come of more "
-            f"train.epochs (= {epochs}), a smaller train.batch_size "
-            f"(= {schedule.config.batch_size}) or more images (preprocess.limit)"
-        )
+        tqdm.write(f"{name}: starts at epoch 1 of {epochs}{origin}, {steps} steps in all ({how})")
+    if hint := schedule.config.hint(schedule.num_images):
+        tqdm.write(f"{name}: {hint}")
 
 
 class Schedule:
@@ -233,8 +246,9 @@ class Schedule:
 
     def __init__(self, config: TrainConfig, *, num_images: int) -> None:
         self.config = config
-        self.steps_an_epoch = math.ceil(num_images / config.batch_size)
-        self.num_steps = config.epochs * self.steps_an_epoch
+        self.num_images = num_images
+        self.num_steps = config.num_steps(num_images)
+        self.steps_an_epoch = self.num_steps // config.epochs
 
     def learning_rate(self, epoch: int, step: int) -> float:
         """At ``step`` (from 0) of ``epoch`` (from 1)."""
