@@ -1,0 +1,131 @@
+"""A few photographs: training from random weights against from a released model, over seeds.
+
+``python -m research.benchmarks.few_photos [--seeds 0 1 2]``; needs ``dvc repro download``.
+
+Each seed takes 40 other photographs of the official test list, which no released model has seen,
+with masks of another kind than the models learnt: the whole animal, the boundary included. They are
+laid out as a folder of one's own, 36 to train on and 4 to validate, and packed as the pipeline does
+it. Scored are the 400 photographs that no seed takes. Results: results/few_photos.json.
+"""
+
+import argparse
+import hashlib
+import io
+import sys
+import tempfile
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from research.benchmarks.common import machine, write_results
+from unet.config import Params, load_params
+from unet.data import oxford_pets
+from unet.data.config import DOWNLOADED
+from unet.data.packed import Split, load_split, load_summary
+from unet.data.packing import pack_into
+from unet.inference.evaluation import evaluate
+from unet.inference.model_file import load_model
+from unet.losses import build_loss
+from unet.model import UNet
+from unet.runtime.device import set_up
+from unet.training.learner import build_model
+from unet.training.loop import Start, train
+
+EXPERIMENT = "mp_tr_bce"
+NUM_PHOTOS, NUM_VAL, NUM_TEST = 40, 4, 400
+EPOCHS, BATCH_SIZE = 40, 8  # 200 steps
+MAX_LR = {"the recipe's": None, "a quarter": 0.25}  # of the recipe's learning rate
+
+
+def write_folder(folder: Path, names: list[str]) -> None:
+    """The photographs ``names`` and masks of their whole animals, with lists."""
+    for kind in ("images", "masks"):
+        (folder / kind).mkdir(parents=True)
+    images = oxford_pets.members(DOWNLOADED / oxford_pets.IMAGES, oxford_pets.IMAGE_MEMBERS)
+    for name, content in images:
+        if name in names:
+            (folder / f"images/{name}.jpg").write_bytes(content)
+    trimaps = oxford_pets.read_index(DOWNLOADED / oxford_pets.ANNOTATIONS).trimaps
+    for name in names:
+        with Image.open(io.BytesIO(trimaps[name])) as trimap:
+            animal = np.asarray(trimap) != 2
+        Image.fromarray(animal.astype(np.uint8) * 255).save(folder / f"masks/{name}.png")
+    few = names[:NUM_PHOTOS]
+    lists = {"train": few[NUM_VAL:], "val": few[:NUM_VAL], "test": names[NUM_PHOTOS:]}
+    for split, listed in lists.items():
+        (folder / f"{split}.txt").write_text("\n".join(listed), encoding="utf-8")
+
+
+def choose(seed: int) -> list[str]:
+    """The names of the seed's 40 photographs, then of the 400 to score."""
+    listed = oxford_pets.read_index(DOWNLOADED / oxford_pets.ANNOTATIONS).lists["test"]
+    order = sorted(listed, key=lambda name: hashlib.sha256(name.encode()).hexdigest())
+    test, others = order[:NUM_TEST], order[NUM_TEST:]
+    return others[NUM_PHOTOS * seed : NUM_PHOTOS * (seed + 1)] + test
+
+
+def score(model: UNet, split: Split, threshold: float, params: Params) -> float:
+    """The IoU of all pixels of ``split``."""
+    device = model.pixel_mean.device
+    found = evaluate(
+        model, split, threshold=threshold, batch_size=params.evaluate.batch_size, device=device
+    )
+    return found.scores["iou"]
+
+
+def run(seed: int, params: Params, folder: Path) -> dict[str, float]:
+    """IoU of each way, of one seed."""
+    write_folder(folder / "own", choose(seed))
+    data = replace(params.data, path=str(folder / "own"), source="official")
+    pack_into(folder / "packed", folder / "own", data, params.preprocess)
+    device = set_up(params.train.device)
+    splits = {
+        name: load_split(folder / "packed" / name, device) for name in ("train", "val", "test")
+    }
+    share = load_summary(folder / "packed").foreground_share
+    released = Path(f"released/{EXPERIMENT}.safetensors")
+    model, info = load_model(released, device)
+    scores = {
+        "the released model as it is": score(model, splits["test"], info["threshold"], params)
+    }
+    experiment = params.experiments[EXPERIMENT]
+    weights = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    for rate, factor in MAX_LR.items():
+        for origin, start in (("random weights", None), ("it", Start(str(released), weights))):
+            name = f"from {origin}, {rate} learning rate"
+            config = replace(
+                params.train, epochs=EPOCHS, batch_size=BATCH_SIZE, seed=seed,
+                max_lr=params.train.max_lr * (factor or 1),
+            )  # fmt: skip
+            with tempfile.TemporaryDirectory() as checkpoint:
+                training = train(
+                    experiment, config, train_split=splits["train"], val_split=splits["val"],
+                    foreground_share=share, watched=[0], device=device, start=start,
+                    checkpoint=Path(checkpoint), on_epoch=lambda _: None, name=name,
+                )  # fmt: skip
+            trained = build_model(experiment).to(device)
+            trained.load_state_dict(training.weights)
+            loss = build_loss(experiment.loss, pos_weight=experiment.pos_weight, share=share)
+            scores[name] = score(trained.eval(), splits["test"], loss.threshold, params)
+            print(f"seed {seed}, {name}: IoU {scores[name]:.4f}", file=sys.stderr, flush=True)
+    return scores
+
+
+def main() -> None:
+    """See the module's text."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    arguments = parser.parse_args()
+    params = load_params()
+    runs = []
+    for seed in arguments.seeds:
+        with tempfile.TemporaryDirectory() as folder:
+            runs.append({"seed": seed, "iou": run(seed, params, Path(folder))})
+        steps = EPOCHS * -(-(NUM_PHOTOS - NUM_VAL) // BATCH_SIZE)
+        write_results("few_photos", {"machine": machine(), "steps": steps, "runs": runs})
+
+
+if __name__ == "__main__":
+    main()
