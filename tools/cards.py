@@ -235,7 +235,7 @@ def weaknesses(table: pd.DataFrame, *, source: str) -> str:
         cats = breeds.str[0].str.isupper()
         means = shown["iou"].groupby(breeds).agg(["mean", "size"]).sort_values("mean")
         worst = ", ".join(
-            f"{name.replace('_', ' ')} ({row['mean']:.3f}, {row['size']:.0f} images)"
+            f"{name.replace('_', ' ')} ({row['mean']:.3f}, n = {row['size']:.0f})"
             for name, row in means.head(3).iterrows()
         )
         parts += [
@@ -255,7 +255,7 @@ def weaknesses(table: pd.DataFrame, *, source: str) -> str:
         )
     if without := len(table) - len(shown):
         parts.append(
-            f"- The trimaps of {without} images hold no object: any pixel found there makes an IoU "
+            f"- Without an object in their trimap: {without}, where any pixel found makes an IoU "
             "of 0. They count in the first line alone."
         )
     parts.append(f"\nBy the object's share of the image's pixels:\n\n{size_table(shown, shares)}")
