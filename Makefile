@@ -19,7 +19,7 @@ help:
 	@echo "make fresh     which recorded stages no longer match the code and params"
 	@echo "make study     the ablation over seeds (research/ablation); JOBS as above"
 	@echo "make lint      ruff"
-	@echo "make readme    the tables and claims of the README files, anew from the record"
+	@echo "make readme    the README files' tables and claims, the models' cards, anew from the record"
 
 setup: $(VENV)/ready
 
@@ -72,4 +72,5 @@ compare: setup
 
 readme: setup
 	python -m tools.table --readme
+	python -m tools.cards
 	python -m research.ablation.report

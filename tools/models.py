@@ -74,7 +74,8 @@ def in_cache(digest: str) -> bool:
 
 
 def release(recorded: dict[str, str]) -> None:
-    """Copy the recorded models to ``released/``, and remove what is no longer recorded there.
+    """Copy the recorded models to ``released/``, and remove what is no longer recorded there: also
+    the card of a model that changed (``python -m tools.cards`` writes it anew).
 
     Raises:
         ValueError: one is missing or not what ``dvc.lock`` records.
@@ -82,8 +83,11 @@ def release(recorded: dict[str, str]) -> None:
     for name, expected in recorded.items():
         if not (MODELS / name).exists() or md5(MODELS / name) != expected:
             raise ValueError(f"{MODELS / name} is not what dvc.lock records: run `dvc repro`")
+    models = RELEASED.glob("*.safetensors")
+    cards = {path.with_suffix(".md") for path in models if recorded.get(path.name) == md5(path)}
     for old in RELEASED.glob("*.*"):
-        old.unlink()
+        if old not in cards:  # they may be all that is left of an evaluation
+            old.unlink()
     for name in recorded:
         with atomic_write(RELEASED / name) as temporary:
             shutil.copyfile(MODELS / name, temporary)

@@ -1,0 +1,336 @@
+"""A model as ONNX: the same probabilities, and a file that says how to use it."""
+
+import functools
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+import torch
+from PIL import Image
+from torch.nn import functional as F
+
+from tests.tiny import CPU, tiny_model
+from tools import export as tool
+from unet.config import load_params
+from unet.data.packed import Split, load_split
+from unet.data.packing import pack_into
+from unet.data.photos import read_photo
+from unet.data.synthetic import draw_animal
+from unet.inference.export import TOLERANCE, about, largest_difference, to_onnx
+from unet.inference.model_file import save_model
+from unet.model import DOWNSAMPLE, UPSAMPLE, UNet
+
+KINDS = [(down, up) for down in DOWNSAMPLE for up in UPSAMPLE]
+INFO: dict[str, Any] = {
+    "downsample": "str_conv", "upsample": "ups", "width": 4, "depth": 2, "threshold": 0.7005329,
+    "epoch": 3, "image_size": 32, "experiment": "tiny", "source": "mirror",
+}  # fmt: skip
+KEY = "tiny"
+
+
+def drawn(*sides: tuple[int, int]) -> torch.Tensor:
+    """Drawn animals (N, 3, H, W) in [0, 1], one for each of ``sides``, which are all (H, W)."""
+    images = []
+    for i, (height, width) in enumerate(sides):
+        picture, _ = draw_animal(np.random.default_rng(i))
+        images.append(np.asarray(picture.resize((width, height)), dtype=np.float32) / 255)
+    return torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2)
+
+
+def used_model(downsample: str = "str_conv", upsample: str = "ups", seed: int = 0) -> UNet:
+    """A model whose statistics and biases are in use, with probabilities on both sides of 0.5."""
+    model = tiny_model(seed, random_head=True, downsample=downsample, upsample=upsample)
+    for name, parameter in model.named_parameters():
+        if parameter.ndim == 1:
+            torch.nn.init.normal_(parameter, mean=float(name.endswith("weight")), std=0.1)
+    with torch.no_grad():
+        for _ in range(30):  # the running mean and variance come close to the images'
+            model.train()(drawn(*4 * [(32, 32)]))
+        model.eval().head.bias -= model(drawn((32, 32))).median()
+    return model
+
+
+def run(content: bytes, images: torch.Tensor) -> torch.Tensor:
+    session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
+    return torch.from_numpy(session.run(None, {"images": images.contiguous().numpy()})[0])
+
+
+@functools.cache  # an export takes seconds
+def exported(downsample: str = "str_conv", upsample: str = "ups", seed: int = 0) -> bytes:
+    return to_onnx(used_model(downsample, upsample, seed), INFO)
+
+
+@pytest.fixture
+def content() -> bytes:
+    return exported()
+
+
+@pytest.mark.parametrize(("downsample", "upsample"), KINDS)
+def test_the_probabilities_are_torch_s(downsample: str, upsample: str) -> None:
+    model, other = used_model(downsample, upsample), used_model(downsample, upsample, seed=1)
+    content = exported(downsample, upsample)
+    for sides in ([(32, 32)], 3 * [(32, 32)], 2 * [(16, 44)], 5 * [(4, 8)], [(4, 4)]):
+        images = drawn(*sides)
+        found, expected = run(content, images), model.predict(images)
+        assert found.shape == (len(sides), 1, *sides[0]) and found.dtype == torch.float32
+        assert (found - expected).abs().max() < TOLERANCE
+        assert (found - other.predict(images)).abs().max() > 100 * TOLERANCE
+        assert (found - model.predict(images / 2)).abs().max() > 100 * TOLERANCE
+    assert 0.1 < (run(content, drawn((32, 32))) > 0.5).float().mean() < 0.9
+
+
+def test_a_model_in_training_mode_is_exported_as_it_predicts(content: bytes) -> None:
+    assert to_onnx(used_model().train(), INFO) == content  # and the same bytes each time
+
+
+def test_the_file_says_how_to_use_it(content: bytes) -> None:
+    model = onnx.load_model_from_string(content)
+    onnx.checker.check_model(model, full_check=True)
+    assert {entry.key: entry.value for entry in model.metadata_props} == {
+        "image_size": "32",
+        "threshold": "0.7005329",
+        "classes": "background,object",
+        "depth": "2",
+        "multiple": "4",
+        "experiment": "tiny",
+        "licence": "weights: trained on the Oxford-IIIT Pet dataset (CC BY-SA 4.0); code: MIT",
+    }
+    session = onnxruntime.InferenceSession(content)
+    (images,), (probabilities,) = session.get_inputs(), session.get_outputs()
+    assert (images.name, images.type, images.shape[1]) == ("images", "tensor(float)", 3)
+    assert (probabilities.name, probabilities.type) == ("probabilities", "tensor(float)")
+    assert probabilities.shape[1] == 1
+    names = [images.shape[i] for i in (0, 2, 3)]
+    assert names == [probabilities.shape[i] for i in (0, 2, 3)]
+    assert all(isinstance(name, str) for name in names), "a fixed batch or side"
+
+
+def test_the_file_says_nothing_of_the_machine_that_made_it(content: bytes, root: Path) -> None:
+    assert str(root).encode() not in content
+    assert b".py" not in content and b"site-packages" not in content
+
+
+@pytest.mark.parametrize(
+    ("source", "says"),
+    [
+        ("official", "the Oxford-IIIT Pet dataset (CC BY-SA 4.0)"),
+        ("mirror", "the Oxford-IIIT Pet dataset (CC BY-SA 4.0)"),
+        ("synthetic", "the project drew"),
+        ("folder", "licence is unknown"),
+        ("another", "unknown licence"),
+        (None, "unknown licence"),
+    ],
+)
+def test_the_dataset_s_licence_is_that_of_its_own_models_alone(source: str, says: str) -> None:
+    info = {name: value for name, value in INFO.items() if name != "source"}
+    info |= {} if source is None else {"source": source}
+    licence = about(info)["licence"]
+    assert says in licence and licence.endswith("; code: MIT")
+    assert ("Oxford" in licence) == (source in ("official", "mirror"))
+    assert all(isinstance(value, str) for value in about(info).values())
+
+
+def test_a_model_without_its_image_size() -> None:
+    with pytest.raises(ValueError, match="lack image_size"):
+        to_onnx(used_model(), {k: v for k, v in INFO.items() if k != "image_size"})
+
+
+@pytest.mark.parametrize("missing", ["onnx", "onnxscript"])
+def test_without_the_packages(missing: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, missing, None)
+    with pytest.raises(ValueError, match=f"{missing}.*`pip install onnx onnxscript`") as error:
+        to_onnx(used_model(), INFO)
+    assert "\n" not in str(error.value)
+
+
+def test_a_model_too_large_for_one_file() -> None:
+    with torch.device("meta"):
+        model = UNet(width=512, depth=4)
+    with pytest.raises(ValueError, match=r"7\.9 GB of weights: one ONNX file holds 2 GB"):
+        to_onnx(model, INFO | {"width": 512, "depth": 4})
+
+
+@pytest.fixture(scope="module")
+def packed(tmp_path_factory: pytest.TempPathFactory, raw: Path) -> Path:
+    params = load_params()
+    folder = tmp_path_factory.mktemp("packed") / "packed"
+    data = replace(params.data, source="synthetic", num_synthetic=48)
+    pack_into(folder, raw, data, replace(params.preprocess, image_size=32))
+    return folder
+
+
+def test_the_largest_difference_is_found_wherever_it_is(content: bytes, packed: Path) -> None:
+    model, split = used_model(), load_split(packed / "test", CPU)
+    assert 0 <= largest_difference(content, model, split, batch_size=7) < TOLERANCE
+    black = Split(split.images.clone(), split.masks, split.names)
+    black.images[:-1] = 0  # the last image alone differs then
+    other = exported(seed=1)
+    found = largest_difference(other, model, black, batch_size=7)
+    last = black.batch(torch.tensor([len(black) - 1]), CPU)[0]
+    assert found >= (run(other, last) - model.predict(last)).abs().max() - TOLERANCE
+    assert found > 100 * TOLERANCE
+
+
+def test_a_difference_that_is_no_number_does_not_pass(packed: Path) -> None:
+    broken = used_model()
+    torch.nn.init.constant_(broken.head.bias, torch.nan)
+    split = load_split(packed / "test", CPU)
+    found = largest_difference(to_onnx(broken, INFO), used_model(), split, batch_size=7)
+    assert not found < TOLERANCE
+
+
+def test_images_of_a_side_that_the_model_does_not_take(content: bytes) -> None:
+    split = Split(torch.zeros(1, 30, 30, 3, dtype=torch.uint8), torch.zeros(1, 30, 30), ("a",))
+    with pytest.raises(ValueError, match="30 pixels a side: no multiple of 4"):
+        largest_difference(content, used_model(), split, batch_size=1)
+
+
+@pytest.fixture
+def command(tmp_path: Path, packed: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """The tool in a folder with a model and packed data."""
+    monkeypatch.chdir(tmp_path)
+    save_model(Path(f"released/{KEY}.safetensors"), used_model().state_dict(), INFO)
+    Path("data").mkdir()
+    Path("data/packed").symlink_to(packed)
+
+    def run_it(*arguments: str) -> None:
+        monkeypatch.setattr(sys, "argv", ["export", *arguments])
+        tool.main()
+
+    return run_it
+
+
+@pytest.mark.slow
+def test_the_command_prints_one_line(tmp_path: Path, root: Path, content: bytes) -> None:
+    """In a process of its own: the exporter prints and warns by several ways."""
+    save_model(tmp_path / f"{KEY}.safetensors", used_model().state_dict(), INFO)
+    out = tmp_path / "some.onnx"
+    done = subprocess.run(
+        [sys.executable, "-m", "tools.export", str(tmp_path / f"{KEY}.safetensors"), "--out", out],
+        cwd=root, capture_output=True, text=True,
+    )  # fmt: skip
+    said = f"{out}: 0.0 MB, images of 32 pixels a side, threshold 0.701\n"
+    assert (done.returncode, done.stdout, done.stderr) == (0, said, "")
+    assert out.read_bytes() == content
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["some.onnx", f"{KEY}.safetensors"]
+    again = subprocess.run(done.args, cwd=root, capture_output=True, text=True)
+    refused = f"export: {out} exists: --overwrite replaces it, --out names another\n"
+    assert (again.returncode, again.stdout, again.stderr) == (1, "", refused)
+
+
+def test_a_key_is_looked_up_in_models_first(
+    command: Callable[..., None],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def quick(model: UNet, info: dict[str, Any]) -> bytes:
+        return model.head.bias.detach().numpy().tobytes()
+
+    monkeypatch.setattr(tool, "to_onnx", quick)
+    content, other = (quick(used_model(seed=seed), INFO) for seed in (0, 1))
+    assert content != other
+    command(KEY)
+    assert Path(f"{KEY}.onnx").read_bytes() == content
+    save_model(Path(f"models/{KEY}.safetensors"), used_model(seed=1).state_dict(), INFO)
+    with pytest.raises(ValueError, match=r"tiny\.onnx exists: --overwrite"):
+        command(KEY)
+    assert Path(f"{KEY}.onnx").read_bytes() == content
+    command(KEY, "--overwrite")
+    assert Path(f"{KEY}.onnx").read_bytes() == other
+    command(f"released/{KEY}.safetensors", "--out", "deep/other.onnx")
+    assert Path("deep/other.onnx").read_bytes() == content
+    assert [line.partition(":")[0] for line in capsys.readouterr().out.splitlines()] == [
+        f"{KEY}.onnx", f"{KEY}.onnx", "deep/other.onnx",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["nothing"], r"nothing: there is no models/nothing\.safetensors or released/.*: tiny$"),
+        (["none.safetensors"], r"none\.safetensors is missing"),
+        ([KEY, "--out", "released"], "released is a folder"),
+    ],
+)
+def test_what_cannot_be_exported(
+    command: Callable[..., None], arguments: list[str], says: str
+) -> None:
+    with pytest.raises(ValueError, match=says) as error:
+        command(*arguments)
+    assert "\n" not in str(error.value)
+    assert not list(Path().rglob("*.onnx"))
+
+
+def test_check_compares_before_it_writes(
+    command: Callable[..., None],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(tool, "to_onnx", lambda *_: exported(seed=1))
+    with pytest.raises(ValueError, match="not below 0.0001: nothing was written"):
+        command(KEY, "--check")
+    assert not Path(f"{KEY}.onnx").exists()
+    monkeypatch.setattr(tool, "to_onnx", lambda *_: exported())
+    command(KEY, "--check")
+    check, written = capsys.readouterr().out.splitlines()
+    assert re.fullmatch(
+        r"data/packed/test: 23 images, largest difference of a probability \d\.\de-0\d", check
+    )
+    assert written.startswith(f"{KEY}.onnx: 0.0 MB") and Path(f"{KEY}.onnx").exists()
+
+
+def test_check_needs_the_packed_data(command: Callable[..., None]) -> None:
+    Path("data/packed").unlink()
+    with pytest.raises(ValueError, match=r"data/packed/test cannot be read.*dvc repro preprocess"):
+        command(KEY, "--check")
+
+
+def iou(first: np.ndarray, second: np.ndarray) -> float:
+    return float((first & second).sum() / (first | second).sum())
+
+
+def test_the_script_of_the_readme(root: Path, tmp_path: Path) -> None:
+    readme = (root / "README.md").read_text(encoding="utf-8")
+    (script,) = re.findall(r"```python\n([^`]*import onnxruntime\n[^`]*)```", readme)
+    imported = re.findall(r"^(?:import|from) (\w+)", script, re.MULTILINE)
+    assert sorted(imported) == ["PIL", "numpy", "onnxruntime"]
+
+    # A photograph that lies on its side, as a phone stores it.
+    photo, _ = draw_animal(np.random.default_rng(3))
+    stored = photo.transpose(Image.Transpose.ROTATE_90)
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    stored.save(tmp_path / "pet.jpg", quality=95, exif=exif)
+    upright = read_photo(tmp_path / "pet.jpg")
+    assert upright.size == photo.size != stored.size
+
+    def torch_mask(model: UNet, threshold: float) -> np.ndarray:
+        small = np.asarray(upright.resize((32, 32), Image.Resampling.BILINEAR))
+        probabilities = model.predict(torch.from_numpy(small.copy()).permute(2, 0, 1)[None] / 255)
+        size = upright.size[::-1]
+        return (F.interpolate(probabilities, size, mode="bilinear") > threshold)[0, 0].numpy()
+
+    (tmp_path / "mp_tr_bce.onnx").write_bytes(exported())
+
+    def script_mask(text: str) -> np.ndarray:
+        (tmp_path / "script.py").write_text(text, encoding="utf-8")
+        subprocess.run([sys.executable, "script.py"], cwd=tmp_path, check=True)
+        with Image.open(tmp_path / "mask.png") as mask:
+            return np.asarray(mask) > 0
+
+    expected = torch_mask(used_model(), INFO["threshold"])
+    assert 0.02 < expected.mean() < 0.98
+    assert iou(script_mask(script), expected) > 0.99
+    for old, new in [("/ 255", "/ 128"), ('float(about["threshold"])', "0.5")]:
+        assert script.count(old) == 1
+        assert iou(script_mask(script.replace(old, new)), expected) < 0.99
+    turned = script_mask(script.replace("ImageOps.exif_transpose(", "("))
+    assert turned.shape == expected.shape[::-1]

@@ -1,0 +1,292 @@
+"""A card for each released model, ``released/KEY.md``: ``python -m tools.cards``.
+
+What a model does badly is measured from ``predictions/``, which Git does not hold. Where they are
+not those of ``metrics/scores/KEY.json`` that section is kept from the card that is there, if it is
+of the same predictions; their hash stands beside it.
+"""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from tools.models import RELEASED, recorded_outputs
+from unet.config import Params, load_params
+from unet.data.oxford_pets import breed, md5
+from unet.inference.evaluation import COUNTS
+from unet.inference.export import trained_on
+from unet.inference.model_file import load_model
+from unet.report.results import UNREADABLE, load_scores
+from unet.report.tables import markdown
+from unet.runtime.files import atomic_write, sha256
+from unet.runtime.process import run_stage
+
+MARKED = re.compile(r"<!-- predictions ([0-9a-f]{64}) -->\n(.*?)\n<!-- /predictions -->", re.DOTALL)
+DOWNSAMPLE = {"mp": "max pooling", "str_conv": "strided convolution"}
+UPSAMPLE = {"tr": "transposed convolution", "ups": "nearest-neighbour upsampling"}
+LOSSES = {"bce": "weighted binary cross-entropy", "dice": "Dice"}
+SHARES = (0.1, 0.2, 0.4)  # of an image's pixels, between a small and a large object
+OXFORD = ("official", "mirror")  # sources of the real dataset
+WITH_BREEDS = (*OXFORD, "synthetic")  # sources whose file names say breed and kind
+INVERTED = ("Maine_Coon_268", "Persian_268", "Persian_273")  # found by looking at the worst images
+
+
+def main() -> None:
+    """See the module's text."""
+    texts = cards(Path())
+    for stale in sorted(set(RELEASED.glob("*.md")) - texts.keys()):
+        stale.unlink()
+    for path, text in texts.items():
+        with atomic_write(path) as temporary:
+            temporary.write_text(text, encoding="utf-8", newline="\n")
+    print(f"{RELEASED}/: {', '.join(path.name for path in texts) or 'no models, no cards'}")
+
+
+def cards(root: Path) -> dict[Path, str]:
+    """The path below ``root`` -> the text of the card, of each released model.
+
+    Raises:
+        ValueError: a released model is not the recorded one, its scores or times are missing, or
+            its predictions are and there is no card of them.
+    """
+    params, recorded = load_params(root / "params.yaml"), recorded_outputs(root)
+    texts: dict[Path, str] = {}
+    for path in sorted((root / RELEASED).glob("*.safetensors")):
+        key = path.stem
+        if recorded.get(path.name) != md5(path):
+            raise ValueError(
+                f"{RELEASED / path.name} is not the model that dvc.lock records, nor are the "
+                "scores here its own: `python -m tools.models --release` releases the one here"
+            )
+        try:
+            scores = load_scores(root, key)
+            times = pd.read_csv(root / f"plots/timing/{key}.csv")
+            # Exact: the speed is the training images over these seconds.
+            num_train = round((times["seconds"] * times["images_per_second"]).iloc[0])
+        except UNREADABLE as error:
+            problem = " ".join(str(error).split())
+            raise ValueError(
+                f"scores or times of {key} cannot be read ({problem}): run `dvc repro`"
+            ) from None
+        texts[RELEASED / f"{key}.md"] = card(root, params, scores, num_train=num_train, path=path)
+    return texts
+
+
+def card(root: Path, params: Params, scores: dict[str, Any], *, num_train: int, path: Path) -> str:
+    """The card of the model at ``path``, as Markdown.
+
+    Args:
+        scores: its ``metrics/scores/KEY.json``.
+        num_train: images that it was trained on.
+
+    Raises:
+        ValueError: as :func:`cards`.
+    """
+    model, info = load_model(path)
+    key, size, source = path.stem, info["image_size"], info["source"]
+    augment, threshold = params.train.augment, info["threshold"]
+    learnt = {
+        **dict.fromkeys(OXFORD, "cat or dog"),
+        "synthetic": "animal of those that the project draws",
+    }.get(source, "object of the owner's images")
+    data = {
+        "official": "the Oxford-IIIT Pet dataset",
+        "mirror": "the Oxford-IIIT Pet dataset, from an edition with other bytes than the official "
+        "archives ([which](../docs/numbers.md))",
+        "synthetic": "images that the project drew itself",
+    }.get(source, "a folder of the owner's images")
+    threads = f", {info['threads']} thread{'s' * (info['threads'] != 1)}"
+    window = " to ".join(f"{side:g}" for side in augment.scale)
+    weighting = (
+        f", the object's pixels weighing {threshold / (1 - threshold):.2f}, which puts the "
+        f"threshold at {threshold:.3f}" if info["loss"] == "bce" else ""
+    )  # fmt: skip
+    facts = {
+        "data": f"{data}; split `{info['split']}`: {num_train:,} images for training, "
+        f"{scores['num_images']:,} for the scores below",
+        "images": f"stretched to {size} x {size} pixels, RGB",
+        "boundary": f"the band between object and background counts as {info['boundary']}",
+        "loss": LOSSES.get(info["loss"], info["loss"]) + weighting,
+        "schedule": f"{info['epochs']} epochs in batches of {params.train.batch_size}; the weights "
+        f"are those after epoch {info['epoch']} (the {params.train.keep}); seed {info['seed']}",
+        "precision": f"{info['amp']} on {info['device']}{threads}; the file holds float32"
+        if info["amp"] != "none"
+        else f"float32 on {info['device']}{threads}",
+        "augmentation": f"{'horizontal flip, ' * augment.flip}a window of {window} sides, shifted "
+        f"by up to {augment.shift:g} sides, turned by up to {augment.rotate:g} degrees, brightness "
+        f"±{augment.brightness:g}, colour ±{augment.color:g}",
+    }
+    training = "\n".join(f"- **{name}**: {fact}." for name, fact in facts.items())
+    resampling = f"{DOWNSAMPLE[info['downsample']]} and {UPSAMPLE[info['upsample']]}"
+    return f"""\
+# {key}
+
+<!-- Made by `python -m tools.cards`: what is edited here is lost. -->
+
+A U-Net with {resampling}, {info["width"]} channels on its first level and {info["depth"]} levels
+below it. To each pixel of a photograph it gives the probability that it belongs to a {learnt}.
+{sum(p.numel() for p in model.parameters()):,} parameters, {path.stat().st_size / 1e6:.1f} MB, \
+{scores["gflops"]:.2f} GFLOP for an image of {size} x {size} pixels.
+
+## Use
+
+```console
+$ python -m tools.predict photo.jpg --model {key}          # a mask of the photograph
+$ python -m tools.predict photo.jpg --model {key} --flip   # the mean with its mirror image's
+$ python -m tools.export {key}                             # as ONNX, for other languages
+```
+
+Meant for photographs like those that it was trained on, for teaching, and to compare with. Not
+meant for exact outlines (it sees {size} x {size} pixels), for objects of other kinds, for
+photographs without one, or where a wrong mask does harm.
+
+## Training
+
+{training}
+
+## Scores
+
+On the {scores["num_images"]:,} test images, over all pixels. The boundary is the band that the
+annotators left unclassified.
+
+{score_table(scores)}
+
+Boundary as background, at the threshold: Dice {scores["dice"]:.4f}, precision \
+{scores["precision"]:.4f}, recall {scores["recall"]:.4f},
+IoU as the mean over images {scores["iou_per_image"]:.4f}, boundary IoU \
+{scores["boundary_iou"]:.4f}. One seed. How the numbers were obtained:
+[docs/numbers.md](../docs/numbers.md).
+
+## What it is bad at
+
+<!-- predictions {scores["predictions"]} -->
+{measured(root, key, scores["predictions"], source=source)}
+<!-- /predictions -->
+
+## Licences
+
+{licences(info)}
+"""
+
+
+def score_table(scores: dict[str, Any]) -> str:
+    """Accuracy and IoU by the rule for the boundary, and at 0.5."""
+    at = f"{scores['threshold']:.3f}"
+    rows = [
+        ("background, as in training", at, ""),
+        ("background, as in training", "0.500", "_at_half"),
+        ("object", at, "_boundary_object"),
+        ("not counted", at, "_boundary_ignored"),
+    ]
+    if scores["threshold"] == 0.5:
+        del rows[1]
+    return markdown(
+        pd.DataFrame(
+            {
+                "boundary as": [name for name, _, _ in rows],
+                "threshold": [threshold for _, threshold, _ in rows],
+                "accuracy": [f"{scores[f'accuracy{end}']:.2%}" for *_, end in rows],
+                "IoU": [f"{scores[f'iou{end}']:.4f}" for *_, end in rows],
+            }
+        )
+    )
+
+
+def measured(root: Path, key: str, predictions: str, *, source: str) -> str:
+    """What the model is bad at: measured, or as the card that is there says.
+
+    Args:
+        predictions: the hash of the scored ones.
+
+    Raises:
+        ValueError: the predictions are not those, nor is the card of them.
+    """
+    files = [root / f"predictions/{key}/{name}" for name in ("images.csv", "masks.npy")]
+    if all(file.is_file() for file in files) and sha256(*files) == predictions:
+        return weaknesses(pd.read_csv(files[0]), source=source)
+    existing = root / RELEASED / f"{key}.md"
+    found = MARKED.search(existing.read_text(encoding="utf-8")) if existing.is_file() else None
+    if found is None or found[1] != predictions:
+        raise ValueError(
+            f"{RELEASED / existing.name}: neither predictions/{key}/ nor the card that is there is "
+            f"of the predictions that metrics/scores/{key}.json scores: run `dvc repro "
+            f"evaluate@{key}`, and if that has nothing to do, `dvc repro -s -f evaluate@{key}`"
+        )
+    return found[2]
+
+
+def weaknesses(table: pd.DataFrame, *, source: str) -> str:
+    """Markdown: the share of failures, the kinds and sizes that it is worst at, the worst images.
+
+    Args:
+        table: a row an image, as :class:`unet.inference.evaluation.Evaluation` has it.
+        source: of the data, by which it is known whether names say breed and kind.
+    """
+    objects = table["tp"] + table["fn"]
+    shown, shares = table[objects > 0], objects[objects > 0] / table[list(COUNTS)].sum(axis=1)
+    parts = [
+        f"From the test images one by one, at the threshold, boundary as background.\n\n"
+        f"- {(table['iou'] < 0.5).mean():.1%} of them have an IoU below 0.5."
+    ]
+    if source in WITH_BREEDS:
+        breeds = shown["name"].map(breed)
+        cats = breeds.str[0].str.isupper()
+        means = shown["iou"].groupby(breeds).agg(["mean", "size"]).sort_values("mean")
+        worst = ", ".join(
+            f"{name.replace('_', ' ')} ({row['mean']:.3f}, n = {row['size']:.0f})"
+            for name, row in means.head(3).iterrows()
+        )
+        parts += [
+            f"- Mean IoU: cats {shown['iou'][cats].mean():.3f}, dogs "
+            f"{shown['iou'][~cats].mean():.3f}.",
+            f"- The three breeds of least mean IoU: {worst}.",
+        ]
+    # Of images as bad as each other, the one with more wrong pixels is the worse.
+    wrong = shown["fp"] + shown["fn"]
+    order = np.lexsort((shown["name"], -wrong, shown["iou"]))[:5]
+    names = [f"{shown['name'].iloc[i]} ({shown['iou'].iloc[i]:.3f})" for i in order]
+    parts.append(f"- The five worst images: {', '.join(names)}.")
+    if source in OXFORD and (inverted := sorted({*INVERTED} & {*table["name"]})):
+        parts.append(
+            f"- Not its fault: the trimaps of {', '.join(inverted)} are inverted, object for "
+            "background."
+        )
+    if without := len(table) - len(shown):
+        parts.append(
+            f"- Without an object in their trimap: {without}, where any pixel found makes an IoU "
+            "of 0. They count in the first line alone."
+        )
+    parts.append(f"\nBy the object's share of the image's pixels:\n\n{size_table(shown, shares)}")
+    return "\n".join(parts)
+
+
+def size_table(table: pd.DataFrame, shares: pd.Series) -> str:
+    """Markdown: the IoU of images by the share, in (0, 1], of their pixels that are the object."""
+    edges = (0, *SHARES, 1)
+    rows = []
+    for low, high in zip(edges, edges[1:], strict=False):
+        iou = table["iou"][(shares > low) & (shares <= high)]
+        if len(iou):
+            name = f"{low:.0%} to {high:.0%}" if low else f"up to {high:.0%}"
+            rows.append((name, f"{len(iou):,}", f"{iou.mean():.3f}", f"{(iou < 0.5).mean():.1%}"))
+    return markdown(
+        pd.DataFrame(rows, columns=["object's share", "images", "mean IoU", "with IoU below 0.5"])
+    )
+
+
+def licences(info: dict[str, Any]) -> str:
+    """Of data, weights and code, a line each."""
+    data = (
+        "O. M. Parkhi, A. Vedaldi, A. Zisserman, C. V. Jawahar, *Cats and Dogs*, CVPR 2012, under "
+        "[CC BY-SA 4.0](https://creativecommons.org/licenses/by-sa/4.0/); the copyright of the "
+        "photographs stays with their owners."
+    )
+    lines = [f"- The data: {data}"] if info["source"] in OXFORD else []
+    lines += [f"- The weights: {trained_on(info)}.", "- The code: [MIT](../LICENSE)."]
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    run_stage("cards", main)

@@ -1,0 +1,84 @@
+"""Write a model as one ONNX file: ``python -m tools.export KEY-or-FILE [--out FILE]``.
+
+KEY names ``models/KEY.safetensors`` or, without one, ``released/KEY.safetensors``. ``--check``
+compares it with torch on the packed test split first, and writes none that differs by 1e-4 or more.
+"""
+
+import argparse
+from pathlib import Path
+
+import torch
+
+from unet.data.packed import load_split
+from unet.inference.export import TOLERANCE, about, largest_difference, to_onnx
+from unet.inference.model_file import load_model
+from unet.runtime.files import atomic_write
+from unet.runtime.process import run_stage
+
+FOLDERS = (Path("models"), Path("released"))
+TEST = Path("data/packed/test")
+BATCH_SIZE = 16
+
+
+def main() -> None:
+    """See the module's text."""
+    parser = argparse.ArgumentParser("python -m tools.export", description=__doc__.splitlines()[0])
+    parser.add_argument("model", metavar="KEY-or-FILE", help="mp_tr_bce, or a .safetensors file")
+    parser.add_argument("--out", type=Path, metavar="FILE", help="default: KEY.onnx, here")
+    parser.add_argument("--overwrite", action="store_true", help="also where FILE exists")
+    parser.add_argument("--check", action="store_true", help=f"compare with torch on {TEST} first")
+    arguments = parser.parse_args()
+
+    source = find_model(arguments.model)
+    out = arguments.out or Path(f"{source.stem}.onnx")
+    check_free(out, overwrite=arguments.overwrite)
+    model, info = load_model(source)
+    split = load_split(TEST, torch.device("cpu")) if arguments.check else None
+    content = to_onnx(model, info)
+    if split is not None:
+        difference = largest_difference(content, model, split, batch_size=BATCH_SIZE)
+        said = f"{len(split)} images, largest difference of a probability {difference:.1e}"
+        if not difference < TOLERANCE:
+            raise ValueError(f"{source}: {said}, not below {TOLERANCE:g}: nothing was written")
+        print(f"{TEST}: {said}")
+    with atomic_write(out) as temporary:
+        temporary.write_bytes(content)
+    properties = about(info)
+    print(
+        f"{out}: {len(content) / 1e6:.1f} MB, images of {properties['image_size']} pixels a side, "
+        f"threshold {info['threshold']:.3f}"
+    )
+
+
+def find_model(name: str) -> Path:
+    """The file that ``name``, a key or a path, names.
+
+    Raises:
+        ValueError: there is none.
+    """
+    if Path(name).suffix == ".safetensors":
+        return Path(name)  # what is wrong with it is found when it is read
+    tried = [folder / f"{name}.safetensors" for folder in FOLDERS]
+    for path in tried:
+        if path.is_file():
+            return path
+    keys = sorted({path.stem for folder in FOLDERS for path in folder.glob("*.safetensors")})
+    raise ValueError(
+        f"{name}: there is no {' or '.join(map(str, tried))}; KEY can be: {', '.join(keys) or '-'}"
+    )
+
+
+def check_free(path: Path, *, overwrite: bool) -> None:
+    """Refuse to write ``path``.
+
+    Raises:
+        ValueError: it exists and may not be overwritten, or is a folder.
+    """
+    if path.is_dir():
+        raise ValueError(f"{path} is a folder: name a file in it")
+    if path.exists() and not overwrite:
+        raise ValueError(f"{path} exists: --overwrite replaces it, --out names another")
+
+
+if __name__ == "__main__":
+    run_stage("export", main)

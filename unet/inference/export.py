@@ -1,0 +1,153 @@
+"""A trained model as one ONNX file, for programs that have neither torch nor this project.
+
+Needs the packages onnx and onnxscript, to compare also onnxruntime; nothing else here does.
+"""
+
+import warnings
+from types import ModuleType
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from unet.data.packed import Split
+from unet.model import UNet
+
+OPSET = 18  # what runtimes since 2023 read; the exporter's own default rises with torch
+MAX_BYTES = 2**31 - 2**20  # a protobuf message ends at 2 GiB; the graph beside the weights is small
+TOLERANCE = 1e-4  # of a probability: another runtime sums in another order
+
+DATASET = "trained on the Oxford-IIIT Pet dataset (CC BY-SA 4.0)"
+# What a model was trained on, by the ``source`` of its info.
+TRAINED_ON = {
+    "official": DATASET,
+    "mirror": DATASET,
+    "synthetic": "trained on images that the project drew itself",
+    "folder": "trained on images of the owner's; their licence is unknown here, ask the owner",
+}
+UNKNOWN = "trained on unknown images, of unknown licence"
+
+
+class _Probabilities(nn.Module):
+    """Images (N, 3, H, W) -> probabilities (N, 1, H, W): the sigmoid is part of the graph."""
+
+    def __init__(self, model: UNet) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.model(images).sigmoid()
+
+
+def trained_on(info: dict[str, Any]) -> str:
+    """What a model of this ``info`` learnt from, with its licence: the end of a sentence."""
+    return TRAINED_ON.get(info.get("source"), UNKNOWN)
+
+
+def about(info: dict[str, Any]) -> dict[str, str]:
+    """What a program needs to use the model, as the ONNX file's metadata.
+
+    Args:
+        info: that of :func:`unet.inference.model_file.load_model`.
+
+    Raises:
+        ValueError: it does not say for which image size the model was trained.
+    """
+    if "image_size" not in info:
+        raise ValueError("the model's metadata lack image_size: train it anew with `dvc repro`")
+    return {
+        "image_size": str(info["image_size"]),
+        "threshold": repr(info["threshold"]),  # all digits
+        "classes": "background,object",
+        "depth": str(info["depth"]),
+        "multiple": str(2 ** info["depth"]),  # of which both sides must be one
+        "experiment": str(info.get("experiment", "")),
+        "licence": f"weights: {trained_on(info)}; code: MIT",
+    }
+
+
+def to_onnx(model: UNet, info: dict[str, Any]) -> bytes:
+    """The content of an ONNX file, float32.
+
+    Its input ``images`` is float32 (N, 3, H, W), RGB in [0, 1]; its output ``probabilities``
+    float32 (N, 1, H, W) in [0, 1]. N is any, H and W are any multiples of ``2 ** depth``.
+
+    Raises:
+        ValueError: onnx or onnxscript is not installed, the model is too large for one file, or
+            ``info`` lacks its image size.
+    """
+    metadata = about(info)
+    size = sum(tensor.nbytes for tensor in model.state_dict().values())
+    if size > MAX_BYTES:
+        raise ValueError(f"{size / 1e9:.1f} GB of weights: one ONNX file holds 2 GB at most")
+    onnx = _need("onnx", "onnxscript")
+    step = 2**model.depth
+    dim = torch.export.Dim
+    # Least is 1: that a batch or a bottleneck of one is a case of its own need not be assumed.
+    shapes = {
+        "images": {
+            0: dim("batch", min=1),
+            2: step * dim("height", min=1),
+            3: step * dim("width", min=1),
+        }
+    }
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of the exporter's own making, nothing a user can mend
+        program = torch.onnx.export(
+            _Probabilities(model).eval(),
+            (torch.zeros(2, 3, 2 * step, 3 * step, device=model.pixel_mean.device),),
+            dynamo=True,
+            opset_version=OPSET,
+            external_data=False,
+            input_names=["images"],
+            output_names=["probabilities"],
+            dynamic_shapes=shapes,
+            verbose=False,
+        )
+    proto = program.model_proto
+    _forget_the_source(proto.graph)
+    onnx.helper.set_model_props(proto, metadata)
+    onnx.checker.check_model(proto)
+    return proto.SerializeToString(deterministic=True)
+
+
+def _forget_the_source(graph: Any) -> None:
+    """Drop the exporter's notes: source lines, and paths of this machine."""
+    values = (graph.input, graph.output, graph.value_info, graph.initializer, graph.node)
+    for item in (graph, *(item for items in values for item in items)):
+        item.ClearField("metadata_props")
+        item.ClearField("doc_string")
+
+
+def largest_difference(content: bytes, model: UNet, split: Split, *, batch_size: int) -> float:
+    """The largest difference between a probability of ``content``, an ONNX file's, by onnxruntime,
+    and that of ``model`` (on the CPU), over all pixels of all images of ``split``; NaN counts.
+
+    Raises:
+        ValueError: onnxruntime is not installed, or the images' side is none that the model takes.
+    """
+    onnxruntime = _need("onnxruntime")
+    step = 2**model.depth
+    if split.image_size % step:
+        raise ValueError(f"images of {split.image_size} pixels a side: no multiple of {step}")
+    session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
+    cpu = torch.device("cpu")
+    largest = []
+    for indices in torch.arange(len(split)).split(batch_size):
+        images, _ = split.batch(indices, cpu)
+        (found,) = session.run(None, {"images": images.contiguous().numpy()})
+        largest.append((torch.from_numpy(found) - model.predict(images)).abs().max())
+    return torch.stack(largest).max().item()  # NaN where one is
+
+
+def _need(*names: str) -> ModuleType:
+    """The first of these packages; all of them are there.
+
+    Raises:
+        ValueError: one is missing.
+    """
+    try:
+        return [__import__(name) for name in names][0]
+    except ImportError as error:
+        packages = " ".join(names)
+        raise ValueError(f"{error}: `pip install {packages}` brings what is needed") from None
