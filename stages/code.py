@@ -50,7 +50,7 @@ def check_start(start_from: str) -> None:
     if there.exists():  # `dvc exp run --temp` and `--queue` run in a copy
         raise ValueError(
             f"train.start_from = {start_from}: not in this copy of the repository, which holds "
-            f"what Git tracks: name it by its absolute path, {there}"
+            f"what Git tracks: commit it, or name it by its absolute path, {there}"
         )
     raise ValueError(
         f"train.start_from = {start_from}: no such file or folder; for random weights it is "

@@ -146,6 +146,22 @@ MISTAKES = {
         ["train.augment = 3: must be a mapping"],
     ),
     "below the range": ("  epochs: 15", "  epochs: 0", ["train.epochs = 0", "equal to 1"]),
+    "weights from the trainings' own outputs": (
+        "start_from: released/scratch",
+        "start_from: ./models/mp_tr_bce.safetensors",
+        ["params.yaml: train: start_from = ./models/mp", "copy the file elsewhere first"],
+    ),
+    "weights from all that there is": ("start_from: released/scratch", "start_from: .", ["copy"]),
+    "weights from nowhere": (
+        "start_from: released/scratch",
+        "start_from: ''",
+        ["train.start_from", "at least 1 character"],
+    ),
+    "no weights at all": (
+        "start_from: released/scratch",
+        "start_from: null",
+        ["train.start_from = null", "valid string"],
+    ),
     "images grow from too little": (
         "grow_from: 1.0",
         "grow_from: 0.25",
@@ -270,6 +286,12 @@ def test_a_mistake_is_named_in_one_line(
     assert all(line.startswith(str(tmp_path / "params.yaml")) for line in lines)
     assert all(": " in line.removeprefix(str(tmp_path / "params.yaml")) for line in lines)
     assert [line for line in lines if all(fragment in line for fragment in fragments)], lines
+
+
+@pytest.mark.parametrize("path", ["released", "models.safetensors", "my/models/a.safetensors"])
+def test_weights_may_come_from_any_other_place(load: Load, path: str) -> None:
+    for start in (path, f"/{path}"):
+        assert load(changed("released/scratch", start)).train.start_from == start
 
 
 def test_two_mistakes_are_two_lines(load: Load, tmp_path: Path) -> None:

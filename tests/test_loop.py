@@ -33,6 +33,7 @@ from unet.training.learner import Learner, build_model
 from unet.training.loop import (
     RunningScores,
     Schedule,
+    Start,
     Training,
     announce,
     image_size_of,
@@ -624,6 +625,55 @@ def test_where_a_training_begins_is_said(
     assert "train: starts at epoch 1 of 3, 9 steps in all (float32, CPU threads: 1)" in said(capsys)
     run_training(tmp_path, threads=1)
     assert "train: resumes after epoch 1 of 3 (float32, CPU threads: 1)" in said(capsys)
+
+
+def a_start(seed: int = 5) -> Start:
+    """Other weights than those that a training begins with by itself."""
+    model = tiny_model(seed, random_head=True)
+    return Start("some/model.safetensors", model.state_dict())
+
+
+def distance(training: Training, start: Start) -> float:
+    """The largest difference of a weight."""
+    return max(
+        (training.weights[name] - value).abs().max().item()
+        for name, value in start.weights.items()
+        if "running" not in name and "num_batches" not in name
+    )
+
+
+@pytest.mark.parametrize("amp", AMPS)
+def test_a_training_starts_from_given_weights(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], amp: str
+) -> None:
+    begun = {"epochs": 1, "max_lr": 1e-6, "amp": amp}
+    start = a_start()
+    before = {name: value.clone() for name, value in start.weights.items()}
+    training = run_training(tmp_path / "given", start=start, **begun)
+    assert "starts at epoch 1 of 1 from some/model.safetensors, 3 steps in all" in said(capsys)
+    assert distance(training, start) < 1e-4
+    assert same_weights(start.weights, before), "the start is left as it was"
+    assert distance(run_training(tmp_path / "random", **begun), start) > 0.1
+    assert " from " not in said(capsys).partition(" steps are few")[0]
+
+
+def test_a_resumed_training_takes_no_start(tmp_path: Path) -> None:
+    whole = run_training(tmp_path / "whole", start=a_start())
+    with pytest.raises(KeyboardInterrupt):
+        run_training(tmp_path / "broken", start=a_start(), on_epoch=stop_at(2))
+    resumed = run_training(tmp_path / "broken", start=a_start(seed=6))
+    assert same_training(resumed, whole)
+    assert not same_training(run_training(tmp_path / "other", start=a_start(seed=6)), whole)
+
+
+@pytest.mark.usefixtures("two_threads")
+def test_the_trial_of_threads_leaves_the_start_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tried = auto_finds(monkeypatch, amp="none", threads=1)
+    training = run_training(tmp_path / "auto", threads="auto", start=a_start())
+    assert tried == [2]
+    assert same_training(training, run_training(tmp_path / "named", threads=1, start=a_start()))
 
 
 def said(capsys: pytest.CaptureFixture[str]) -> str:

@@ -17,6 +17,7 @@ from tests.repo import (
     ENVIRONMENT,
     ROOT,
     RUNNING,
+    commit_all,
     copy_repository,
     run,
     start_queue,
@@ -87,6 +88,36 @@ def test_the_same_seed_gives_the_same_bits_and_another_does_not(repository: Path
     params.write_text(yaml.safe_dump(parameters, sort_keys=False))
     run(repository, "dvc", "repro", "-s", f"train@{LAST}")
     assert model_md5(repository, LAST) != first
+
+
+def test_a_training_from_weights_follows_their_file(repository: Path) -> None:
+    folder = repository / "start"
+    folder.mkdir()
+    for name, key in (("a", FIRST), ("b", LAST)):
+        shutil.copy2(repository / f"models/{key}.safetensors", folder / f"{name}.safetensors")
+    shutil.copy2(folder / "a.safetensors", folder / "used.safetensors")
+    setting = ("-S", "train.start_from=start/used.safetensors")
+    train = ("dvc", "exp", "run", *setting, f"train@{FIRST}")
+    from_scratch = model_md5(repository, FIRST)
+    output = run(repository, *train).stdout
+    assert f"{FIRST}: starts at epoch 1 of 2 from start/used.safetensors" in output
+    assert model_md5(repository, FIRST) != from_scratch
+    assert f"train@{FIRST}" not in ran(run(repository, *train).stdout)
+
+    # Another content, under the same name: here one that the experiment cannot take.
+    shutil.copy2(folder / "b.safetensors", folder / "used.safetensors")
+    refused = run(repository, *train, check=False)
+    assert refused.returncode != 0 and "Traceback" not in refused.stdout
+    assert "train.start_from: start/used.safetensors has downsample" in refused.stdout
+
+    # A copy holds what Git tracks.
+    shutil.copy2(folder / "a.safetensors", folder / "used.safetensors")
+    run(repository, "git", "checkout", "-q", ".")
+    refused = run(repository, *train, "--temp", check=False)
+    assert refused.returncode != 0 and "not in this copy of the repository" in refused.stdout
+    assert "absolute path" in refused.stdout and "Traceback" not in refused.stdout
+    commit_all(repository)
+    assert "Ran experiment" in run(repository, *train, "--temp").stdout
 
 
 def test_a_copy_runs_its_own_code_and_leaves_the_workspace_alone(repository: Path) -> None:

@@ -9,17 +9,22 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from safetensors import safe_open
 
 from stages import train as stage
+from stages.code import check_start
 from tests.repo import make_tiny
 from tests.tiny import CPU, tiny_config, tiny_experiment
 from unet.config import load_params
 from unet.data.packing import pack_into
+from unet.inference.model_file import load_model, save_model
 from unet.runtime.device import device_name
+from unet.runtime.files import sha256
 from unet.runtime.source import source_hashes
 from unet.training.checkpoint import KEPT_FOR, STATE
 from unet.training.loop import Training
+from unet.training.steps import SCRATCH
 
 KEY = "mp_tr_bce"
 
@@ -181,3 +186,142 @@ def test_params_that_change_while_it_trains_are_not_recorded_for_it(
     stage.main()  # from the state that was kept
     assert (folder / f"models/{KEY}.safetensors").exists()
     assert not list((folder / f".checkpoints/{KEY}").glob(f"*/{STATE}"))
+
+
+# What a training starts from
+
+START = Path("start/some.safetensors")
+GENTLE = {"epochs": 1, "max_lr": 1e-6}  # a training that leaves the weights almost as they are
+
+
+def make_start(path: Path = START, **changes: Any) -> Path:
+    """A model; ``changes`` are of the training that made it."""
+    train(**changes)
+    path.parent.mkdir(exist_ok=True)
+    return Path(shutil.copy2(f"models/{KEY}.safetensors", path))
+
+
+def last_scores() -> dict[str, float]:
+    with Path(f"plots/curves/{KEY}.csv").open(newline="") as file:
+        return {name: float(value) for name, value in list(csv.DictReader(file))[-1].items()}
+
+
+def metadata() -> dict[str, Any]:
+    return load_model(f"models/{KEY}.safetensors")[1]
+
+
+def test_it_scores_at_once_what_the_start_does(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    start = make_start(epochs=30, batch_size=4)
+    reached = last_scores()
+    assert "start_from" not in metadata()
+
+    train(**GENTLE)
+    from_scratch = last_scores()
+    train(**GENTLE, start_from=str(start))
+    found = last_scores()
+    assert f"starts at epoch 1 of 1 from {start}, " in "".join(capsys.readouterr())
+    assert reached["val_loss"] < 0.8 * from_scratch["val_loss"], "the start has learnt nothing"
+    assert found["val_loss"] == pytest.approx(reached["val_loss"], rel=0.1)
+    assert found["val_iou"] == pytest.approx(reached["val_iou"], abs=0.05)
+    assert metadata()["start_from"] == f"some.safetensors, SHA-256 {sha256(start)}"
+
+
+def test_random_weights_by_any_name_of_theirs(folder: Path) -> None:
+    train(start_from=SCRATCH)
+    first = Path(f"models/{KEY}.safetensors").read_bytes()
+    train(start_from=f"./{SCRATCH}")
+    assert Path(f"models/{KEY}.safetensors").read_bytes() == first
+
+
+def test_of_a_folder_it_takes_the_experiments_own(folder: Path) -> None:
+    start = make_start(Path(f"start/{KEY}.safetensors"))
+    (folder / "start/other.safetensors").write_bytes(b"another's, not looked at")
+    train(**GENTLE, start_from=str(folder / "start"))
+    assert metadata()["start_from"] == f"{KEY}.safetensors, SHA-256 {sha256(start)}"
+    start.unlink()
+    with pytest.raises(ValueError, match=f"train.start_from = start: .* start/{KEY}.safetensors"):
+        train(start_from="start")
+
+
+def test_another_content_is_another_training(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    start = make_start()
+    before = fingerprint_of(monkeypatch, start_from=str(start))
+    os.utime(start, (0, 0))
+    assert fingerprint_of(monkeypatch, start_from=str(start)) == before
+    make_start(seed=1)
+    assert fingerprint_of(monkeypatch, start_from=str(start)) != before
+
+
+def test_another_architecture_is_refused_in_one_line(folder: Path) -> None:
+    make_start()
+    _, info = load_model(START)
+    others = {"downsample": "str_conv", "upsample": "ups", "width": 5, "depth": 3}
+    for name, value in others.items():
+        experiment = tiny_experiment(**{name: value})
+        with pytest.raises(ValueError) as error:
+            stage.load_start(START, "other", experiment)
+        text = str(error.value)
+        assert f"{name} {info[name]}" in text and f"{name} {value}" in text and "\n" not in text
+        assert str(START) in text and "train@KEY" in text
+    # The loss is no part of it.
+    assert stage.load_start(START, "other", tiny_experiment(loss="dice")).weights
+
+
+@pytest.mark.parametrize("content", [b"", b"no model", None])
+def test_what_is_no_model_is_refused_in_one_line(folder: Path, content: bytes | None) -> None:
+    START.parent.mkdir()
+    if content is not None:
+        START.write_bytes(content)
+    with pytest.raises(ValueError, match=f"train.start_from.*{START}") as error:
+        train(start_from=str(START))
+    assert "\n" not in str(error.value)
+
+
+def test_weights_that_are_not_finite_are_refused(folder: Path) -> None:
+    model, info = load_model(make_start())
+    state = model.state_dict() | {"head.bias": torch.tensor([float("nan")])}
+    save_model(START, state, info)
+    with pytest.raises(ValueError, match="train.start_from: .*head.bias holds values"):
+        train(start_from=str(START))
+
+
+def test_a_start_that_changes_while_it_trains_is_not_recorded(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    start = make_start()
+    content, before = start.read_bytes(), Path(f"models/{KEY}.safetensors").read_bytes()
+    real = stage.train
+
+    def train_and_change(*args: Any, **options: Any) -> Training:
+        training = real(*args, **options)
+        start.write_bytes(b"another")
+        return training
+
+    with monkeypatch.context() as patch:
+        patch.setattr(stage, "train", train_and_change)
+        with pytest.raises(ValueError, match=f"{start} changed while {KEY} trained"):
+            train(start_from=str(start))
+    assert Path(f"models/{KEY}.safetensors").read_bytes() == before
+    start.write_bytes(content)
+    train(start_from=str(start))  # from the state that was kept
+    assert Path(f"models/{KEY}.safetensors").read_bytes() != before
+
+
+def test_what_is_missing_is_told_before_anything_runs(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (folder / "copy").mkdir()
+    (folder / "here.safetensors").touch()
+    check_start("here.safetensors")
+    with pytest.raises(ValueError, match="train.start_from = nowhere: no such file.*released"):
+        check_start("nowhere")
+    monkeypatch.setenv("DVC_ROOT", str(folder))
+    monkeypatch.chdir(folder / "copy")
+    there = folder / "here.safetensors"
+    with pytest.raises(ValueError, match=f"not in this copy of the repo.*absolute path, {there}"):
+        check_start("here.safetensors")
+    with pytest.raises(ValueError, match="nowhere: no such file"):
+        check_start("nowhere")
+    check_start(str(there))

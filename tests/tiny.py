@@ -85,6 +85,7 @@ def run_training(checkpoint: Path, **changes: Any) -> Training:
         "device": CPU,
         "checkpoint": checkpoint,
         "on_epoch": lambda training: None,
+        "start": None,
     }
     arguments |= {key: changes.pop(key) for key in list(changes) if key in arguments}
     return train(config=tiny_config(**changes), **arguments)

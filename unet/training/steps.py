@@ -12,7 +12,7 @@ from pydantic.dataclasses import dataclass
 from unet.runtime.config import STRICT
 
 FEW_STEPS = 200  # fewer teach little: the first tens of them only find the foreground's share
-SCRATCH = "released/scratch"  # an empty file: DVC's dependency of a training from random weights
+SCRATCH = "released/scratch"  # stands for random weights; DVC wants a file that is there
 
 Count = Annotated[int, Field(ge=1, le=2**20)]
 
