@@ -2,7 +2,6 @@
 
 import csv
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -18,6 +17,8 @@ from safetensors.torch import load_file
 from torch import nn
 
 from tests.repo import ENVIRONMENT, ROOT, copy_repository, make_tiny, run
+from tests.tiny import tiny_model
+from unet.inference.model_file import save_model
 from unet.training import distributed
 
 KEY = "mp_tr_bce"
@@ -173,7 +174,9 @@ def test_three_ranks_change_rounding_only(repository: Path, alone: tuple) -> Non
 
 def test_every_rank_starts_from_the_weights(repository: Path, alone: tuple, tmp_path: Path) -> None:
     model = tmp_path / "start.safetensors"
-    shutil.copy2(repository / f"models/{KEY}.safetensors", model)
+    info = {"downsample": "mp", "upsample": "tr", "width": 4, "depth": 2}
+    state = tiny_model(seed=5, random_head=True).state_dict()
+    save_model(model, state, info | {"threshold": 0.5, "epoch": 1})
     params = (repository / "params.yaml").read_text()
     (repository / "params.yaml").write_text(params.replace("released/scratch", str(model)))
     try:
@@ -184,7 +187,7 @@ def test_every_rank_starts_from_the_weights(repository: Path, alone: tuple, tmp_
             assert f"starts at epoch 1 of 2 from {model}" in done.stdout
             found.append(results(repository))
         assert_alike(repository, found[0])
-        assert found[0][0][0]["train_loss"] != pytest.approx(alone[0][0]["train_loss"], rel=1e-3)
+        assert found[0][0][0]["train_loss"] != pytest.approx(alone[0][0]["train_loss"], rel=0.01)
     finally:
         (repository / "params.yaml").write_text(params)
 
