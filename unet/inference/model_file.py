@@ -2,7 +2,7 @@
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import safetensors.torch
 import torch
@@ -12,6 +12,19 @@ from unet.model import UNet
 from unet.runtime.files import atomic_write
 
 ARCHITECTURE = ("downsample", "upsample", "width", "depth")
+
+
+class TrainedModel(NamedTuple):
+    """A model and what its file says of it: ``model, info = load_model(path)``.
+
+    Attributes:
+        model: in evaluation mode.
+        info: as in :func:`save_model`; of a training also ``image_size``, the side of the square
+            images in pixels, and its settings.
+    """
+
+    model: UNet
+    info: dict[str, Any]
 
 
 def save_model(path: Path, state: dict[str, torch.Tensor], info: dict[str, Any]) -> None:
@@ -29,7 +42,7 @@ def save_model(path: Path, state: dict[str, torch.Tensor], info: dict[str, Any])
         temporary.write_bytes(safetensors.torch.save(tensors, metadata))
 
 
-def load_model(path: str | Path, device: str | torch.device = "cpu") -> tuple[UNet, dict[str, Any]]:
+def load_model(path: str | Path, device: str | torch.device = "cpu") -> TrainedModel:
     """The model saved at ``path``, float32, in evaluation mode, and its info.
 
     Raises:
@@ -59,4 +72,4 @@ def load_model(path: str | Path, device: str | torch.device = "cpu") -> tuple[UN
     ) as error:  # fmt: skip
         problem = " ".join(str(error).split())
         raise ValueError(f"{path} is not a model of this project ({problem})") from None
-    return model.to(device, memory_format=torch.channels_last).eval(), info
+    return TrainedModel(model.to(device, memory_format=torch.channels_last).eval(), info)
