@@ -167,15 +167,17 @@ def _write(photo: Path, found: Prediction, targets: dict[str, Path]) -> None:
         "probabilities": lambda: pictures.probabilities_picture(found),
     }
     for kind, path in targets.items():
-        profile = picture.info.get("icc_profile") if kind in ("cutout", "overlay") else None
-        if profile is not None and profile[16:20] != b"RGB ":  # of a CMYK picture, say
-            profile = None
+        drawn = draw[kind]()
+        profile = drawn.info.get("icc_profile", b"")
+        drawn.info.clear()  # Pillow would store the photograph's comment
+        if profile[16:20] == b"RGB ":  # that of a CMYK picture, say, is not the result's
+            drawn.info["icc_profile"] = profile
         # By way of memory: of a full disk Pillow's own error would not say what it is.
         content = io.BytesIO()
         if path.suffix == ".png":
-            draw[kind]().save(content, "PNG", compress_level=1, icc_profile=profile)
+            drawn.save(content, "PNG", compress_level=1)
         else:
-            draw[kind]().save(content, "JPEG", quality=90, icc_profile=profile)
+            drawn.save(content, "JPEG", quality=90, icc_profile=drawn.info.get("icc_profile"))
         with atomic_write(path) as temporary:
             temporary.write_bytes(content.getbuffer())
 

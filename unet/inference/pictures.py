@@ -6,7 +6,7 @@ from torch import Tensor
 
 from unet.inference.predict import Prediction
 
-RAMP = 0.25  # a cut-out's edge: probabilities so far from the threshold are all or nothing
+RAMP = 0.15  # a cut-out's edge: probabilities so far from the threshold are all or nothing
 OUTLINE = (255, 196, 0)
 
 
@@ -26,8 +26,8 @@ def cutout_picture(found: Prediction, photo: Image.Image) -> Image.Image:
     What is wholly transparent is black: neither seen nor stored is what surrounded the object.
     """
     alpha = _grey(_ramp(found.probabilities, found.threshold))
-    seen = alpha.point([0] + 255 * [255])
-    picture = Image.composite(photo, Image.new("RGB", photo.size), seen)
+    picture = photo.copy()
+    picture.paste((0, 0, 0), mask=alpha.point([255] + 255 * [0]))
     picture.putalpha(alpha)
     return picture
 
@@ -35,13 +35,14 @@ def cutout_picture(found: Prediction, photo: Image.Image) -> Image.Image:
 def overlay_picture(found: Prediction, photo: Image.Image) -> Image.Image:
     """RGB: the object outlined in its own colours, all else grey and darker."""
     mask = mask_picture(found)
-    around = photo.convert("L").point([round(0.45 * v) for v in range(256)]).convert("RGB")
+    around = photo.convert("L").point([round(0.6 * v) for v in range(256)]).convert("RGB")
     picture = Image.composite(photo, around, mask)
     reach = max(1, round(max(photo.size) / 300))
     # Blurred, the mask is grey along its edge alone.
     band = [min(255, 8 * min(v, 255 - v)) for v in range(256)]
     edge = mask.filter(ImageFilter.BoxBlur(reach)).point(band)
-    return Image.composite(Image.new("RGB", photo.size, OUTLINE), picture, edge)
+    picture.paste(OUTLINE, mask=edge)
+    return picture
 
 
 def _ramp(probabilities: Tensor, threshold: float) -> Tensor:
