@@ -193,9 +193,9 @@ def find_model(name: str) -> Path:
         if path.is_file():
             return path
     keys = sorted({path.stem for folder in MODELS for path in folder.glob("*.safetensors")})
-    there = f"here are: {', '.join(keys)}" if keys else "here is none: name a model's file"
+    there = f"there are {', '.join(keys)}" if keys else "here there is none: name a model's file"
     raise ValueError(
-        f"--model {name}: no such file, nor such a key in models/ or released/; {there}"
+        f"--model {name}: no such file, and no such key in models/ or released/; {there}"
     )
 
 
