@@ -113,11 +113,9 @@ def _predict(arguments: argparse.Namespace) -> None:
 
     if passed_over:
         print(f"passed over: {passed_over} that are no pictures, or folders", flush=True)
-    is_many = any(Path(given).is_dir() for given in arguments.photos)
     done = 0
-    with tqdm(
-        total=len(photos), unit="photo", leave=False, disable=None if is_many else True
-    ) as bar:
+    hidden = True if len(photos) == 1 else None  # None: where the output is no terminal
+    with tqdm(total=len(photos), unit="photo", leave=False, disable=hidden) as bar:
 
         def fail(photo: Photo, problem: object) -> None:
             tqdm.write(f"predict: {problem}", file=sys.stderr)
@@ -168,16 +166,15 @@ def _write(photo: Path, found: Prediction, targets: dict[str, Path]) -> None:
     }
     for kind, path in targets.items():
         drawn = draw[kind]()
-        profile = drawn.info.get("icc_profile", b"")
-        drawn.info.clear()  # Pillow would store the photograph's comment
-        if profile[16:20] == b"RGB ":  # that of a CMYK picture, say, is not the result's
-            drawn.info["icc_profile"] = profile
+        profile = drawn.info.pop("icc_profile", None)
+        if profile and profile[16:20] != b"RGB ":  # of a CMYK picture, say
+            profile = None
         # By way of memory: of a full disk Pillow's own error would not say what it is.
         content = io.BytesIO()
         if path.suffix == ".png":
-            drawn.save(content, "PNG", compress_level=1)
+            drawn.save(content, "PNG", compress_level=1, icc_profile=profile)
         else:
-            drawn.save(content, "JPEG", quality=90, icc_profile=drawn.info.get("icc_profile"))
+            drawn.save(content, "JPEG", quality=90, icc_profile=profile)
         with atomic_write(path) as temporary:
             temporary.write_bytes(content.getbuffer())
 
