@@ -91,6 +91,7 @@ def test_the_colour_profile_is_kept() -> None:
     assert photo.info == {"icc_profile": profile}
 
 
+@pytest.mark.filterwarnings("ignore:Corrupt EXIF")
 @pytest.mark.parametrize(
     "exif", [b"Exif\0\0", b"Exif\0\0garbage", b"Exif\0\0MM\0*\0\0\0\x08\xff\xff"]
 )

@@ -55,13 +55,15 @@ def _main() -> None:
         text = str(error).lower()
         if not isinstance(error, MemoryError) and not any(sign in text for sign in OUT_OF_MEMORY):
             raise
-        raise ValueError(
-            "out of memory: lower --batch-size, or make the pictures smaller"
-        ) from None
+        raise ValueError("out of memory: lower --batch-size, or take smaller pictures") from None
 
 
 def _parse() -> argparse.Namespace:
-    parser = _Parser("unet-predict", description="Find the object in photographs: masks, cut-outs.")
+    parser = _Parser(
+        "unet-predict",
+        allow_abbrev=False,
+        description="Find the pet in photographs: masks, cut-outs.",
+    )
     add = parser.add_argument
     add("photos", nargs="+", metavar="PHOTO-OR-FOLDER", help="a folder: the pictures in it")
     add(
