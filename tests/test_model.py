@@ -214,6 +214,120 @@ def test_predict_restores_the_mode_and_touches_no_statistics(training: bool) -> 
     assert all(torch.equal(value, before[key]) for key, value in model.state_dict().items())
 
 
+def test_predict_restores_each_module_s_own_mode() -> None:
+    model = tiny_model().train()
+    model.encoder.eval()
+    modes = [module.training for module in model.modules()]
+    assert len(set(modes)) == 2
+    seen: list[bool] = []
+    hook = model.bottleneck.register_forward_pre_hook(
+        lambda module, _: seen.append(module.training)
+    )
+    model.predict(torch.rand(1, 3, 8, 8))
+    assert seen == [False]
+    assert [module.training for module in model.modules()] == modes
+    hook.remove()
+
+    def fail(*_: object) -> None:
+        raise RuntimeError("in the middle")
+
+    model.bottleneck.register_forward_pre_hook(fail)
+    with pytest.raises(RuntimeError, match="in the middle"):
+        model.predict(torch.rand(1, 3, 8, 8))
+    assert [module.training for module in model.modules()] == modes
+
+
+def test_predict_returns_an_ordinary_tensor() -> None:
+    p = tiny_model(random_head=True).predict(torch.rand(1, 3, 8, 8))
+    assert not p.is_inference() and not p.requires_grad
+    p[p < 0.5] = 0
+    (p * torch.ones((), requires_grad=True)).sum().backward()
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
+def test_predict_takes_other_floats(dtype: torch.dtype) -> None:
+    model = tiny_model(random_head=True)
+    images = torch.rand(2, 3, 8, 8, generator=torch.Generator().manual_seed(0)).to(dtype)
+    assert torch.equal(model.predict(images), model.predict(images.float()))
+
+
+def test_predict_of_no_images_is_none() -> None:
+    assert tiny_model().predict(torch.rand(0, 3, 9, 8)).shape == (0, 1, 9, 8)
+
+
+def with_one(value: float) -> Tensor:
+    images = torch.full((1, 3, 8, 8), 0.5)
+    images[0, 1, 2, 3] = value
+    return images
+
+
+@pytest.mark.parametrize("value", [0.0, 1.0, -0.0009, 1.0009])
+def test_predict_takes_what_rounding_leaves(value: float) -> None:
+    assert tiny_model().predict(with_one(value)).isfinite().all()
+
+
+@pytest.mark.parametrize(
+    ("images", "text"),
+    [
+        (torch.zeros(1, 3, 8, 8, dtype=torch.uint8), "torch.uint8.*images / 255"),
+        (torch.full((1, 3, 8, 8), 200.0), r"from 200 to 200: must be in \[0, 1\].*images / 255"),
+        (with_one(1.002), r"from 0\.5 to 1\.002: must be in \[0, 1\]"),
+        (with_one(-0.002), r"from -0\.002 to 0\.5: must be in \[0, 1\]$"),
+        (with_one(math.nan), "not finite"),
+        (with_one(math.inf), "not finite"),
+        (np.zeros((1, 3, 8, 8), np.float32), r"type numpy\.ndarray.*torch\.from_numpy"),
+        ([[0.5]], "type list: must be a torch tensor$"),
+        (torch.rand(3, 9, 9), r"shape \(3, 9, 9\): must be \(N, 3, H, W\).*images\[None\]"),
+        (torch.rand(9, 9, 3), r"shape \(9, 9, 3\).*images\.permute\(2, 0, 1\)\[None\]"),
+        (torch.rand(1, 9, 9, 3), r"shape \(1, 9, 9, 3\).*images\.permute\(0, 3, 1, 2\)"),
+        (torch.rand(9, 9), r"shape \(9, 9\): must be \(N, 3, H, W\)$"),
+        (torch.rand(2, 1, 9, 9), r"shape \(2, 1, 9, 9\): must be \(N, 3, H, W\)$"),
+        (torch.rand(2, 3, 0, 9), "no pixels"),
+    ],
+    ids=[
+        "uint8", "0 to 255", "above 1", "below 0", "NaN", "infinity", "NumPy", "list", "CHW", "HWC",
+        "NHWC", "2-D", "grey", "empty",
+    ],
+)  # fmt: skip
+def test_predict_refuses_other_images_in_one_line(images: object, text: str) -> None:
+    model = tiny_model().train()
+    with pytest.raises(ValueError, match=text) as error:
+        model.predict(images)
+    assert "\n" not in str(error.value)
+    assert model.training
+
+
+@pytest.mark.parametrize(
+    ("arguments", "text"),
+    [
+        ({"depth": 0}, "depth = 0: must be a whole number, at least 1"),
+        ({"depth": 2.0}, "depth = 2.0: must be a whole number"),
+        ({"width": 0}, "width = 0: must be a whole number, at least 1"),
+        ({"width": -4}, "width = -4: must be"),
+        ({"width": "8"}, "width = '8': must be"),
+        ({"prior": 0}, "prior = 0: must be between 0 and 1"),
+        ({"prior": 1.0}, "prior = 1.0: must be between 0 and 1"),
+        ({"prior": math.nan}, "prior = nan: must be between 0 and 1"),
+    ],
+    ids=str,
+)
+def test_arguments_that_make_no_network_are_one_line(arguments: dict, text: str) -> None:
+    with pytest.raises(ValueError, match=text) as error:
+        UNet(**arguments)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(("down", "up"), KINDS)
+def test_forward_can_be_exported_for_all_sizes_and_batches(down: str, up: str) -> None:
+    model = tiny_model(random_head=True, downsample=down, upsample=up)
+    sides = {2: 4 * torch.export.Dim("h", max=64), 3: 4 * torch.export.Dim("w", max=64)}
+    shapes = ({0: torch.export.Dim("n"), **sides},)
+    exported = torch.export.export(model, (torch.rand(2, 3, 16, 24),), dynamic_shapes=shapes)
+    images = torch.rand(3, 3, 8, 20)
+    with torch.inference_mode():
+        torch.testing.assert_close(exported.module()(images), model(images))
+
+
 @pytest.mark.parametrize(("down", "up"), KINDS)
 def test_a_pixel_reaches_its_receptive_field_and_no_further(down: str, up: str) -> None:
     model = tiny_model(random_head=True, downsample=down, upsample=up, width=8, depth=1)

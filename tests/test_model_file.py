@@ -131,6 +131,14 @@ def of_a_giant_s_width(path: Path) -> None:
     save_model(path, saved_model().state_dict(), INFO | {"width": 1 << 20, "depth": 12})
 
 
+def of_a_giant_s_depth(path: Path) -> None:
+    save_model(path, saved_model().state_dict(), INFO | {"depth": 10**9})
+
+
+def of_no_depth(path: Path) -> None:
+    save_model(path, saved_model().state_dict(), INFO | {"depth": 0, "width": 16})
+
+
 def of_no_threshold(path: Path) -> None:
     save_model(path, saved_model().state_dict(), INFO | {"threshold": 1.5})
 
@@ -171,6 +179,7 @@ def of_an_unknown_resampler(path: Path) -> None:
         nothing, garbage, empty, folder, cut_short, without_metadata, with_other_metadata,
         with_metadata_that_is_no_json, with_metadata_of_another_kind, with_less_metadata,
         of_another_width, of_another_architecture, of_an_unknown_resampler, of_a_giant_s_width,
+        of_a_giant_s_depth, of_no_depth,
         of_no_threshold, with_nan, with_an_infinite_kernel, with_a_rounded_bias,
         with_kernels_of_another_kind, with_a_tensor_more,
     ],
@@ -186,6 +195,20 @@ def test_what_is_no_model_is_one_line_naming_the_file(
     text = str(error.value)
     assert text.startswith(f"{path} is ")
     assert "\n" not in text
+
+
+def test_loading_draws_no_random_numbers(tmp_path: Path) -> None:
+    path = tmp_path / "model.safetensors"
+    save_model(path, saved_model().state_dict(), INFO)
+    before = torch.get_rng_state()
+    load_model(path)
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_a_pair_with_names(tmp_path: Path) -> None:
+    save_model(tmp_path / "model", saved_model().state_dict(), INFO)
+    trained = load_model(tmp_path / "model")
+    assert trained == (trained.model, trained.info)
 
 
 def test_a_missing_model_says_how_to_get_it(tmp_path: Path) -> None:

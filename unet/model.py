@@ -18,6 +18,8 @@ UPSAMPLE = ("tr", "ups")
 PIXEL_MEAN = (0.485, 0.456, 0.406)
 PIXEL_STD = (0.229, 0.224, 0.225)
 
+TOLERANCE = 1e-3  # of values in [0, 1]: what resizing and rounding may add
+
 
 class ConvBlock(nn.Sequential):
     """Two 3 x 3 convolutions, each with batch normalisation and ReLU.
@@ -73,6 +75,9 @@ class UNet(nn.Module):
         width: channels of the first level.
         depth: number of levels below the first; heights and widths are multiples of 2 ** depth.
         prior: the logit's probability before training, in (0, 1): the foreground's share.
+
+    Raises:
+        ValueError: an argument that is none of these.
     """
 
     def __init__(
@@ -85,6 +90,11 @@ class UNet(nn.Module):
         prior: float = 0.5,
     ) -> None:
         super().__init__()
+        for name, value in {"width": width, "depth": depth}.items():
+            if not isinstance(value, int) or value < 1:
+                raise ValueError(f"{name} = {value!r}: must be a whole number, at least 1")
+        if not 0 < prior < 1:
+            raise ValueError(f"prior = {prior!r}: must be between 0 and 1")
         self.depth = depth
         channels = [width * 2**level for level in range(depth + 1)]
         self.encoder = nn.ModuleList(
@@ -142,8 +152,7 @@ class UNet(nn.Module):
 
     def _check(self, images: Tensor) -> None:
         step = 2**self.depth
-        if images.ndim != 4 or images.shape[1] != 3:
-            raise ValueError(f"images of shape {tuple(images.shape)}: must be (N, 3, H, W)")
+        _check_shape(images)
         height, width = images.shape[2:]
         if height % step or width % step or not height * width:
             padded = tuple(max(1, math.ceil(side / step)) * step for side in (height, width))
@@ -152,20 +161,71 @@ class UNet(nn.Module):
                 f"the next size is {padded[0]} x {padded[1]} (predict() pads by itself)"
             )
 
-    @torch.inference_mode()
+    @torch.no_grad()
     def predict(self, images: Tensor) -> Tensor:
-        """Probabilities (N, 1, H, W) in [0, 1], float32, of images of any size.
+        """Probabilities (N, 1, H, W) in [0, 1], float32, on the model's device.
 
-        Pads to the next valid size by repeating the border, and crops back. Evaluation mode's
-        statistics are used whatever mode the model is in, and that mode is restored.
+        The network sees objects of the size that it was trained on: images of about that size, the
+        ``image_size`` of its file's info, give good results, photographs as they are do not.
+        :func:`unet.inference.predict.predict` resizes them and its result back.
+
+        Pads to the next multiple of 2 ** depth by repeating the border, and crops back. Evaluation
+        mode's statistics are used whatever mode each module is in, and that mode is restored.
+
+        Args:
+            images: (N, 3, H, W), RGB, floats in [0, 1].
+
+        Raises:
+            ValueError: they are not.
         """
+        _check_images(images)
         height, width = images.shape[-2:]
         step = 2**self.depth
+        images = images.to(self.pixel_mean)  # the model's device and type of number
         padded = F.pad(images, (0, -width % step, 0, -height % step), mode="replicate")
-        was_training = self.training
+        modes = [(module, module.training) for module in self.modules()]
         self.eval()
         try:
             logits = self(padded)
         finally:
-            self.train(was_training)
+            for module, training in modes:
+                module.training = training
         return logits[..., :height, :width].float().sigmoid()
+
+
+def _check_shape(images: Tensor) -> None:
+    shape = tuple(images.shape)
+    if len(shape) == 4 and shape[1] == 3:
+        return
+    if len(shape) == 3 and 3 in (shape[0], shape[2]):
+        way = "images[None]" if shape[0] == 3 else "images.permute(2, 0, 1)[None]"
+        advice = f"; of one image: {way}"
+    elif len(shape) == 4 and shape[3] == 3:
+        advice = "; with the channels last: images.permute(0, 3, 1, 2)"
+    else:
+        advice = ""
+    raise ValueError(f"images of shape {shape}: must be (N, 3, H, W){advice}")
+
+
+def _check_images(images: Tensor) -> None:
+    """What :meth:`UNet.predict` asks of its images. Not for ``forward``: it looks at the values,
+    which an exported graph cannot, and which would stall training on a GPU."""
+    if not isinstance(images, Tensor):
+        kind = f"{type(images).__module__}.{type(images).__name__}".removeprefix("builtins.")
+        way = ": torch.from_numpy(images) makes one of an array" if "ndarray" in kind else ""
+        raise ValueError(f"images of type {kind}: must be a torch tensor{way}")
+    _check_shape(images)
+    if not images.is_floating_point():
+        raise ValueError(
+            f"images of {images.dtype}: must be floats in [0, 1]; of 8-bit pixels: images / 255"
+        )
+    if 0 in images.shape[2:]:
+        raise ValueError(f"images of shape {tuple(images.shape)}: they have no pixels")
+    if not len(images):
+        return
+    low, high = (value.item() for value in images.aminmax())
+    if not (math.isfinite(low) and math.isfinite(high)):  # one NaN makes both NaN
+        raise ValueError("images with values that are not finite (NaN or infinity)")
+    if low < -TOLERANCE or high > 1 + TOLERANCE:
+        advice = "; of 8-bit pixels: images / 255" if low >= 0 and high <= 255 else ""
+        raise ValueError(f"images from {low:.4g} to {high:.4g}: must be in [0, 1]{advice}")

@@ -94,13 +94,16 @@ def read_photo(source: Path | bytes) -> Image.Image:
 
 
 def to_photo(image: Image.Image) -> Image.Image:
-    """:func:`read_photo` of a picture that is open."""
+    """:func:`read_photo` of a picture that is open. Of its metadata the colour profile is kept."""
     turn = UPRIGHT.get(orientation(image))
     try:
         rgb = _rgb(image)
     except (OSError, ValueError) as error:
         raise ValueError(f"cannot be read ({' '.join(str(error).split())})") from None
-    return rgb.transpose(turn) if turn is not None else rgb
+    photo = rgb.transpose(turn) if turn is not None else rgb
+    # Not the EXIF block: by its tag the photograph would be turned again.
+    photo.info = {key: value for key, value in photo.info.items() if key == "icc_profile"}
+    return photo
 
 
 def _rgb(image: Image.Image) -> Image.Image:

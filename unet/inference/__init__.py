@@ -1,1 +1,1 @@
-"""A trained model: its file, its scores on a split."""
+"""A trained model: its file, its scores on a split, what it finds in photographs."""

@@ -2,7 +2,7 @@
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import safetensors.torch
 import torch
@@ -12,6 +12,19 @@ from unet.model import UNet
 from unet.runtime.files import atomic_write
 
 ARCHITECTURE = ("downsample", "upsample", "width", "depth")
+
+
+class TrainedModel(NamedTuple):
+    """A model and what its file says of it: ``model, info = load_model(path)``.
+
+    Attributes:
+        model: in evaluation mode.
+        info: as in :func:`save_model`; of a training also ``image_size``, the side of the square
+            images in pixels, and its settings.
+    """
+
+    model: UNet
+    info: dict[str, Any]
 
 
 def save_model(path: Path, state: dict[str, torch.Tensor], info: dict[str, Any]) -> None:
@@ -29,7 +42,7 @@ def save_model(path: Path, state: dict[str, torch.Tensor], info: dict[str, Any])
         temporary.write_bytes(safetensors.torch.save(tensors, metadata))
 
 
-def load_model(path: str | Path, device: str | torch.device = "cpu") -> tuple[UNet, dict[str, Any]]:
+def load_model(path: str | Path, device: str | torch.device = "cpu") -> TrainedModel:
     """The model saved at ``path``, float32, in evaluation mode, and its info.
 
     Raises:
@@ -39,8 +52,12 @@ def load_model(path: str | Path, device: str | torch.device = "cpu") -> tuple[UN
         with safe_open(path, framework="pt") as file:
             info = json.loads((file.metadata() or {})["unet"])
             state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        # Without memory first: what the metadata asks for may be of any size.
-        with torch.device("meta"):
+        # What the metadata asks for may be of any size, unless its largest kernel is in the file.
+        # (Building on the device "meta" first costs a second: torch imports its compiler.)
+        channels, largest = info["width"] * 2.0 ** info["depth"], state["bottleneck.3.weight"].shape
+        if largest != (channels, channels, 3, 3):
+            raise ValueError(f"a kernel of {list(largest)} for {channels:g} channels")
+        with torch.random.fork_rng(devices=[]):  # the weights drawn here are for nothing
             model = UNet(**{name: info[name] for name in ARCHITECTURE})
         for name, expected in model.state_dict().items():
             if state[name].dtype != expected.dtype:
@@ -59,4 +76,4 @@ def load_model(path: str | Path, device: str | torch.device = "cpu") -> tuple[UN
     ) as error:  # fmt: skip
         problem = " ".join(str(error).split())
         raise ValueError(f"{path} is not a model of this project ({problem})") from None
-    return model.to(device, memory_format=torch.channels_last).eval(), info
+    return TrainedModel(model.to(device, memory_format=torch.channels_last).eval(), info)

@@ -1,0 +1,267 @@
+"""One picture in all the forms that cameras, scanners and web pages store it in."""
+
+import io
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image, ImageCms
+
+from unet.data.photos import HEIF, ORIENTATION, UPRIGHT, is_photo, read_photo, to_photo
+
+SIZE = (48, 32)
+
+
+def picture() -> Image.Image:
+    """A gradient with no symmetry: turned or mirrored it is another picture."""
+    x, y = np.meshgrid(np.linspace(0, 1, SIZE[0]), np.linspace(0, 1, SIZE[1]))
+    channels = [200 * x + 20, 180 * y + 40, 120 * (1 - x) * y + 60]
+    return Image.fromarray(np.stack(channels, -1).round().astype(np.uint8))
+
+
+def grey() -> Image.Image:
+    return picture().convert("L")
+
+
+def stored(image: Image.Image, kind: str, **options: object) -> bytes:
+    file = io.BytesIO()
+    image.save(file, kind, **options)
+    return file.getvalue()
+
+
+def difference(photo: Image.Image, expected: Image.Image) -> float:
+    """The mean difference of two RGB pictures of one size, in grey levels."""
+    assert photo.mode == expected.mode == "RGB"
+    assert photo.size == expected.size
+    return float(np.abs(np.asarray(photo, float) - np.asarray(expected, float)).mean())
+
+
+def turned(orientation: int) -> bytes:
+    """A JPEG whose picture is upright only if its tag is followed."""
+    # The stored picture is what the upright one becomes by the opposite turn.
+    opposite = {6: 8, 8: 6}.get(orientation, orientation)
+    image = picture()
+    if orientation in UPRIGHT:
+        image = image.transpose(UPRIGHT[opposite])
+    exif = Image.Exif()
+    exif[ORIENTATION] = orientation
+    return stored(image, "JPEG", quality=98, subsampling=0, exif=exif)
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_a_photograph_is_upright_whatever_its_tag_says(orientation: int) -> None:
+    content = turned(orientation)
+    assert difference(read_photo(content), picture()) < 2
+    as_stored = Image.open(io.BytesIO(content)).convert("RGB")
+    wrong = as_stored.size != SIZE or difference(as_stored, picture()) > 10
+    assert wrong is (orientation != 1)  # else this test would show nothing
+
+
+@pytest.mark.parametrize("orientation", [0, 9, 65535])
+def test_a_tag_that_means_nothing_turns_nothing(orientation: int) -> None:
+    assert difference(read_photo(turned(orientation)), picture()) < 2
+
+
+@pytest.mark.parametrize("kind", ["TIFF", "PNG", "WEBP"])
+def test_other_formats_have_the_tag_too(kind: str) -> None:
+    exif = Image.Exif()
+    exif[ORIENTATION] = 6
+    options = {"lossless": True} if kind == "WEBP" else {}
+    content = stored(picture().transpose(UPRIGHT[8]), kind, exif=exif, **options)
+    assert difference(read_photo(content), picture()) == 0
+
+
+@pytest.mark.parametrize("orientation", [1, 6])
+def test_a_turned_picture_is_turned_once(orientation: int) -> None:
+    photo = read_photo(turned(orientation))
+    assert difference(to_photo(photo), photo) == 0
+
+
+def test_an_open_picture_is_left_as_it_is() -> None:
+    image = Image.open(io.BytesIO(turned(6)))
+    assert difference(to_photo(image), picture()) < 2
+    assert image.getexif()[ORIENTATION] == 6
+    assert image.size == SIZE[::-1]
+
+
+def test_the_colour_profile_is_kept() -> None:
+    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    photo = read_photo(stored(picture(), "PNG", icc_profile=profile, dpi=(72, 72)))
+    assert photo.info == {"icc_profile": profile}
+
+
+@pytest.mark.filterwarnings("ignore:Corrupt EXIF")
+@pytest.mark.parametrize(
+    "exif", [b"Exif\0\0", b"Exif\0\0garbage", b"Exif\0\0MM\0*\0\0\0\x08\xff\xff"]
+)
+def test_a_damaged_tag_is_none(exif: bytes) -> None:
+    assert difference(read_photo(stored(picture(), "JPEG", quality=98, exif=exif)), picture()) < 2
+
+
+def opaque() -> Image.Image:
+    image = picture().convert("RGBA")
+    assert image.getextrema()[3] == (255, 255)
+    return image
+
+
+def grey_16_bit() -> Image.Image:
+    return Image.fromarray(np.asarray(grey()).astype(np.uint16) * 257)
+
+
+@pytest.mark.parametrize(
+    ("content", "expected", "tolerance"),
+    [
+        (stored(picture(), "PNG"), picture(), 0),
+        (stored(picture(), "BMP"), picture(), 0),
+        (stored(picture(), "TIFF", compression="tiff_lzw"), picture(), 0),
+        (stored(picture(), "WEBP", lossless=True), picture(), 0),
+        (stored(picture(), "AVIF", quality=95), picture(), 3),
+        (stored(picture(), "JPEG", progressive=True, quality=98), picture(), 2),
+        (stored(picture().convert("CMYK"), "JPEG", quality=98), picture(), 3),
+        (stored(picture().convert("CMYK"), "TIFF"), picture(), 1),
+        (stored(opaque(), "PNG"), picture(), 0),
+        (stored(picture().quantize(256), "PNG"), picture(), 6),
+        (stored(picture().quantize(256), "GIF"), picture(), 6),
+        (stored(grey(), "PNG"), grey().convert("RGB"), 0),
+        (stored(grey(), "JPEG", quality=98), grey().convert("RGB"), 2),
+        (stored(grey().convert("LA"), "PNG"), grey().convert("RGB"), 0),
+        (stored(grey_16_bit(), "PNG"), grey().convert("RGB"), 0),
+        (stored(grey_16_bit(), "TIFF"), grey().convert("RGB"), 0),
+        (stored(picture().convert("1"), "PNG"), picture().convert("1").convert("RGB"), 0),
+    ],
+    ids=[
+        "PNG", "BMP", "TIFF", "WebP", "AVIF", "progressive", "CMYK JPEG", "CMYK TIFF", "opaque",
+        "palette PNG", "palette GIF", "grey PNG", "grey JPEG", "grey with alpha", "16-bit PNG",
+        "16-bit TIFF", "black and white",
+    ],
+)  # fmt: skip
+def test_the_same_picture_in_every_form(
+    content: bytes, expected: Image.Image, tolerance: float
+) -> None:
+    assert difference(read_photo(content), expected) <= tolerance
+
+
+def test_sixteen_bits_are_not_clipped() -> None:
+    """What Pillow's own conversion does: all above 255 of 65535 is white."""
+    assert np.asarray(grey_16_bit().convert("RGB")).min() == 255
+    assert np.asarray(read_photo(stored(grey_16_bit(), "PNG"))).max() < 255
+
+
+def with_alpha() -> bytes:
+    image = picture()
+    alpha = Image.new("L", SIZE, 255)
+    alpha.paste(0, (0, 0, 16, 32))
+    alpha.paste(128, (16, 0, 32, 32))
+    image.putalpha(alpha)
+    return stored(image, "PNG")
+
+
+def with_alpha_of_grey() -> bytes:
+    alpha = Image.open(io.BytesIO(with_alpha())).getchannel("A")
+    return stored(Image.merge("LA", [grey(), alpha]), "PNG")
+
+
+@pytest.mark.parametrize(
+    ("content", "full"),
+    [(with_alpha(), picture()), (with_alpha_of_grey(), grey().convert("RGB"))],
+    ids=["RGBA", "LA"],
+)
+def test_transparent_parts_are_on_white(content: bytes, full: Image.Image) -> None:
+    photo, full = np.asarray(read_photo(content), float), np.asarray(full, float)
+    assert (photo[:, :16] == 255).all()
+    assert np.abs(photo[:, 16:32] - (full[:, 16:32] * 128 + 255 * 127) / 255).max() <= 1
+    assert (photo[:, 32:] == full[:, 32:]).all()
+
+
+def test_a_palette_s_transparent_colour_is_white() -> None:
+    image = Image.new("P", SIZE, 0)
+    image.putpalette([10, 20, 30, 200, 100, 50])
+    image.paste(1, (0, 0, 10, 32))
+    photo = np.asarray(read_photo(stored(image, "PNG", transparency=1)))
+    assert (photo[:, :10] == 255).all()
+    assert (photo[:, 10:] == (10, 20, 30)).all()
+
+
+def test_of_an_animation_the_first_picture() -> None:
+    frames = [Image.new("RGB", SIZE, colour) for colour in ("red", "blue", "green")]
+    content = stored(frames[0], "GIF", save_all=True, append_images=frames[1:], duration=50)
+    assert Image.open(io.BytesIO(content)).n_frames == 3
+    assert difference(read_photo(content), frames[0]) == 0
+
+
+def garbage() -> bytes:
+    return b"no picture at all " * 20
+
+
+def cut_off() -> bytes:
+    content = stored(picture(), "JPEG", quality=98)
+    return content[: len(content) // 2]
+
+
+def png_cut_off() -> bytes:
+    return stored(picture(), "PNG")[:-60]
+
+
+def integers() -> bytes:
+    return stored(Image.fromarray(np.asarray(grey()).astype(np.int32) * 70000), "TIFF")
+
+
+def floats() -> bytes:
+    return stored(Image.fromarray(np.asarray(grey()).astype(np.float32)), "TIFF")
+
+
+def heic() -> bytes:
+    return b"\0\0\0\x18ftypheic" + bytes(200)
+
+
+@pytest.mark.parametrize(
+    ("make", "text"),
+    [
+        (bytes, "is empty"),
+        (garbage, "is no picture of a format that can be read"),
+        (cut_off, r"cannot be read \((image file is truncated|Truncated)"),
+        (png_cut_off, r"cannot be read \("),
+        (integers, r"cannot be read \(32 bits a pixel.*save it with 8 or 16"),
+        (floats, r"cannot be read \(32 bits a pixel"),
+        pytest.param(
+            heic, "is a HEIC file: `pip install pillow-heif`",
+            marks=pytest.mark.skipif(bool(HEIF), reason="pillow-heif is here"),
+        ),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_read_is_one_line(
+    tmp_path: Path, make: Callable[[], bytes], text: str
+) -> None:
+    path = tmp_path / "photo.jpg"
+    path.write_bytes(make())
+    for source in (path, make()):
+        with pytest.raises(ValueError, match=text) as error:
+            read_photo(source)
+        assert "\n" not in str(error.value)
+        assert "photo.jpg" not in str(error.value)  # the caller names it
+
+
+def test_no_file_and_no_permission_are_said(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"cannot be read \(No such file"):
+        read_photo(tmp_path / "none.jpg")
+    with pytest.raises(ValueError, match=r"cannot be read \(Is a directory"):
+        read_photo(tmp_path)
+
+
+def test_a_giant_picture_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", SIZE[0] * SIZE[1] // 2 - 1)
+    with pytest.raises(ValueError, match=r"cannot be read \(Image size .* exceeds limit"):
+        read_photo(stored(picture(), "PNG"))
+
+
+@pytest.mark.parametrize(
+    "name", ["a.jpg", "A (1).JPEG", "b.PNG", "c.webp", "d.tif", "e.gif", "f.avif"]
+)
+def test_pictures_by_name(name: str) -> None:
+    assert is_photo(Path("folder") / name)
+
+
+@pytest.mark.parametrize("name", ["notes.txt", "._a.jpg", ".jpg", "a.jpg.part", "jpg", "a.npy"])
+def test_no_pictures_by_name(name: str) -> None:
+    assert not is_photo(Path(name))

@@ -1,0 +1,248 @@
+"""Find the object in photographs and write what was found: ``unet-predict --help``."""
+
+import argparse
+import io
+import sys
+import time
+import warnings
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+from PIL import Image
+from tqdm import tqdm
+
+from unet.data.photos import is_photo, read_photo
+from unet.inference import pictures
+from unet.inference.model_file import load_model
+from unet.inference.predict import Photo, Prediction, predict_all
+from unet.runtime.device import resolve_device
+from unet.runtime.files import atomic_write
+from unet.runtime.process import OUT_OF_MEMORY, run_stage
+
+MODELS = (Path("models"), Path("released"))
+DEFAULT = "str_tr_bce"
+# What can be written of a photograph -> the file's ending.
+ENDINGS = {
+    "mask": "_mask.png",
+    "cutout": "_cutout.png",
+    "overlay": "_overlay.jpg",
+    "probabilities": "_probabilities.png",
+}
+
+
+class _Parser(argparse.ArgumentParser):
+    """One line for an error, without the usage."""
+
+    def error(self, message: str) -> None:
+        raise ValueError(f"{message} (--help lists the options)")
+
+
+def main() -> None:
+    """The command: reads ``sys.argv``; ends with status 1 where a photograph could not be done."""
+    run_stage("predict", _main)
+
+
+def _main() -> None:
+    for stream in (sys.stdout, sys.stderr):  # a name may be no text of the terminal's encoding
+        stream.reconfigure(errors="backslashreplace")
+    # Pillow's: of large pictures, of damaged tags. What cannot be read is an error of its own.
+    warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
+    warnings.filterwarnings("ignore", module=r"PIL\.")
+    try:
+        _predict(_parse())
+    except (MemoryError, RuntimeError) as error:
+        text = str(error).lower()
+        if not isinstance(error, MemoryError) and not any(sign in text for sign in OUT_OF_MEMORY):
+            raise
+        raise ValueError("out of memory: lower --batch-size, or take smaller pictures") from None
+
+
+def _parse() -> argparse.Namespace:
+    parser = _Parser(
+        "unet-predict",
+        allow_abbrev=False,
+        description="Find the pet in photographs: masks, cut-outs.",
+    )
+    add = parser.add_argument
+    add("photos", nargs="+", metavar="PHOTO-OR-FOLDER", help="a folder: the pictures in it")
+    add(
+        "--model", action="append", metavar="KEY-OR-FILE",
+        help=f"a model's file, or its key in models/ or released/ (default: {DEFAULT}); may be "
+        "given several times: their mean",
+    )  # fmt: skip
+    add("--out", type=Path, default=Path("predicted"), help="folder (default: predicted)")
+    add("--cutout", action="store_true", help="also the object alone: PNG, transparent around it")
+    add("--overlay", action="store_true", help="also the photograph with the object outlined")
+    add("--probabilities", action="store_true", help="also the probabilities: PNG, 255 = 1")
+    add("--overwrite", action="store_true", help="replace results that are there")
+    add("--threshold", type=float, help="in (0, 1); lower finds more (default: the model's own)")
+    add("--flip", action="store_true", help="average in the mirror image: better, slower")
+    add("--device", default="cpu", help="cpu (default), cuda, mps or auto")
+    add("--batch-size", type=int, default=16, help="photographs at once (default: 16)")
+    return parser.parse_args()
+
+
+def _predict(arguments: argparse.Namespace) -> None:
+    """Do what the arguments say.
+
+    Raises:
+        ValueError: they cannot be followed, or, in the end, some of the photographs were not done.
+    """
+    if arguments.threshold is not None and not 0 < arguments.threshold < 1:
+        raise ValueError(f"--threshold {arguments.threshold:g}: must lie between 0 and 1")
+    if arguments.batch_size < 1:
+        raise ValueError(f"--batch-size {arguments.batch_size}: must be at least 1")
+    if arguments.device not in ("auto", "cpu", "cuda", "mps"):
+        raise ValueError(f"--device {arguments.device}: must be cpu, cuda, mps or auto")
+    device = resolve_device(arguments.device)
+    out: Path = arguments.out
+    if out.exists() and not out.is_dir():
+        raise ValueError(f"--out {out}: is a file, must be a folder")
+    files = [find_model(name) for name in arguments.model or [DEFAULT]]
+    photos, passed_over = find_photos(arguments.photos)
+    kinds = [kind for kind in ENDINGS if kind == "mask" or getattr(arguments, kind)]
+    targets = {
+        photo: {kind: out / f"{name}{ENDINGS[kind]}" for kind in kinds}
+        for photo, name in zip(photos, output_names(photos), strict=True)
+    }
+    inputs = set(map(_place, photos))
+    for path in (path for paths in targets.values() for path in paths.values()):
+        if _place(path) in inputs:
+            raise ValueError(f"{path} is one of the photographs: name another folder with --out")
+    models = [load_model(file, device) for file in files]
+    out.mkdir(parents=True, exist_ok=True)
+
+    if passed_over:
+        print(f"passed over: {passed_over} that are no pictures, or folders", flush=True)
+    done = 0
+    hidden = True if len(photos) == 1 else None  # None: where the output is no terminal
+    with tqdm(total=len(photos), unit="photo", leave=False, disable=hidden) as bar:
+
+        def fail(photo: Photo, problem: object) -> None:
+            tqdm.write(f"predict: {problem}", file=sys.stderr)
+            bar.update()
+
+        to_do = []
+        for photo, paths in targets.items():
+            there = [path for path in paths.values() if path.exists()]
+            if there and not arguments.overwrite:
+                fail(photo, f"{photo} skipped: {there[0]} is there (--overwrite replaces it)")
+            else:
+                to_do.append(photo)
+        for photo, found in predict_all(
+            to_do, *models, flip=arguments.flip, threshold=arguments.threshold,
+            batch_size=arguments.batch_size, on_error=fail,
+        ):  # fmt: skip
+            started = time.perf_counter()
+            try:
+                _write(photo, found, targets[photo])
+            except ValueError as error:
+                fail(photo, f"{photo} {error}")
+                continue
+            seconds = found.seconds + time.perf_counter() - started
+            share = found.mask.float().mean().item()
+            tqdm.write(f"{photo}: object {share:.1%}, {seconds:.2f} s", file=sys.stdout)
+            bar.update()
+            done += 1
+    print(f"{done} done, by {', '.join(map(str, files))}, into {out}")
+    if done < len(photos):
+        raise ValueError(f"{len(photos) - done} of {len(photos)} not done: see above")
+
+
+def _write(photo: Path, found: Prediction, targets: dict[str, Path]) -> None:
+    """Write the files of one photograph, each whole or not at all.
+
+    Raises:
+        ValueError: it can no longer be read; what is wrong, to be set after its name.
+    """
+    # Read again where it is drawn: kept for a batch, large photographs would fill the memory.
+    picture = read_photo(photo) if targets.keys() & {"cutout", "overlay"} else None
+    if picture is not None and picture.size != tuple(reversed(found.mask.shape)):
+        raise ValueError("changed while it was read")
+    draw = {
+        "mask": lambda: pictures.mask_picture(found),
+        "cutout": lambda: pictures.cutout_picture(found, picture),
+        "overlay": lambda: pictures.overlay_picture(found, picture),
+        "probabilities": lambda: pictures.probabilities_picture(found),
+    }
+    for kind, path in targets.items():
+        drawn = draw[kind]()
+        profile = drawn.info.pop("icc_profile", None)
+        if profile and profile[16:20] != b"RGB ":  # of a CMYK picture, say
+            profile = None
+        # By way of memory: of a full disk Pillow's own error would not say what it is.
+        content = io.BytesIO()
+        if path.suffix == ".png":
+            drawn.save(content, "PNG", compress_level=1, icc_profile=profile)
+        else:
+            drawn.save(content, "JPEG", quality=90, icc_profile=profile)
+        with atomic_write(path) as temporary:
+            temporary.write_bytes(content.getbuffer())
+
+
+def find_model(name: str) -> Path:
+    """The file of a model: ``models/NAME.safetensors``, then ``released/``, then NAME itself.
+
+    Raises:
+        ValueError: there is none; the message lists the keys that there are.
+    """
+    candidates = [folder / f"{name}.safetensors" for folder in MODELS]
+    for path in [*candidates, Path(name)]:
+        if path.is_file():
+            return path
+    keys = sorted({path.stem for folder in MODELS for path in folder.glob("*.safetensors")})
+    there = f"there are {', '.join(keys)}" if keys else "here there is none: name a model's file"
+    raise ValueError(
+        f"--model {name}: no such file, and no such key in models/ or released/; {there}"
+    )
+
+
+def find_photos(given: Sequence[str]) -> tuple[list[Path], int]:
+    """The photographs, each once, and how many files and folders in folders are none.
+
+    Raises:
+        ValueError: an input does not exist, or a folder holds no picture.
+    """
+    photos: dict[Path, Path] = {}
+    passed_over = 0
+    for path in map(Path, given):
+        if not path.exists():
+            raise ValueError(f"{path}: no such file or folder")
+        inside = sorted(path.iterdir()) if path.is_dir() else [path]
+        chosen = [p for p in inside if p.is_file() and is_photo(p)] if path.is_dir() else inside
+        if not chosen:
+            raise ValueError(f"{path}: no pictures in this folder ({len(inside)} other entries)")
+        passed_over += len(inside) - len(chosen)
+        photos |= {_place(photo): photo for photo in chosen}
+    return list(photos.values()), passed_over
+
+
+def _place(path: Path) -> Path:
+    """One name for each file; a link keeps its own."""
+    return path.parent.resolve() / path.name
+
+
+def output_names(photos: Sequence[Path]) -> list[str]:
+    """What the results' names begin with: the stem, or the whole name where stems are the same.
+
+    Raises:
+        ValueError: the results of two photographs would have one name.
+    """
+    names = [photo.stem for photo in photos]
+    for _ in range(2):  # the whole name of one may be the stem of another
+        # As file systems that do not tell capitals see them.
+        counts = Counter(name.casefold() for name in names)
+        names = [
+            photo.name if counts[name.casefold()] > 1 else name
+            for photo, name in zip(photos, names, strict=True)
+        ]
+    seen: dict[str, Path] = {}
+    for photo, name in zip(photos, names, strict=True):
+        other = seen.setdefault(name.casefold(), photo)
+        if other is not photo:
+            raise ValueError(
+                f"{other} and {photo}: their results would have the same name; give them in two "
+                "runs, each with an --out of its own"
+            )
+    return names

@@ -1,0 +1,242 @@
+"""The object in people's own photographs.
+
+The network takes square images of the size that it was trained on. So a photograph is stretched to
+that square, as preprocessing does, and the answer back to the photograph's own size.
+"""
+
+import time
+from collections import deque
+from collections.abc import Callable, Collection, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from unet.data.photos import read_photo, to_photo
+from unet.inference.model_file import TrainedModel, load_model
+
+__all__ = ["Photo", "Prediction", "load_model", "predict", "predict_all"]
+
+Photo = str | Path | Image.Image | Tensor
+READERS = 2  # threads; Pillow decodes and resizes without Python's lock
+
+
+@dataclass(frozen=True, eq=False)
+class Prediction:
+    """What was found in one photograph, H x W pixels where it stands upright. On the CPU.
+
+    Attributes:
+        mask: (H, W) bool, the object: the probabilities above the threshold.
+        probabilities: (H, W) float32 in [0, 1].
+        threshold: in (0, 1).
+        seconds: for reading and predicting it; of its batch's time an equal share.
+    """
+
+    mask: Tensor
+    probabilities: Tensor
+    threshold: float
+    seconds: float
+
+
+def predict(
+    photo: Photo, *models: TrainedModel, flip: bool = False, threshold: float | None = None
+) -> Prediction:
+    """The object in one photograph.
+
+    Args:
+        photo: a file's path; a picture of Pillow, which is turned upright as its EXIF tag says; or
+            a tensor (3, H, W), RGB, uint8 or floats in [0, 1] (rounded to 8 bits).
+        models: what :func:`load_model` returns; the probabilities of several are averaged.
+        flip: average in the answer to the mirror image: a little better, twice the time.
+        threshold: in (0, 1); by default the one in the model's file, of several their mean.
+
+    Raises:
+        ValueError: an argument is none of these, or the file cannot be read.
+    """
+    ((_, prediction),) = predict_all([photo], *models, flip=flip, threshold=threshold)
+    return prediction
+
+
+def predict_all(
+    photos: Iterable[Photo],
+    *models: TrainedModel,
+    flip: bool = False,
+    threshold: float | None = None,
+    batch_size: int = 16,
+    on_error: Callable[[Photo, ValueError], None] | None = None,
+) -> Iterator[tuple[Photo, Prediction]]:
+    """:func:`predict` for many photographs: in batches, read ahead on threads.
+
+    However many there are, only a batch or two of them are in memory, shrunk, and one result.
+
+    Args:
+        photos: taken one by one as they are needed.
+        batch_size: how many the network sees at once.
+        on_error: is told of a photograph that cannot be read, which is then left out. By default
+            the first such error is raised.
+
+    Yields:
+        Each photograph, as it was given, with what was found in it, in their order.
+
+    Raises:
+        ValueError: as :func:`predict`.
+    """
+    threshold = _threshold(models, threshold)
+    if not isinstance(batch_size, int) or batch_size < 1:
+        raise ValueError(f"batch_size = {batch_size!r}: must be a whole number, at least 1")
+    batch: list[tuple[Photo, _Shrunk]] = []
+    for photo, future in _read_ahead(
+        photos, {info["image_size"] for _, info in models}, batch_size
+    ):
+        if future is not None:
+            try:
+                batch.append((photo, future.result()))
+            except ValueError as error:
+                if on_error is None:
+                    raise
+                on_error(photo, error)
+        if batch and (future is None or len(batch) == batch_size):
+            yield from _predict_batch(batch, models, flip=flip, threshold=threshold)
+            batch = []
+
+
+@dataclass(frozen=True)
+class _Shrunk:
+    """A photograph as the networks see it: its own height and width, and (S, S, 3) uint8 a size."""
+
+    height: int
+    width: int
+    images: dict[int, Tensor]
+    seconds: float
+
+
+def _threshold(models: tuple[TrainedModel, ...], threshold: float | None) -> float:
+    """The threshold that is meant, once the models are known to be models."""
+    if not models:
+        raise ValueError("no model: predict(photo, load_model(FILE))")
+    for entry in models:
+        pair = isinstance(entry, tuple) and len(entry) == 2
+        if not (pair and isinstance(entry[0], nn.Module) and isinstance(entry[1], dict)):
+            raise ValueError(
+                f"a model of type {type(entry).__name__}: must be what load_model returns, the "
+                "model with its info"
+            )
+        size = entry[1].get("image_size")
+        if not isinstance(size, int) or size < 1:
+            raise ValueError(
+                f"the model's info has image_size = {size!r}: must be its side's pixels"
+            )
+    if threshold is None:
+        return sum(info["threshold"] for _, info in models) / len(models)
+    if not isinstance(threshold, int | float) or not 0 < threshold < 1:
+        raise ValueError(f"threshold = {threshold!r}: must lie between 0 and 1, 0.5 for example")
+    return threshold
+
+
+def _read_ahead(
+    photos: Iterable[Photo], sizes: Collection[int], ahead: int
+) -> Iterator[tuple[Photo, Future | None]]:
+    """Each of ``photos`` with its reading, ``ahead`` of which are begun early; None at the end."""
+    waiting: deque[tuple[Photo, Future | None]] = deque()
+    with ThreadPoolExecutor(READERS) as pool:
+        for photo in photos:
+            waiting.append((photo, pool.submit(_read, photo, sizes)))
+            if len(waiting) > ahead:
+                yield waiting.popleft()
+        while waiting:
+            yield waiting.popleft()
+    yield "", None
+
+
+def _read(photo: Photo, sizes: Collection[int]) -> _Shrunk:
+    started = time.perf_counter()
+    picture = _picture(photo)
+    images = {
+        size: torch.from_numpy(
+            np.array(picture.resize((size, size), Image.Resampling.BILINEAR))
+        )
+        for size in sizes
+    }  # fmt: skip
+    return _Shrunk(picture.height, picture.width, images, time.perf_counter() - started)
+
+
+def _picture(photo: Photo) -> Image.Image:
+    """An upright RGB picture.
+
+    Raises:
+        ValueError: in one line, what is wrong with ``photo``.
+    """
+    if isinstance(photo, str | Path):
+        try:
+            return read_photo(Path(photo))
+        except ValueError as error:
+            raise ValueError(f"{photo} {error}") from None
+    if isinstance(photo, Image.Image):
+        if 0 in photo.size:
+            raise ValueError(f"a picture of {photo.width} x {photo.height} pixels")
+        try:
+            return to_photo(photo)
+        except ValueError as error:
+            raise ValueError(f"the picture {error}") from None
+    if not isinstance(photo, Tensor):
+        way = "; of an array: PIL.Image.fromarray(photo)" if isinstance(photo, np.ndarray) else ""
+        raise ValueError(
+            f"a photo of type {type(photo).__name__}: must be a path, a picture of Pillow or a "
+            f"tensor{way}"
+        )
+    shape = tuple(photo.shape)
+    if len(shape) != 3 or shape[0] != 3 or 0 in shape:
+        raise ValueError(f"a photo of shape {shape}: must be (3, H, W), one image, RGB")
+    if photo.dtype != torch.uint8:
+        photo = photo.detach()
+        if not photo.is_floating_point() or not (photo.amin() >= 0 and photo.amax() <= 1):
+            raise ValueError(
+                f"a photo of {photo.dtype} from {photo.amin():.4g} to {photo.amax():.4g}: must be "
+                "uint8, or floats in [0, 1]"
+            )
+        photo = (photo * 255).round().to(torch.uint8)
+    return Image.fromarray(photo.permute(1, 2, 0).cpu().contiguous().numpy())
+
+
+@torch.no_grad()
+def _square(model: nn.Module, images: Tensor, *, flip: bool) -> Tensor:
+    """Probabilities (N, S, S) float32 of images (N, S, S, 3) uint8, on the CPU."""
+    device = next(model.parameters()).device
+    # As a split's batch is made: what is scored there is what people get here.
+    batch = images.to(device).permute(0, 3, 1, 2).float().div_(255)
+    probabilities = model.predict(batch)
+    if flip:
+        probabilities = (probabilities + model.predict(batch.flip(-1)).flip(-1)) / 2
+    return probabilities.squeeze(1).cpu()
+
+
+@torch.no_grad()
+def _predict_batch(
+    batch: list[tuple[Photo, _Shrunk]],
+    models: tuple[TrainedModel, ...],
+    *,
+    flip: bool,
+    threshold: float,
+) -> Iterator[tuple[Photo, Prediction]]:
+    started = time.perf_counter()
+    squares = [
+        _square(model, torch.stack([s.images[info["image_size"]] for _, s in batch]), flip=flip)
+        for model, info in models
+    ]
+    share = (time.perf_counter() - started) / len(batch)
+    for row, (photo, shrunk) in enumerate(batch):
+        started = time.perf_counter()
+        probabilities = torch.zeros(shrunk.height, shrunk.width)
+        for square in squares:
+            probabilities += F.interpolate(
+                square[row, None, None], probabilities.shape, mode="bilinear", antialias=True
+            )[0, 0]
+        probabilities.div_(len(models)).clamp_(0, 1)  # rounding may leave [0, 1]
+        mask = probabilities > threshold
+        seconds = shrunk.seconds + share + time.perf_counter() - started
+        yield photo, Prediction(mask, probabilities, threshold, seconds)
