@@ -23,8 +23,11 @@ TINY = Case(width=4, size=32, batch_size=8, num_images=32)
 def test_the_page_shows_the_results() -> None:
     text = report.README.read_text(encoding="utf-8")
     shown = {name.partition("-")[0] for name in report.blocks()}
-    assert shown == {*SUITES, "pipeline", "quality", "shortcuts"}
-    assert report.fill(text, report.blocks()) == text
+    assert shown == {*SUITES, "pipeline", "quality", "shortcuts", "few_photos"}
+    assert "<!-- few_photos -->" in text
+    for page, made in report.pages().items():
+        text = page.read_text(encoding="utf-8")
+        assert report.fill(text, made) == text, f"{page}: python -m research.benchmarks.report"
 
 
 def test_a_way_that_does_not_pass_the_bar_is_not_said_to(monkeypatch: pytest.MonkeyPatch) -> None:

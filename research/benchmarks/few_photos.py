@@ -36,7 +36,7 @@ from unet.training.loop import Start, train
 EXPERIMENT = "mp_tr_bce"
 NUM_PHOTOS, NUM_VAL, NUM_TEST = 40, 4, 400
 EPOCHS, BATCH_SIZE = 40, 8  # 200 steps
-MAX_LR = {"the recipe's": None, "a quarter": 0.25}  # of the recipe's learning rate
+MAX_LR = (0.004, 0.001)  # the recipe's, and a quarter of it
 
 
 def write_folder(folder: Path, names: list[str]) -> None:
@@ -92,12 +92,15 @@ def run(seed: int, params: Params, folder: Path) -> dict[str, float]:
     }
     experiment = params.experiments[EXPERIMENT]
     weights = {name: tensor.clone() for name, tensor in model.state_dict().items()}
-    for rate, factor in MAX_LR.items():
-        for origin, start in (("random weights", None), ("it", Start(str(released), weights))):
-            name = f"from {origin}, {rate} learning rate"
+    for max_lr in MAX_LR:
+        for origin, start in (
+            ("random weights", None),
+            ("the released model", Start(str(released), weights)),
+        ):
+            name = f"from {origin}, max_lr {max_lr:g}"
             config = replace(
                 params.train, epochs=EPOCHS, batch_size=BATCH_SIZE, seed=seed,
-                max_lr=params.train.max_lr * (factor or 1),
+                max_lr=max_lr,
             )  # fmt: skip
             with tempfile.TemporaryDirectory() as checkpoint:
                 training = train(

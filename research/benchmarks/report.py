@@ -1,4 +1,7 @@
-"""The tables of README.md here, from results/: ``python -m research.benchmarks.report``."""
+"""The tables of README.md here and of docs/own-data.md, from results/.
+
+``python -m research.benchmarks.report``
+"""
 
 import sys
 from pathlib import Path
@@ -10,6 +13,7 @@ from unet.report.tables import fill, markdown
 
 README = Path(__file__).parent / "README.md"
 ROOT = README.parents[2]
+OWN_DATA = ROOT / "docs/own-data.md"
 BARS = (0.91, 0.93)
 
 
@@ -148,17 +152,41 @@ def pipeline(name: str) -> str:
     )
 
 
+def few_photos(name: str) -> str:
+    """IoU of each way to a model from few photographs, over the seeds."""
+    runs = pd.DataFrame([run["iou"] for run in read_results(name)["runs"]])
+    return table(
+        [
+            {
+                "model": way,
+                f"IoU, median of {len(runs)} (least, most)": spread(summary(ious), digits=3),
+            }
+            for way, ious in runs.items()
+        ]
+    )
+
+
 def blocks() -> dict[str, str]:
     """Marker -> text, of all results; ``peers-xeon``: on another machine."""
-    makers = {"peers": peers, "quality": quality, "shortcuts": shortcuts, "pipeline": pipeline}
+    makers = {
+        "peers": peers, "quality": quality, "shortcuts": shortcuts, "pipeline": pipeline,
+        "few_photos": few_photos,
+    }  # fmt: skip
     made = sorted(path.stem for path in RESULTS.glob("*.json"))
     return {name: makers.get(name.partition("-")[0], speed)(name) for name in made}
 
 
+def pages() -> dict[Path, dict[str, str]]:
+    """Page -> its blocks."""
+    made = blocks()
+    return {README: made, OWN_DATA: {"few_photos": made["few_photos"]}}
+
+
 def main() -> None:
     """See the module's text."""
-    text = fill(README.read_text(encoding="utf-8"), blocks())
-    README.write_text(text, encoding="utf-8", newline="\n")
+    for page, made in pages().items():
+        text = fill(page.read_text(encoding="utf-8"), made)
+        page.write_text(text, encoding="utf-8", newline="\n")
 
 
 if __name__ == "__main__":
