@@ -57,6 +57,15 @@ def test_a_bar_is_passed_once() -> None:
     }
 
 
+def test_the_readme_says_what_few_photographs_gave() -> None:
+    runs = report.read_results("few_photos")["runs"]
+    iou = pd.DataFrame([run["iou"] for run in runs]).median()
+    text = (report.ROOT / "README.md").read_text(encoding="utf-8")
+    assert f"IoU {iou['from the released model, max_lr 0.001']:.2f} on 400 other" in text
+    assert f"random weights {iou[['from random weights, max_lr 0.004']].max():.2f}," in text
+    assert f"is {iou['the released model as it is']:.2f} (" in " ".join(text.split())
+
+
 @pytest.mark.parametrize("changes", [{}, {"data": "mapped"}, {"work": "evaluation"}])
 def test_a_case(changes: dict, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
