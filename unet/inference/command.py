@@ -65,7 +65,7 @@ def _parse() -> argparse.Namespace:
         description="Find the pet in photographs: masks, cut-outs.",
     )
     add = parser.add_argument
-    add("photos", nargs="+", metavar="PHOTO-OR-FOLDER", help="a folder: the pictures in it")
+    add("photos", nargs="+", metavar="PHOTO-OR-FOLDER", help="pictures, or folders of them")
     add(
         "--model", action="append", metavar="KEY-OR-FILE",
         help=f"a model's file, or its key in models/ or released/ (default: {DEFAULT}); may be "
