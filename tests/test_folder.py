@@ -67,7 +67,7 @@ def test_every_pair_is_packed_once(own: Path) -> None:
     names = [name for split in ("train", "val", "test") for name in arrays(out / split)[2]]
     assert sorted(names) == NAMES
     assert [summary["splits"][s]["images"] for s in ("train", "val", "test")] == [13, 3, 4]
-    assert (summary["source"], summary["split"], summary["path"]) == ("folder", "drawn", str(own))
+    assert (summary["source"], summary["split"], summary["path"]) == ("folder", "random", str(own))
     assert json.loads(json.dumps(summary)) == summary
 
 
@@ -324,7 +324,13 @@ def test_near_duplicates_in_two_splits_are_named(tmp_path: Path) -> None:
                 writer.write_image(row, np.asarray(picture))
     found = near_duplicates(tmp_path, splits)
     assert {tuple(pair["names"]) for pair in found} == {("t7", "same"), ("t3", "again")}
-    assert found[0] == {"names": ["t7", "same"], "splits": ["train", "val"], "bits": 0}
+    assert found[0] == {
+        "names": ["t7", "same"],
+        "splits": ["train", "val"],
+        "bits": 0,
+        "exact": True,
+    }
+    assert not found[1]["exact"]
 
 
 def test_a_name_more_moves_few_of_the_others() -> None:
@@ -384,7 +390,7 @@ def test_turned_trimaps_of_the_release_are_refused(raw: Path, tmp_path: Path) ->
 def test_the_title_says_whose_images(own: Path) -> None:
     pack_into(own.parent / "packed", own, replace(data_config(), path=str(own)), config())
     summary = load_summary(own.parent / "packed")
-    assert summary.title == "images of own, drawn split"
+    assert summary.title == "images of own, random split"
 
 
 @pytest.mark.parametrize(

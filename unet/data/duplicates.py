@@ -25,10 +25,11 @@ def near_duplicates(packed: Path, splits: dict[str, list[str]]) -> list[dict[str
         splits: their names, in the arrays' order.
 
     Returns:
-        For each pair ``names`` and ``splits`` (both of two), and ``bits``, the number that differ;
-        the closest first.
+        For each pair ``names`` and ``splits`` (both of two), ``bits``, the number that differ, and
+        whether the arrays are ``exact`` copies; the closest first.
     """
-    hashes = {split: _hashes(packed / split / "images.npy", splits[split]) for split in splits}
+    images = {split: np.load(packed / split / "images.npy", mmap_mode="r") for split in splits}
+    hashes = {split: _hashes(images[split], splits[split]) for split in splits}
     pairs = []
     for first, second in combinations(splits, 2):
         one, other = hashes[first], hashes[second]
@@ -38,15 +39,15 @@ def near_duplicates(packed: Path, splits: dict[str, list[str]]) -> list[dict[str
             for i, j in np.argwhere(bits <= MAX_BITS):
                 names = [splits[first][start + i], splits[second][j]]
                 if names[0] != names[1]:  # a split may be two at once
+                    exact = np.array_equal(images[first][start + i], images[second][j])
                     pair = {"names": names, "splits": [first, second], "bits": int(bits[i, j])}
-                    pairs.append(pair)
+                    pairs.append(pair | {"exact": exact})
     return sorted(pairs, key=lambda pair: (pair["bits"], pair["names"]))
 
 
-def _hashes(images: Path, names: list[str]) -> np.ndarray:
-    """(N,) uint64."""
-    array = np.load(images, mmap_mode="r")
-    found = in_order(zip(names, array, strict=True), _hash)
+def _hashes(images: np.ndarray, names: list[str]) -> np.ndarray:
+    """(N,) uint64 of images (N, S, S, 3)."""
+    found = in_order(zip(names, images, strict=True), _hash)
     return np.array([value for _, value in found], dtype=np.uint64)
 
 

@@ -141,7 +141,7 @@ class Summary:
     """What training and the pictures need of ``dataset.json``."""
 
     source: str  # official | mirror | synthetic | folder
-    split: str  # official | sorted; of a folder: listed | drawn
+    split: str  # official | sorted; of a folder: listed | random
     foreground_share: float  # of the training split's pixels that count, in (0, 1)
     path: str = ""  # of a folder
 

@@ -74,11 +74,11 @@ def told(summary: dict[str, Any]) -> list[str]:
             "if they are inverted, set data.object_values to the other value, [0] say"
         )
     if pairs := summary["near_duplicates"]:
-        exact = sum(pair["bits"] == 0 for pair in pairs)
+        exact = sum(pair["exact"] for pair in pairs)
         shown = [f"{' = '.join(pair['names'])} ({' and '.join(pair['splits'])})" for pair in pairs]
         lines.append(
-            f"near-duplicates in two splits: {len(pairs)} pairs, {exact} of them the same to the "
-            f"hash; what training has seen scores too well: {_some(shown)}"
+            f"near-duplicates in two splits: {len(pairs)} pairs, {exact} of them exact; what "
+            f"training has seen scores too well: {_some(shown)}"
         )
     lines.append(
         f"left out: {len(left['on_no_list'])} images on no list, {left['other_files']} other files"

@@ -230,7 +230,7 @@ class Folder:
         return {
             "source": "folder",
             "path": str(self._path),
-            "split": "listed" if index.lists else "drawn",
+            "split": "listed" if index.lists else "random",
             "masks": self._reader.describe(),
             "left_out": {"on_no_list": sorted(index.unlisted), "other_files": index.other_files},
         }
