@@ -255,8 +255,8 @@ def test_a_key_is_looked_up_in_models_first(
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        (["nothing"], r"nothing: there is no models/nothing\.safetensors or released/.*: tiny$"),
-        (["none.safetensors"], r"none\.safetensors is missing"),
+        (["nothing"], r"model nothing: no such file, and no such key .*; there are tiny$"),
+        (["none.safetensors"], r"model none\.safetensors: no such file"),
         ([KEY, "--out", "released"], "released is a folder"),
     ],
 )

@@ -10,12 +10,12 @@ from pathlib import Path
 import torch
 
 from unet.data.packed import load_split
+from unet.inference.command import find_model
 from unet.inference.export import TOLERANCE, about, largest_difference, to_onnx
 from unet.inference.model_file import load_model
 from unet.runtime.files import atomic_write
 from unet.runtime.process import run_stage
 
-FOLDERS = (Path("models"), Path("released"))
 TEST = Path("data/packed/test")
 BATCH_SIZE = 16
 
@@ -47,24 +47,6 @@ def main() -> None:
     print(
         f"{out}: {len(content) / 1e6:.1f} MB, images of {properties['image_size']} pixels a side, "
         f"threshold {info['threshold']:.3f}"
-    )
-
-
-def find_model(name: str) -> Path:
-    """The file that ``name``, a key or a path, names.
-
-    Raises:
-        ValueError: there is none.
-    """
-    if Path(name).suffix == ".safetensors":
-        return Path(name)  # what is wrong with it is found when it is read
-    tried = [folder / f"{name}.safetensors" for folder in FOLDERS]
-    for path in tried:
-        if path.is_file():
-            return path
-    keys = sorted({path.stem for folder in FOLDERS for path in folder.glob("*.safetensors")})
-    raise ValueError(
-        f"{name}: there is no {' or '.join(map(str, tried))}; KEY can be: {', '.join(keys) or '-'}"
     )
 
 

@@ -194,7 +194,7 @@ def find_model(name: str) -> Path:
     keys = sorted({path.stem for folder in MODELS for path in folder.glob("*.safetensors")})
     there = f"there are {', '.join(keys)}" if keys else "here there is none: name a model's file"
     raise ValueError(
-        f"--model {name}: no such file, and no such key in models/ or released/; {there}"
+        f"model {name}: no such file, and no such key in models/ or released/; {there}"
     )
 
 
