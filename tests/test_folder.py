@@ -296,6 +296,18 @@ def test_not_counted_pixels_are_in_no_share(own: Path) -> None:
     assert (masks[:, 0] == NOT_COUNTED).all() and (masks[:, -1] == BACKGROUND).any()
 
 
+@pytest.mark.parametrize(("split", "expected"), [("train", "learnt"), ("test", "no score")])
+def test_a_split_without_an_object_is_refused(own: Path, split: str, expected: str) -> None:
+    lists = {"train": NAMES[:8], "val": NAMES[8:12], "test": NAMES[12:]}
+    for name, listed in lists.items():
+        (own / f"{name}.txt").write_text("\n".join(listed), encoding="utf-8")
+    for name in lists[split]:
+        (file,) = (own / "masks").glob(f"{name}*")
+        with Image.open(file) as mask:
+            Image.new("L", mask.size).save(file)
+    assert expected in refused(own)
+
+
 def test_inverted_masks_are_pointed_out(own: Path) -> None:
     for file in (own / "masks").iterdir():
         with Image.open(file) as mask:

@@ -103,6 +103,11 @@ def pack(raw: Path, out: Path, data: DataConfig, config: PreprocessConfig) -> di
         raise ValueError(
             "the training images hold no object, or nothing else: nothing can be learnt"
         )
+    if not pixels["test"][OBJECT]:
+        raise ValueError(
+            "the test images hold no object: no score would say anything; take more images, "
+            "another preprocess.seed, or list others in test.txt"
+        )
     described = source.describe()
     split_kind, left_out = described.pop("split"), described.pop("left_out")
     summary = described | {
