@@ -322,7 +322,7 @@ def make(kind: str, rng: random.Random) -> Case:
     sizes_ = {"image_size": rng.choice([8, 32, 33, 64]), "val_fraction": rng.choice([0.1, 0.3])}
     case = Case([Pair(f"photo_{i}") for i in range(rng.randrange(4, 9))],
                 {"data": data, "preprocess": sizes_})  # fmt: skip
-    chosen = [ODDITIES[kind]] if kind in ODDITIES else rng.sample(ORDER, rng.randrange(2, 5))
+    chosen = [ODDITIES[kind]] if kind in ODDITIES else rng.sample(ORDER, rng.randrange(2, 4))
     for oddity in sorted(chosen, key=ORDER.index):
         oddity(case, rng)
     return case
