@@ -231,6 +231,30 @@ def test_lists_that_do_not_fit(own: Path, case: str) -> None:
     assert expected in refused(own)
 
 
+def test_a_listed_name_may_begin_as_a_comment(own: Path) -> None:
+    for folder, suffix in (("images", "jpg"), ("masks", "png")):
+        (own / folder / f"{NAMES[0]}.{suffix}").rename(own / folder / f"#1 cat.{suffix}")
+    (own / "train.txt").write_text("#1 cat.jpg\n#1 dog\n" + "\n".join(NAMES[1:8]), encoding="utf-8")
+    (own / "test.txt").write_text("\n".join(NAMES[8:]), encoding="utf-8")
+    assert read_folder(own).lists["train"] == ["#1 cat", *NAMES[1:8]]
+
+
+@pytest.mark.parametrize(
+    "name", ["3.01\u202fPM", "\u200ephoto", "\U0001f468\u200d\U0001f9b0", "a\u00a0b"]
+)
+def test_names_as_phones_write_them_are_packed(own: Path, name: str) -> None:
+    for folder, suffix in (("images", "jpg"), ("masks", "png")):
+        (own / folder / f"{NAMES[0]}.{suffix}").rename(own / folder / f"{name}.{suffix}")
+    out, _ = packed(own)
+    assert name in {n for split in ("train", "val", "test") for n in arrays(out / split)[2]}
+
+
+@pytest.mark.parametrize("name", ["new\nline", "tab\t", "a\u2028b", "a\x85b", "\udcff"])
+def test_names_that_cannot_be_listed_are_refused(own: Path, name: str) -> None:
+    (own / "images" / f"{NAMES[0]}.jpg").rename(own / "images" / f"{name}.jpg")
+    assert "has a name that cannot be listed: rename it" in refused(own)
+
+
 def test_two_files_of_one_name_are_refused(own: Path) -> None:
     Image.new("RGB", (40, 40)).save(own / "images/a.png")
     Image.new("RGB", (40, 40)).save(own / "images/a.jpg")

@@ -226,7 +226,7 @@ def heic() -> bytes:
         (floats, r"cannot be read \(32 bits a pixel"),
         pytest.param(
             heic, "is a HEIC file: `pip install pillow-heif`",
-            marks=pytest.mark.skipif(bool(HEIF), reason="pillow-heif is here"),
+            marks=pytest.mark.skipif(HEIF, reason="pillow-heif is here"),
         ),
     ],
 )  # fmt: skip
@@ -256,7 +256,7 @@ def test_a_giant_picture_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["a.jpg", "A (1).JPEG", "b.PNG", "c.webp", "d.tif", "e.gif", "f.avif"]
+    "name", ["a.jpg", "A (1).JPEG", "b.PNG", "c.webp", "d.tif", "e.gif", "f.avif", "IMG_1.HEIC"]
 )
 def test_pictures_by_name(name: str) -> None:
     assert is_photo(Path("folder") / name)

@@ -114,7 +114,7 @@ def test_a_training_from_weights_follows_their_file(repository: Path) -> None:
     shutil.copy2(folder / "a.safetensors", folder / "used.safetensors")
     run(repository, "git", "checkout", "-q", ".")
     refused = run(repository, *train, "--temp", check=False)
-    assert refused.returncode != 0 and "not in this copy of the repository" in refused.stdout
+    assert refused.returncode != 0 and "run in a copy of the repository" in refused.stdout
     assert "absolute path" in refused.stdout and "Traceback" not in refused.stdout
     commit_all(repository)
     assert "Ran experiment" in run(repository, *train, "--temp").stdout

@@ -414,6 +414,35 @@ def test_a_folder_s_pictures_are_done_and_the_broken_named(call) -> None:
     assert result.out.count(": object ") == 3
 
 
+def test_links_to_nowhere_and_too_long_names_are_named_and_the_rest_done(call) -> None:
+    Path("photos").mkdir()
+    photograph().save("photos/good.png")
+    Path("photos/lost.jpg").symlink_to("nowhere")
+    names = [f"{letter * length}.png" for letter, length in (("x", 230), ("y", 251))]
+    for name in names:
+        photograph().save(f"photos/{name}")
+    result = call("photos")
+    assert result.err.splitlines() == [
+        *(f"predict: photos/{name} skipped: its results' names would be too long: rename it"
+          for name in names),
+        "predict: photos/lost.jpg cannot be read (No such file or directory)",
+        "predict: 3 of 4 not done: see above",
+    ]  # fmt: skip
+    assert written() == ["good_mask.png"]
+
+
+def test_too_long_a_side_for_an_overlay_is_said_and_the_rest_done(call) -> None:
+    Path("photos").mkdir()
+    photograph().save("photos/good.png")
+    Image.new("RGB", (70000, 1)).save("photos/long.png")
+    result = call("photos", "--overlay")
+    assert result.err.splitlines()[0] == (
+        "predict: photos/long.png has more than 65500 pixels a side: do it without --overlay"
+    )
+    assert written() == ["good_mask.png", "good_overlay.jpg"]
+    assert call("photos/long.png").code == 0
+
+
 def test_a_file_named_is_tried_whatever_its_name(call) -> None:
     photograph().save("picture.of.a.cat", "PNG")
     assert call("picture.of.a.cat").code == 0

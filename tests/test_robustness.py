@@ -15,7 +15,7 @@ from tests.repo import ROOT, run
 def test_the_page_shows_the_results() -> None:
     text = report.README.read_text(encoding="utf-8")
     blocks = report.blocks()
-    assert set(blocks) == {"bad_input", "killed_runs"}
+    assert set(blocks) == {"bad_input", "photographs", "killed_runs"}
     assert report.fill(text, blocks) == text
 
 
@@ -29,6 +29,16 @@ def test_bad_input(tmp_path: Path) -> None:
     assert all(sum(counts.values()) == 3 for counts in damages.values())
     assert {verdict for counts in damages.values() for verdict in counts} <= {"refused", "no harm"}
     assert sum(counts.get("refused", 0) for counts in damages.values()) > 2 * len(DAMAGES)
+
+
+def test_photographs(tmp_path: Path) -> None:
+    out = tmp_path / "results.json"
+    module = (sys.executable, "-m", "research.robustness.photographs")
+    run(ROOT, *module, "--cases", "44", "--seed", "101", "--out", str(out))
+    kinds = json.loads(out.read_text())["kinds"]
+    assert len(kinds) == 22 and all(sum(counts.values()) == 2 for counts in kinds.values())
+    ends = {verdict for counts in kinds.values() for verdict in counts}
+    assert ends == {"used", "refused", "some refused"}
 
 
 @pytest.mark.skipif(os.name != "posix", reason="forks and kills")

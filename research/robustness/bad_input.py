@@ -10,7 +10,6 @@ and has ``git checkout`` and ``dvc checkout`` bring everything back.
 import argparse
 import contextlib
 import importlib
-import io
 import json
 import os
 import random
@@ -61,20 +60,57 @@ def inside(folder: Path) -> Iterator[None]:
         os.chdir(before)
 
 
+@dataclass(frozen=True)
+class Ended:
+    """How a command ended.
+
+    Attributes:
+        message: what it ended with; None: well.
+        out: the lines that it wrote, by Python or by a library in C.
+        err: the same of stderr.
+    """
+
+    message: str | None
+    out: list[str]
+    err: list[str]
+
+
+def run_main(name: str, main: Callable[[], None], *arguments: str) -> Ended:
+    """Run a command in this process and folder."""
+    argv, sys.argv = sys.argv, [name, *arguments]
+    threads = torch.get_num_threads()
+    message = None
+    with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
+        kept = [os.dup(number) for number in (1, 2)]
+        os.dup2(out.fileno(), 1)
+        os.dup2(err.fileno(), 2)
+        try:
+            with (
+                open(1, "w", encoding="utf-8", closefd=False) as to_out,
+                open(2, "w", encoding="utf-8", closefd=False) as to_err,
+                contextlib.redirect_stdout(to_out),
+                contextlib.redirect_stderr(to_err),
+            ):
+                main()
+        except SystemExit as end:
+            message = None if end.code in (0, None) else str(end.code)
+        finally:
+            for number, old in zip((1, 2), kept, strict=True):
+                os.dup2(old, number)
+                os.close(old)
+            sys.argv = argv
+            torch.set_num_threads(threads)
+        written = []
+        for file in (out, err):
+            file.seek(0)
+            written.append(file.read().decode("utf-8", "replace").splitlines())
+    return Ended(message, *written)
+
+
 def run_here(stage: str, *arguments: str) -> str | None:
     """Run a stage in this process and folder: what it ends with, None where it ends well."""
     module = importlib.import_module(f"stages.{stage}")
-    argv, sys.argv = sys.argv, [stage, *arguments]
-    threads = torch.get_num_threads()
-    try:
-        with contextlib.redirect_stderr(io.StringIO()), contextlib.redirect_stdout(io.StringIO()):
-            run_stage(stage, module.main)
-    except SystemExit as end:
-        return str(end.code)
-    finally:
-        sys.argv = argv
-        torch.set_num_threads(threads)
-    return None
+    return run_main(stage, lambda: run_stage(stage, module.main), *arguments).message
 
 
 def small_pipeline(folder: Path) -> Path:

@@ -22,6 +22,17 @@ def bad_input() -> str:
     return markdown(pd.DataFrame(rows.values()).fillna(""))
 
 
+def photographs() -> str:
+    """A row a kind of case: how it ended."""
+    results = json.loads((RESULTS / "photographs.json").read_text(encoding="utf-8"))
+    columns = ("used", "some refused", "refused")
+    rows = [
+        {"case": kind} | {column: str(counts.get(column, "")) for column in columns}
+        for kind, counts in results["kinds"].items()
+    ]
+    return markdown(pd.DataFrame(rows))
+
+
 def killed_runs() -> str:
     """A row a stage."""
     results = json.loads((RESULTS / "killed_runs.json").read_text(encoding="utf-8"))
@@ -36,7 +47,11 @@ def killed_runs() -> str:
 
 def blocks() -> dict[str, str]:
     """Marker -> table."""
-    return {"bad_input": bad_input(), "killed_runs": killed_runs()}
+    return {
+        "bad_input": bad_input(),
+        "photographs": photographs(),
+        "killed_runs": killed_runs(),
+    }
 
 
 def main() -> None:

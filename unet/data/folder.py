@@ -13,6 +13,9 @@ from unet.data.photos import is_photo
 
 LISTS = ("train.txt", "val.txt", "test.txt")
 MASK_ENDING = "_mask"
+# Line ends and other control characters, and bytes that are no text. Not what cameras, phones and
+# people do write: narrow blanks, marks of direction, joined emoji.
+UNLISTABLE = ("Cc", "Cs", "Zl", "Zp")
 
 
 @dataclass(frozen=True)
@@ -79,7 +82,7 @@ def _pictures(folder: Path) -> tuple[dict[str, Path], int]:
             raise ValueError(
                 f"{folder}: {found[name].name} and {file.name} have one name: move one away"
             )
-        if not name.isprintable():
+        if any(unicodedata.category(character) in UNLISTABLE for character in name):
             raise ValueError(f"{folder}: {file.name!r} has a name that cannot be listed: rename it")
         found[name] = file
     return found, others
@@ -116,12 +119,14 @@ def _read_list(file: Path, names: set[str]) -> list[str]:
     except (OSError, UnicodeDecodeError) as error:
         raise ValueError(f"{file} cannot be read ({error}): it must be text in UTF-8") from None
     entries = [_name(line.strip()) for line in text.splitlines()]
-    entries = [entry for entry in entries if entry and not entry.startswith("#")]
     # A name, or the name of its file.
     found = [
         entry if entry in names or not is_photo(Path(entry)) else Path(entry).stem
         for entry in entries
+        if entry
     ]
+    # A photograph may be called `#1`: what is no name is a comment.
+    found = [name for name in found if name in names or not name.startswith("#")]
     if unknown := [name for name in found if name not in names]:
         raise ValueError(
             f"{file} lists {unknown[0]}, which is in neither images/ nor masks/"

@@ -11,13 +11,15 @@ from PIL import Image, UnidentifiedImageError
 try:  # what iPhones store; Pillow cannot read it alone
     import pillow_heif
 except ImportError:
-    HEIF = ()
+    HEIF = False
 else:
     pillow_heif.register_heif_opener()
-    HEIF = (".heic", ".heif")
+    HEIF = True
 
+# HEIC in any case: passed over as no pictures, a phone's photographs would be missed without a word.
 SUFFIXES = frozenset(
-    {".jpg", ".jpeg", ".jfif", ".png", ".webp", ".avif", ".tif", ".tiff", ".gif", ".bmp", *HEIF}
+    {".jpg", ".jpeg", ".jfif", ".png", ".webp", ".avif", ".tif", ".tiff", ".gif", ".bmp"}
+    | {".heic", ".heif"}
 )
 ORIENTATION = 0x0112  # the EXIF tag
 # Orientation -> what turns the stored picture upright (EXIF 2.32, section 4.6.4 A).

@@ -2,6 +2,7 @@
 
 import argparse
 import io
+import os
 import sys
 import time
 import warnings
@@ -22,6 +23,8 @@ from unet.runtime.process import OUT_OF_MEMORY, run_stage
 
 MODELS = (Path("models"), Path("released"))
 DEFAULT = "str_tr_bce"
+LONGEST_NAME = 255 - 20  # bytes; the rest is for the file's temporary name
+JPEG_SIDE = 65500  # pixels
 # What can be written of a photograph -> the file's ending.
 ENDINGS = {
     "mask": "_mask.png",
@@ -125,6 +128,9 @@ def _predict(arguments: argparse.Namespace) -> None:
 
         to_do = []
         for photo, paths in targets.items():
+            if max(len(os.fsencode(path.name)) for path in paths.values()) > LONGEST_NAME:
+                fail(photo, f"{photo} skipped: its results' names would be too long: rename it")
+                continue
             there = [path for path in paths.values() if path.exists()]
             if there and not arguments.overwrite:
                 fail(photo, f"{photo} skipped: {there[0]} is there (--overwrite replaces it)")
@@ -154,8 +160,11 @@ def _write(photo: Path, found: Prediction, targets: dict[str, Path]) -> None:
     """Write the files of one photograph, each whole or not at all.
 
     Raises:
-        ValueError: it can no longer be read; what is wrong, to be set after its name.
+        ValueError: it can no longer be read, or is too large for a JPEG: what is wrong, to be set
+            after its name.
     """
+    if "overlay" in targets and max(found.mask.shape) > JPEG_SIDE:
+        raise ValueError(f"has more than {JPEG_SIDE} pixels a side: do it without --overlay")
     # Read again where it is drawn: kept for a batch, large photographs would fill the memory.
     picture = read_photo(photo) if targets.keys() & {"cutout", "overlay"} else None
     if picture is not None and picture.size != tuple(reversed(found.mask.shape)):
@@ -210,7 +219,8 @@ def find_photos(given: Sequence[str]) -> tuple[list[Path], int]:
         if not path.exists():
             raise ValueError(f"{path}: no such file or folder")
         inside = sorted(path.iterdir()) if path.is_dir() else [path]
-        chosen = [p for p in inside if p.is_file() and is_photo(p)] if path.is_dir() else inside
+        # A link to nowhere is one too: reading it says what is wrong.
+        chosen = [p for p in inside if is_photo(p) and not p.is_dir()] if path.is_dir() else inside
         if not chosen:
             raise ValueError(f"{path}: no pictures in this folder ({len(inside)} other entries)")
         passed_over += len(inside) - len(chosen)
