@@ -27,6 +27,7 @@ import torch
 from research.robustness.damages import DAMAGES, KEY, Damage
 from tools.copies import copy_repository, make_tiny, run
 from unet.runtime.process import run_stage
+from unet.training.steps import SCRATCH
 
 RESULTS = Path(__file__).parent / "results/bad_input.json"
 PATIENCE = 60  # seconds that a case may take
@@ -116,7 +117,9 @@ def run_here(stage: str, *arguments: str) -> str | None:
 def small_pipeline(folder: Path) -> Path:
     """A finished pipeline of one variant: params, archives, arrays, model, scores, pictures."""
     root = Path(__file__).resolve().parents[2]
-    shutil.copy(root / "params.yaml", folder / "params.yaml")
+    (folder / SCRATCH).parent.mkdir()
+    for name in ("params.yaml", SCRATCH):
+        shutil.copy(root / name, folder / name)
     make_tiny(folder, keys=[KEY])
     with inside(folder):
         for stage in ("code", "download", "preprocess", "train", "evaluate", "plot"):
