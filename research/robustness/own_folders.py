@@ -169,6 +169,8 @@ def turned(case: Case, rng: random.Random) -> None:
 def partners(case: Case, rng: random.Random) -> None:
     """A photograph without a mask, or the other way round."""
     for pair in some(case, rng, 2):
+        if pair.problem:  # its mask is another's already
+            continue
         setattr(pair, rng.choice(["has_photo", "has_mask"]), False)
         pair.problem = True
         case.what.append(f"{pair.name!a} alone")
@@ -475,10 +477,13 @@ def judge(case: Case, ended: Ended, folder: Path) -> str:
         return "refused" if any(why in message for why in reasons) else "another reason"
     if problem and problem in message:
         return "refused"
+    if "holds no pictures" in message:
+        lone = not any(p.has_photo for p in case.pairs) or not any(p.has_mask for p in case.pairs)
+        return "refused" if lone else "another reason"
     if bad:
         lacking = [p.name for p in bad if f"{p.name}: " not in message]
         return f"not named: {lacking}" if lacking else "refused"
-    if problem:
+    if problem and not unclear:
         return "another reason"
     if "nothing can be learnt" in message:
         test = max(1, round(0.2 * len(pairs)))

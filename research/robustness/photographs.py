@@ -142,7 +142,8 @@ def bytes_changed(rng: random.Random) -> Photo:
 
 def no_picture(rng: random.Random) -> Photo:
     """Text, nothing, a folder, a link to nowhere."""
-    name = f"none {rng.randrange(10**6)}{rng.choice(['.jpg', '.PNG', '.webp', '.tif', '.gif', '.heic'])}"
+    suffix = rng.choice([".jpg", ".PNG", ".webp", ".tif", ".gif", ".heic"])
+    name = f"none {rng.randrange(10**6)}{suffix}"
     kind = rng.choice(["bytes", "bytes", "bytes", "link", "folder"])
     content = forms.no_picture(rng) if kind == "bytes" else None
     return Photo(name, content, None, is_link=kind == "link", is_folder=kind == "folder", what=kind)

@@ -16,7 +16,7 @@ else:
     pillow_heif.register_heif_opener()
     HEIF = True
 
-# HEIC in any case: passed over as no pictures, a phone's photographs would be missed without a word.
+# HEIC in any case: passed over, a phone's photographs would be missed without a word.
 SUFFIXES = frozenset(
     {".jpg", ".jpeg", ".jfif", ".png", ".webp", ".avif", ".tif", ".tiff", ".gif", ".bmp"}
     | {".heic", ".heif"}
