@@ -218,7 +218,7 @@ def lists(case: Case, rng: random.Random) -> None:
     elif kind == "no test":
         del written["test"]
         case.refused_for.append("no test.txt")
-    elif kind == "comma":
+    elif kind == "comma" and len(train) > 1:
         written["train"] = [", ".join(train)]
         case.refused_for.append("train.txt lists")
     encoding = "utf-16" if kind == "UTF-16" else "utf-8"
