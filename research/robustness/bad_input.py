@@ -117,6 +117,8 @@ def small_pipeline(folder: Path) -> Path:
     """A finished pipeline of one variant: params, archives, arrays, model, scores, pictures."""
     root = Path(__file__).resolve().parents[2]
     shutil.copy(root / "params.yaml", folder / "params.yaml")
+    (folder / "released").mkdir()
+    shutil.copy(root / "released/scratch", folder / "released/scratch")  # train.start_from
     make_tiny(folder, keys=[KEY])
     with inside(folder):
         for stage in ("code", "download", "preprocess", "train", "evaluate", "plot"):

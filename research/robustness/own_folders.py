@@ -67,8 +67,7 @@ class Case:
         lists: split -> names, and how they are written.
         files: more files, path -> content.
         refused_for: one of these is in the message that refuses all; empty: all can be used.
-        may_refuse: whether such a refusal is as good as use.
-        hidden: how many files are other files.
+        other_files: how many files in the two folders are no pictures.
     """
 
     pairs: list[Pair]
