@@ -16,7 +16,7 @@ from PIL import Image, ImageCms
 
 from unet.data.synthetic import draw_animal
 
-LOSSY = 8.0  # mean difference, of 255, that a lossy form may make
+LOSSY = 7.0  # mean difference, of 255, that a lossy form may make
 # Orientation -> how the upright pixels are stored: which side the first row and column are
 # (EXIF 2.32, section 4.6.4 A).
 STORED: dict[int, Callable[[np.ndarray], np.ndarray]] = {

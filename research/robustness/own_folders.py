@@ -67,8 +67,7 @@ class Case:
         lists: split -> names, and how they are written.
         files: more files, path -> content.
         refused_for: one of these is in the message that refuses all; empty: all can be used.
-        may_refuse: whether such a refusal is as good as use.
-        hidden: how many files are other files.
+        other_files: how many files in the two folders are no pictures.
     """
 
     pairs: list[Pair]
@@ -169,6 +168,8 @@ def turned(case: Case, rng: random.Random) -> None:
 def partners(case: Case, rng: random.Random) -> None:
     """A photograph without a mask, or the other way round."""
     for pair in some(case, rng, 2):
+        if pair.problem:  # its mask is another's already
+            continue
         setattr(pair, rng.choice(["has_photo", "has_mask"]), False)
         pair.problem = True
         case.what.append(f"{pair.name!a} alone")
@@ -216,7 +217,7 @@ def lists(case: Case, rng: random.Random) -> None:
     elif kind == "no test":
         del written["test"]
         case.refused_for.append("no test.txt")
-    elif kind == "comma":
+    elif kind == "comma" and len(train) > 1:
         written["train"] = [", ".join(train)]
         case.refused_for.append("train.txt lists")
     encoding = "utf-16" if kind == "UTF-16" else "utf-8"
@@ -475,10 +476,13 @@ def judge(case: Case, ended: Ended, folder: Path) -> str:
         return "refused" if any(why in message for why in reasons) else "another reason"
     if problem and problem in message:
         return "refused"
+    if "holds no pictures" in message:
+        lone = not any(p.has_photo for p in case.pairs) or not any(p.has_mask for p in case.pairs)
+        return "refused" if lone else "another reason"
     if bad:
         lacking = [p.name for p in bad if f"{p.name}: " not in message]
         return f"not named: {lacking}" if lacking else "refused"
-    if problem:
+    if problem and not unclear:
         return "another reason"
     if "nothing can be learnt" in message:
         test = max(1, round(0.2 * len(pairs)))

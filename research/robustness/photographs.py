@@ -22,7 +22,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image
+from PIL import Image, ImageFilter
 
 from research.robustness import forms, own_folders
 from research.robustness.bad_input import PATIENCE, Ended, Outcome, inside, run_main
@@ -112,8 +112,8 @@ def odd_size(rng: random.Random) -> Photo:
 
 def turned(rng: random.Random) -> Photo:
     """Upright by its EXIF tag alone; or with EXIF data that say nothing."""
-    if rng.random() < 0.6:
-        value = rng.randrange(1, 9)
+    if rng.random() < 0.7:
+        value = rng.randrange(2, 9)
         return photo(rng, orientation=value, block=forms.exif(value))
     odd = [forms.exif(0), forms.exif(9), forms.exif(65535), forms.exif("6"), forms.exif("up")]
     return photo(rng, block=rng.choice([*odd, forms.damaged_exif(rng), forms.damaged_exif(rng)]))
@@ -184,7 +184,7 @@ def try_photographs(folder: Path, kind: str, rng: random.Random) -> Outcome:
             path.symlink_to("nowhere")
         else:
             path.write_bytes(given.content)
-    extra = ["--cutout", "--probabilities"] + ["--overlay"] * rng.randrange(2)
+    extra = ["--cutout", "--probabilities"] + ["--overlay"] * (rng.random() < 0.8)
     started = time.perf_counter()
     with inside(folder):
         try:
@@ -273,6 +273,15 @@ def compare(given: Photo, results: Path) -> str:
     colours = np.abs(cutout[..., :3].astype(float) - given.upright)[seen]
     if seen.any() and colours.mean() > given.tolerance:
         return f"colours differ by {colours.mean():.1f}"
+    # Around the object an overlay shows the photograph, grey and darker.
+    overlay = Path(f"{results}_overlay.jpg")
+    if not overlay.exists() or min(height, width) < 16 or max(height, width) > 1000:
+        return ""
+    around = np.asarray(ending[0].point(lambda v: 255 - v).filter(ImageFilter.MinFilter(15))) > 0
+    grey = 0.6 * (given.upright @ (0.299, 0.587, 0.114))
+    off = np.abs(np.asarray(Image.open(overlay).convert("L")) - grey)[around]
+    if around.any() and off.mean() > 0.6 * given.tolerance + 4:
+        return f"the overlay differs by {off.mean():.1f}"
     return ""
 
 
