@@ -28,7 +28,8 @@ DATA, PLOTS = Path("data/packed"), Path("plots")
 def main() -> None:
     experiments = load_section("experiments", Experiments)
     check_leftovers(Path(), experiments)
-    which = load_summary(DATA).title
+    summary = load_summary(DATA)
+    which = summary.title
     test, val = (load_split(DATA / name, torch.device("cpu")) for name in ("test", "val"))
     results = {
         key: load_result(Path(), key, experiment.loss, names=test.names, num_val=len(val))
@@ -58,7 +59,8 @@ def main() -> None:
         for which_one, row in extreme_rows(result.table).items()
     ]  # fmt: skip
     tables = {key: result.table for key, result in results.items()}
-    title = f"IoU of the {len(test):,} test images ({which}, boundary as background)"
+    boundary = "" if summary.source == "folder" else ", boundary as background"
+    title = f"IoU of the {len(test):,} test images ({which}{boundary})"
     save(figures.iou_spread(tables, tiles, title=title), "iou_spread.jpg")
 
     first = next(iter(results.values()))
@@ -78,7 +80,7 @@ def save(figure: Figure, name: str) -> None:
     kind = name.rpartition(".")[2]
     options = {"pil_kwargs": {"quality": 85}} if kind == "jpg" else {}
     buffer = io.BytesIO()  # on a full disk Pillow would cut a JPEG short without a word
-    with mpl.rc_context({"savefig.dpi": 120}):
+    with mpl.rc_context({"savefig.dpi": 120, "text.parse_math": False}):  # "$" in names
         figure.savefig(buffer, format=kind, **options)
     with atomic_write(PLOTS / name) as temporary:
         temporary.write_bytes(buffer.getbuffer())

@@ -69,7 +69,8 @@ def test_preprocessing_reads_three_keys_of_data(tmp_path: Path, raw: Path) -> No
     data = Seen(replace(params.data, source="synthetic"))
     pack_into(tmp_path / "packed", raw, data, replace(params.preprocess, image_size=16))
     declared = {key for key in stage("preprocess")["params"] if key.startswith("data.")}
-    assert {f"data.{name}" for name in data.read} <= declared
+    read = {f"data.{field.name}" for field in fields(DataConfig) if field.name in data.read}
+    assert read and read <= declared
 
 
 def test_every_stage_depends_on_its_code_alone() -> None:

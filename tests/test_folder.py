@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from tests.test_packing import arrays, config, data_config
+from unet.data import packing
 from unet.data.config import DataConfig
 from unet.data.duplicates import near_duplicates
 from unet.data.folder import read_folder
@@ -117,7 +118,7 @@ def test_problems_of_all_kinds_are_named_at_once(own: Path) -> None:
         Image.fromarray(np.asarray(mask) // 255 * 3 + np.eye(*mask.size[::-1], dtype=np.uint8) % 3
                         ).save(file)  # fmt: skip
     message = refused(own)
-    assert message.startswith(f"6 files of {own} are unusable")
+    assert message.startswith(f"6 files of {own} cannot be used")
     for part in (
         f"{no_mask}: has no mask", f"{no_photo}: has a mask, but no photograph",
         f"{turned}: its mask is {size[1]} x {size[0]} pixels, its photograph {size[0]} x {size[1]}",
@@ -125,7 +126,7 @@ def test_problems_of_all_kinds_are_named_at_once(own: Path) -> None:
         f"{odd}: its mask holds 0, 1, 3",
     ):  # fmt: skip
         assert part in message
-    assert message.endswith("train.txt and test.txt")
+    assert message.endswith("move photograph and mask away")
 
 
 def turn_photo(own: Path, name: str, orientation: int, *, mask_as_stored: bool) -> None:
@@ -151,7 +152,7 @@ def test_a_turned_photograph_is_packed_upright(
     own: Path, orientation: int, mask_as_stored: bool
 ) -> None:
     if mask_as_stored and orientation == 3:
-        pytest.skip("a half turn changes no size: the mask is taken to be upright")
+        pytest.skip("a half turn changes no size: see the next test")
     name = NAMES[0]
     before = {n: (i, m) for s in ("train", "val", "test")
               for i, m, n in zip(*arrays(packed(own)[0] / s), strict=True)}  # fmt: skip
@@ -162,6 +163,65 @@ def test_a_turned_photograph_is_packed_upright(
     assert np.abs(before[name][0].astype(int) - after[name][0]).mean() < 3
     assert (before[name][1] != after[name][1]).mean() < (0.02 if mask_as_stored else 1e-9)
     assert summary["turned_with_photograph"] == ([name] if mask_as_stored else [])
+
+
+def rows(out: Path) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    return {n: (i, m) for s in ("train", "val", "test")
+            for i, m, n in zip(*arrays(out / s), strict=True)}  # fmt: skip
+
+
+@pytest.mark.parametrize("stored", [True, False, None])
+def test_where_the_shape_cannot_tell_the_other_masks_do(own: Path, stored: bool | None) -> None:
+    """A half turn: ``stored`` is how the masks of quarter turns are drawn; None: there are none."""
+    name, telling = NAMES[0], NAMES[2]
+    before = rows(packed(own)[0])[name]
+    turn_photo(own, name, 3, mask_as_stored=False)
+    if stored is not None:
+        turn_photo(own, telling, 6, mask_as_stored=stored)
+    if stored:
+        file = own / f"masks/{name}.png"
+        with Image.open(file) as mask:
+            mask.transpose(Image.Transpose.ROTATE_180).save(file)
+    out, summary = packed(own)
+    image, mask = rows(out)[name]
+    assert np.abs(image.astype(int) - before[0]).mean() < 3
+    assert (mask != before[1]).mean() < 0.05
+    assert summary["turned_with_photograph"] == ([name, telling] if stored else [])
+    assert summary["orientation_unclear"] == ([name] if stored is None else [])
+
+
+def test_a_mask_upright_already_keeps_its_copied_tag(own: Path) -> None:
+    name = NAMES[0]
+    before = rows(packed(own)[0])[name][1]
+    turn_photo(own, name, 6, mask_as_stored=False)
+    exif = Image.Exif()
+    exif[ORIENTATION] = 6
+    file = own / f"masks/{name}.png"
+    with Image.open(file) as mask:
+        mask.copy().save(file, exif=exif)
+    np.testing.assert_array_equal(rows(packed(own)[0])[name][1], before)
+
+
+def test_a_folder_that_changes_while_it_is_read_is_refused(
+    own: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    last = own / f"masks/{NAMES[-1]}_mask.png"
+    read = packing._read_photo
+
+    def slow(name: str, *arguments: Any, **options: Any) -> Any:
+        if name == NAMES[-1]:
+            last.write_bytes((own / f"masks/{NAMES[-3]}_mask.png").read_bytes())
+        return read(name, *arguments, **options)
+
+    monkeypatch.setattr(packing, "_read_photo", slow)
+    assert "changed while it was read" in refused(own) or "pixels, its photograph" in refused(own)
+
+
+@pytest.mark.parametrize("kind", ["images", "masks"])
+def test_a_link_to_a_folder_inside_is_refused(own: Path, kind: str) -> None:
+    (own / kind).rename(own.parent / kind)
+    (own / kind).symlink_to(own.parent / kind)
+    assert f"{own / kind} is a link to a folder" in refused(own)
 
 
 def test_a_mask_at_another_scale_is_used(own: Path) -> None:
@@ -339,7 +399,7 @@ def test_inverted_masks_are_pointed_out(own: Path) -> None:
     summary = packed(own)[1]
     assert len(summary["object_at_the_border"]) > len(NAMES) / 2
     assert any("data.object_values" in line for line in told(summary))
-    upright = packed(own, object_values=(0,))[1]
+    upright = packed(own, object_values="dark")[1]
     assert not upright["object_at_the_border"]
 
 

@@ -1,5 +1,6 @@
 """What masks as people have them are taken for, and what is refused."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -54,15 +55,20 @@ def test_every_form_is_the_same_mask(tmp_path: Path, form: str) -> None:
     files = written(tmp_path, {"a": FORMS[form]()})
     reader = MaskReader("auto", None)
     assert reader.look_at(files) == []
-    np.testing.assert_array_equal(reader.read("a", files["a"]), np.where(DISC, OBJECT, BACKGROUND))
+    np.testing.assert_array_equal(
+        reader.read("a", files["a"])[0], np.where(DISC, OBJECT, BACKGROUND)
+    )
 
 
 def test_antialiased_edges_are_cut_at_half(tmp_path: Path) -> None:
     files = written(tmp_path, {"soft": antialiased(), "hard": Image.fromarray(WHITE)})
     reader = MaskReader("auto", None)
     assert reader.look_at(files) == []
-    assert reader.describe()["forms"] == {"0 and 255": 1, "antialiased (128 and more)": 1}
-    found = reader.read("soft", files["soft"]) == OBJECT
+    assert reader.describe()["forms"] == {
+        "0 and 255": 1,
+        "grey (antialiased, 128 and more is object)": 1,
+    }
+    found = reader.read("soft", files["soft"])[0] == OBJECT
     np.testing.assert_array_equal(found, np.asarray(antialiased()) >= 128)
 
 
@@ -70,7 +76,7 @@ def test_a_jpeg_of_a_mask(tmp_path: Path) -> None:
     files = written(tmp_path, {"a": Image.fromarray(WHITE)}, ".jpg")
     reader = MaskReader("auto", None)
     assert reader.look_at(files) == []
-    assert (reader.read("a", files["a"]) != np.where(DISC, OBJECT, BACKGROUND)).mean() < 0.02
+    assert (reader.read("a", files["a"])[0] != np.where(DISC, OBJECT, BACKGROUND)).mean() < 0.02
 
 
 def test_forms_mix_in_one_data_set(tmp_path: Path) -> None:
@@ -80,7 +86,7 @@ def test_forms_mix_in_one_data_set(tmp_path: Path) -> None:
     assert reader.look_at(files) == []
     for name, file in files.items():
         expected = np.where(DISC, OBJECT, BACKGROUND)
-        np.testing.assert_array_equal(reader.read(name, file), expected, err_msg=name)
+        np.testing.assert_array_equal(reader.read(name, file)[0], expected, err_msg=name)
 
 
 QUARTERS = np.repeat(np.arange(4), 20)[None, :] * np.ones((H, 1), dtype=int)
@@ -122,7 +128,7 @@ def test_listed_values_decide(tmp_path: Path) -> None:
     reader = MaskReader((1, 3), 2)
     assert reader.look_at(files) == []
     expected = np.array([BACKGROUND, OBJECT, NOT_COUNTED, OBJECT], dtype=np.uint8)[QUARTERS]
-    np.testing.assert_array_equal(reader.read("a", files["a"]), expected)
+    np.testing.assert_array_equal(reader.read("a", files["a"])[0], expected)
     assert reader.describe()["values"] == [0, 1, 2, 3]
 
 
@@ -130,7 +136,7 @@ def test_zero_can_be_the_object(tmp_path: Path) -> None:
     files = written(tmp_path, {"a": Image.fromarray(255 - WHITE)})
     reader = MaskReader((0,), None)
     reader.look_at(files)
-    np.testing.assert_array_equal(reader.read("a", files["a"]) == OBJECT, DISC)
+    np.testing.assert_array_equal(reader.read("a", files["a"])[0] == OBJECT, DISC)
 
 
 def test_half_decides_for_soft_masks(tmp_path: Path) -> None:
@@ -139,8 +145,8 @@ def test_half_decides_for_soft_masks(tmp_path: Path) -> None:
     assert len(MaskReader("auto", None).look_at(files)) == 1
     reader = MaskReader("half", None)
     assert reader.look_at(files) == []
-    np.testing.assert_array_equal(reader.read("a", files["a"]) == OBJECT, ramp >= 128)
-    np.testing.assert_array_equal(reader.read("b", files["b"]) == OBJECT, DISC)
+    np.testing.assert_array_equal(reader.read("a", files["a"])[0] == OBJECT, ramp >= 128)
+    np.testing.assert_array_equal(reader.read("b", files["b"])[0] == OBJECT, DISC)
 
 
 @pytest.mark.parametrize("settings", [((5,), None), ("auto", 5), ((255, 5), None)])
@@ -156,7 +162,7 @@ def test_not_counted_pixels(tmp_path: Path) -> None:
     reader = MaskReader("auto", 255)
     assert reader.look_at(files) == []
     codes = np.array([BACKGROUND, NOT_COUNTED, OBJECT, OBJECT], dtype=np.uint8)
-    np.testing.assert_array_equal(reader.read("a", files["a"]), codes[QUARTERS])
+    np.testing.assert_array_equal(reader.read("a", files["a"])[0], codes[QUARTERS])
 
 
 def coloured() -> Image.Image:
@@ -183,6 +189,54 @@ def test_other_forms_are_refused_by_name(tmp_path: Path, why: str) -> None:
     assert problem.startswith(f"a: its mask {why}") and "save it" in problem
 
 
+FLAT = np.zeros((H, W), np.uint8)
+FLAT[:, 20:40], FLAT[-9:] = 1, 255
+LABELS = {
+    "0, 1, 255": FLAT,
+    "0, 1, 2, 255": np.where(np.arange(W) > 60, 2, FLAT).astype(np.uint8),
+    "ids and void": (np.arange(W) // 10 * 3 + FLAT // 255 * 255).clip(0, 255).astype(np.uint8),
+    "16 bits": np.where(np.arange(W) > 60, 2, FLAT.astype(np.uint16) * 257),
+}
+
+
+@pytest.mark.parametrize("kind", LABELS)
+def test_labels_with_a_void_of_white_are_no_antialiased_mask(tmp_path: Path, kind: str) -> None:
+    files = written(tmp_path, {"a": Image.fromarray(LABELS[kind])})
+    assert len(MaskReader("auto", None).look_at(files)) == 1
+
+
+def test_a_grey_colour_of_a_coloured_palette_is_an_index(tmp_path: Path) -> None:
+    colours = [(0, 0, 0), (128, 0, 0), (128, 128, 128)]
+    files = written(tmp_path, {"a": palette(colours, DISC * 2), "b": palette(colours, DISC)})
+    reader = MaskReader((2,), None)
+    assert reader.look_at(files) == []
+    np.testing.assert_array_equal(reader.read("a", files["a"])[0] == OBJECT, DISC)
+    reader.read("b", files["b"])
+    assert reader.without_object == {"b"}  # said, since 1 may have been meant
+
+
+@pytest.mark.parametrize("make", [lambda: Image.fromarray(WHITE), antialiased])
+@pytest.mark.parametrize("suffix", [".png", ".jpg"])
+def test_dark_is_the_complement_of_half(tmp_path: Path, make: Callable, suffix: str) -> None:
+    files = written(tmp_path, {"a": make()}, suffix)
+    masks = []
+    for values in ("half", "dark"):
+        reader = MaskReader(values, None)
+        assert reader.look_at(files) == []
+        masks.append(reader.read("a", files["a"])[0] == OBJECT)
+    np.testing.assert_array_equal(masks[0], ~masks[1])
+    assert abs(masks[0].sum() - DISC.sum()) < 30
+
+
+def test_a_mask_that_counts_nowhere_is_refused(tmp_path: Path) -> None:
+    white = Image.new("L", (W, H), 255)
+    files = written(tmp_path, {"a": white, "b": Image.fromarray(DISC)})
+    reader = MaskReader("auto", 255)
+    reader.look_at(files)
+    with pytest.raises(ValueError, match="counts nowhere"):
+        reader.read("a", files["a"])
+
+
 @settings(deadline=None, max_examples=50)
 @given(st.lists(st.integers(0, 255), min_size=1, max_size=12), st.randoms(use_true_random=False))
 def test_a_mask_is_read_whole_or_not_at_all(
@@ -196,14 +250,15 @@ def test_a_mask_is_read_whole_or_not_at_all(
     if reader.look_at(files):
         assert reader.rules == {}
         return
-    mask = reader.read("a", files["a"])
+    mask = reader.read("a", files["a"])[0]
     assert set(np.unique(mask)) <= {BACKGROUND, OBJECT}
     if (mask == OBJECT).any() and (mask == BACKGROUND).any():
         assert array[mask == OBJECT].min() > array[mask == BACKGROUND].max()
 
 
-def test_values_are_turned_upright(tmp_path: Path) -> None:
+def test_the_masks_own_orientation_is_told(tmp_path: Path) -> None:
     exif = Image.Exif()
     exif[0x0112] = 6
     Image.fromarray(WHITE).save(tmp_path / "a.png", exif=exif)
-    assert read_values(tmp_path / "a.png").shape == (W, H)
+    found = read_values(tmp_path / "a.png")
+    assert (found.pixels.shape, found.orientation) == ((H, W), 6)

@@ -18,7 +18,7 @@ from unet.data.oxford_pets import breed, md5
 from unet.inference.evaluation import COUNTS
 from unet.inference.export import trained_on
 from unet.inference.model_file import load_model
-from unet.report.results import UNREADABLE, load_scores
+from unet.report.results import UNREADABLE, load_scores, read_table
 from unet.report.tables import markdown
 from unet.runtime.files import atomic_write, sha256
 from unet.runtime.process import run_stage
@@ -88,9 +88,9 @@ def card(root: Path, params: Params, scores: dict[str, Any], *, num_train: int, 
     key, size, source = path.stem, info["image_size"], info["source"]
     augment, threshold = params.train.augment, info["threshold"]
     learnt = {
-        **dict.fromkeys(OXFORD, "cat or dog"),
-        "synthetic": "animal of those that the project draws",
-    }.get(source, "object of the owner's images")
+        **dict.fromkeys(OXFORD, "a cat or dog"),
+        "synthetic": "an animal of those that the project draws",
+    }.get(source, "an object like those of the owner's images")
     data = {
         "official": "the Oxford-IIIT Pet dataset",
         "mirror": "the Oxford-IIIT Pet dataset, from an edition with other bytes than the official "
@@ -118,6 +118,10 @@ def card(root: Path, params: Params, scores: dict[str, Any], *, num_train: int, 
         f"by up to {augment.shift:g} sides, turned by up to {augment.rotate:g} degrees, brightness "
         f"±{augment.brightness:g}, colour ±{augment.color:g}",
     }
+    boundary = (
+        "The boundary is the band that the\nannotators left unclassified."
+        if source != "folder" else "The masks have no\nboundary of their own."
+    )  # fmt: skip
     training = "\n".join(f"- **{name}**: {fact}." for name, fact in facts.items())
     resampling = f"{DOWNSAMPLE[info['downsample']]} and {UPSAMPLE[info['upsample']]}"
     return f"""\
@@ -126,7 +130,7 @@ def card(root: Path, params: Params, scores: dict[str, Any], *, num_train: int, 
 <!-- Made by `python -m tools.cards`: what is edited here is lost. -->
 
 A U-Net with {resampling}, {info["width"]} channels on its first level and {info["depth"]} levels
-below it. To each pixel of a photograph it gives the probability that it belongs to a {learnt}.
+below it. To each pixel of a photograph it gives the probability that it belongs to {learnt}.
 {sum(p.numel() for p in model.parameters()):,} parameters, {path.stat().st_size / 1e6:.1f} MB, \
 {scores["gflops"]:.2f} GFLOP for an image of {size} x {size} pixels.
 
@@ -148,8 +152,7 @@ photographs without one, or where a wrong mask does harm.
 
 ## Scores
 
-On the {scores["num_images"]:,} test images, over all pixels. The boundary is the band that the
-annotators left unclassified.
+On the {scores["num_images"]:,} test images, over all pixels. {boundary}
 
 {score_table(scores)}
 
@@ -205,7 +208,7 @@ def measured(root: Path, key: str, predictions: str, *, source: str) -> str:
     """
     files = [root / f"predictions/{key}/{name}" for name in ("images.csv", "masks.npy")]
     if all(file.is_file() for file in files) and sha256(*files) == predictions:
-        return weaknesses(pd.read_csv(files[0]), source=source)
+        return weaknesses(read_table(files[0]), source=source)
     existing = root / RELEASED / f"{key}.md"
     found = MARKED.search(existing.read_text(encoding="utf-8")) if existing.is_file() else None
     if found is None or found[1] != predictions:

@@ -100,9 +100,12 @@ class Tree:
                 return False
         for dep in lock.get("deps", []):
             maker, made = self.makers.get(dep["path"], (None, None))
-            # What no stage makes and Git does not keep cannot be checked: rather no score than a
-            # wrong one.
-            if {made, self.md5(dep["path"])} - {None} != {dep.get("md5")}:
+            here = {made, self.md5(dep["path"])} - {None}
+            # What no stage makes and Git does not keep (a folder of one's own): of a commit its
+            # path is in the params and its hash in the lock, in the workspace DVC looks at it.
+            if not here and self.rev is None and _has_changed(stage, dep["path"]):
+                return False
+            if here and here != {dep.get("md5")}:
                 return False
             if maker and not self.up_to_date(maker):
                 return False
@@ -128,6 +131,20 @@ class Tree:
         if value is None or not recorded or not self.up_to_date(stage):
             return DASH
         return str(value) if isinstance(value, int) else f"{value:.4f}"
+
+
+@cache
+def _has_changed(stage: str, path: str) -> bool:
+    """Whether a dependency of a stage of the workspace differs from ``dvc.lock``, by DVC, or DVC
+    cannot tell."""
+    try:
+        shown = _run(sys.executable, "-m", "dvc", "status", "--json", stage).decode()
+        changes = json.loads(shown[shown.index("{") :]).get(stage, [])
+    except ValueError:
+        return True
+    return any(
+        path in change.get("changed deps", {}) for change in changes if isinstance(change, dict)
+    )
 
 
 def rows(revs: Iterable[str]) -> Iterator[tuple[str, Tree]]:

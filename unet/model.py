@@ -186,7 +186,8 @@ class UNet(nn.Module):
         modes = [(module, module.training) for module in self.modules()]
         self.eval()
         try:
-            logits = self(padded)
+            with torch.autocast(padded.device.type, enabled=False):
+                logits = self(padded)
         finally:
             for module, training in modes:
                 module.training = training

@@ -254,6 +254,8 @@ def junk(case: Case, rng: random.Random) -> None:
         case.other_files += more[path]
         case.what.append(path)
     case.linked = rng.random() < 0.4
+    if case.linked:  # DVC would not see what changes in them
+        case.refused_for.append("is a link to a folder")
 
 
 def settings(case: Case, rng: random.Random) -> None:

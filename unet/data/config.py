@@ -1,5 +1,6 @@
 """The sections ``data`` and ``preprocess`` of ``params.yaml``."""
 
+import os
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -20,7 +21,9 @@ class DataConfig:
 
     # A folder: the downloaded archives', or one of the user's own (unet.data.sources).
     path: Annotated[str, Field(min_length=1)]
-    object_values: Literal["auto", "half"] | Annotated[tuple[Value, ...], Field(min_length=1)]
+    object_values: (
+        Literal["auto", "half", "dark"] | Annotated[tuple[Value, ...], Field(min_length=1)]
+    )
     not_counted: Value | None
     source: Literal["official", "synthetic"]
     url: str  # of the official release; the environment's OXFORD_PETS_URL names a mirror instead
@@ -45,7 +48,7 @@ class DataConfig:
     @property
     def is_downloaded(self) -> bool:
         """Whether the data are those of the stage ``download``."""
-        return Path(self.path) == DOWNLOADED
+        return Path(os.path.normpath(self.path)) == DOWNLOADED
 
 
 @dataclass(frozen=True, config=STRICT)

@@ -12,16 +12,16 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-from PIL import Image, ImageFilter
+from PIL import Image
+from scipy.ndimage import maximum_filter, minimum_filter
 
 from unet.data.masks import BACKGROUND, NOT_COUNTED, OBJECT
 from unet.data.parallel import in_order
-from unet.data.photos import GREY_16_BIT, UPRIGHT, opened, orientation
+from unet.data.photos import GREY_16_BIT, opened, orientation
 
-ObjectValues = Literal["auto", "half"] | tuple[int, ...]
+ObjectValues = Literal["auto", "half", "dark"] | tuple[int, ...]
 
-SOFT = (64, 192)  # 8-bit values between these belong to an edge; JPEG adds noise to the others
-EDGE = 5  # pixels: what is between the values over a square of this side is no edge
+EDGE = 5  # pixels: what fills a square of this side is no edge
 SHOWN = 8  # values, in messages
 
 
@@ -32,30 +32,48 @@ class Rule:
     Attributes:
         form: in words, for the summary.
         values: those of the object; None: ``threshold`` and more is object.
+        is_dark: the other way round.
     """
 
     form: str
     values: tuple[int, ...] | None = None
     threshold: int = 1
+    is_dark: bool = False
 
 
-def read_values(file: Path | bytes) -> np.ndarray:
-    """The values of a mask (H, W), integers: grey values, or the indices of a coloured palette.
+@dataclass(frozen=True)
+class Values:
+    """What a mask file holds, as it is stored.
+
+    Attributes:
+        pixels: (H, W), integers: grey values, or the indices of a coloured palette.
+        full: what white is: 1, 255 or 65535.
+        is_lossy: JPEG, whose values are near those that were meant.
+        orientation: as its own EXIF tag says, 1 to 8.
+    """
+
+    pixels: np.ndarray
+    full: int
+    is_lossy: bool
+    orientation: int
+
+
+def read_values(file: Path | bytes) -> Values:
+    """Read a mask.
 
     Raises:
         ValueError: what is wrong, to be set after the file's name.
     """
     with opened(file) as image:
-        turn = UPRIGHT.get(orientation(image))
-        values = np.ascontiguousarray(_values(image))
-    if turn is not None:
-        values = np.asarray(Image.fromarray(values.astype(np.int32)).transpose(turn))
-    return values
+        pixels, full = _pixels(image)
+        return Values(pixels, full, image.format == "JPEG", orientation(image))
 
 
-def _values(image: Image.Image) -> np.ndarray:
+def _pixels(image: Image.Image) -> tuple[np.ndarray, int]:
+    if image.mode == "1":
+        return np.asarray(image).astype(np.uint8), 1
     if image.mode == "P":
-        return _palette_values(image)
+        return _palette_values(image), 255
     if image.mode in ("RGBA", "LA", "PA", "La", "RGBa"):
         if image.getchannel("A").getextrema() != (255, 255):
             raise ValueError("has transparent pixels: save it in grey, 0 where there is no object")
@@ -66,24 +84,24 @@ def _values(image: Image.Image) -> np.ndarray:
         if coloured.any():
             colour = tuple(int(value) for value in pixels[coloured][0])
             raise ValueError(f"has colours, {colour} say: save it in grey, or with a palette")
-        return pixels[..., 0]
-    if image.mode in ("1", "L", "I", *GREY_16_BIT):
-        return np.asarray(image.convert("L") if image.mode == "1" else image) // (
-            255 if image.mode == "1" else 1
-        )
+        return pixels[..., 0], 255
+    if image.mode == "L":
+        return np.asarray(image), 255
+    if image.mode in ("I", *GREY_16_BIT):
+        return np.asarray(image).astype(np.int32), 65535
     raise ValueError(f"has mode {image.mode}: save it in grey")
 
 
 def _palette_values(image: Image.Image) -> np.ndarray:
-    """The grey that one sees where all colours are grey, else the indices (as VOC's masks)."""
+    """The grey that one sees where the whole palette is grey, else the indices (as VOC's masks)."""
     indices = np.asarray(image)
     palette = np.array(image.getpalette("RGB"), dtype=np.uint8).reshape(-1, 3)
+    is_grey = bool((palette == palette[:, :1]).all())
     palette = np.pad(palette, ((0, 256 - len(palette)), (0, 0)))
     used = np.unique(indices)
-    colours = palette[used]
-    if (colours == colours[:, :1]).all() and len(np.unique(colours[:, 0])) == len(used):
+    if is_grey:
         return palette[indices, 0]
-    black = used[(colours == 0).all(1)]
+    black = used[(palette[used] == 0).all(1)]
     if len(black) and 0 not in black:
         raise ValueError(
             f"has a palette in which black is {black[0]}, not 0: save it in grey, 0 for background"
@@ -95,18 +113,20 @@ class MaskReader:
     """Reads the masks of one data set, after a look at all of them.
 
     Args:
-        object_values: the values of the object; ``half``: half of full white and more; ``auto``:
-            by the values that are there.
+        object_values: the values of the object; ``half``: half of white and more; ``dark``: less
+            than that; ``auto``: by the values that are there.
         not_counted: the value of pixels that are to count nowhere.
 
     Attributes:
         rules: name -> how its mask is read, of masks that can be read in one way.
+        without_object: names of masks that hold more than 0, and yet no object.
     """
 
     def __init__(self, object_values: ObjectValues, not_counted: int | None) -> None:
         self.object_values = object_values
         self.not_counted = not_counted
         self.rules: dict[str, Rule] = {}
+        self.without_object: set[str] = set()
         self._values: set[int] = set()
 
     def look_at(self, masks: Mapping[str, Path]) -> list[str]:
@@ -134,7 +154,7 @@ class MaskReader:
         self._check_settings()
         return problems + [
             f"{name}: its mask holds {_listed(found.values)}: which is the object? Set "
-            "data.object_values (a list, or half: half of white and more)"
+            "data.object_values (a list; or half: half of white and more)"
             + ("" if self.not_counted is not None else " or data.not_counted")
             for name, found in unclear.items()
         ]
@@ -144,18 +164,16 @@ class MaskReader:
         if isinstance(self.object_values, tuple):
             return Rule("the values of data.object_values", self.object_values)
         values = set(found.values) - {self.not_counted}
-        full = 255 if max(found.values) <= 255 else 65535
-        if values <= {0}:
-            return Rule("0 alone (no object)")
-        if values <= {0, 1}:
-            return Rule("0 and 1")
-        if values <= {0, full}:
-            return Rule(f"0 and {full}", threshold=full)
-        half = (full + 1) // 2
-        if self.object_values == "half":
-            return Rule(f"{half} and more", threshold=half)
-        if found.is_antialiased:
-            return Rule(f"antialiased ({half} and more)", threshold=half)
+        for full in (1, 255, found.full):
+            if values <= {0, full}:
+                form = f"0 and {full}" if values - {0} else "0 alone"
+                return Rule(form, threshold=full, is_dark=self.object_values == "dark")
+        half = (found.full + 1) // 2
+        if self.object_values == "half" or (self.object_values == "auto" and found.is_antialiased):
+            kind = "antialiased, " * found.is_antialiased
+            return Rule(f"grey ({kind}{half} and more is object)", threshold=half)
+        if self.object_values == "dark":
+            return Rule(f"grey (less than {half} is object)", threshold=half, is_dark=True)
         return None
 
     def _check_settings(self) -> None:
@@ -169,19 +187,24 @@ class MaskReader:
                     f"{_listed(sorted(self._values))}"
                 )
 
-    def read(self, name: str, file: Path | bytes) -> np.ndarray:
-        """The mask ``name`` as codes (H, W) uint8.
+    def read(self, name: str, file: Path | bytes) -> tuple[np.ndarray, int]:
+        """The mask ``name`` as it is stored, codes (H, W) uint8, and its own EXIF orientation.
 
         Raises:
             ValueError: what is wrong, to be set after the file's name.
         """
-        values, rule = read_values(file), self.rules[name]
+        found, rule = read_values(file), self.rules[name]
         by_threshold = rule.values is None
+        values = found.pixels
         is_object = values >= rule.threshold if by_threshold else np.isin(values, rule.values)
-        mask = np.where(is_object, OBJECT, BACKGROUND).astype(np.uint8)
+        mask = np.where(is_object ^ rule.is_dark, OBJECT, BACKGROUND).astype(np.uint8)
         if self.not_counted is not None:
             mask[values == self.not_counted] = NOT_COUNTED
-        return mask
+            if (mask == NOT_COUNTED).all():
+                raise ValueError("counts nowhere: all of it is data.not_counted")
+        if values.any() and not (mask == OBJECT).any():
+            self.without_object.add(name)
+        return mask, found.orientation
 
     def describe(self) -> dict[str, Any]:
         """What was understood: how many masks of each form, and the values that they hold."""
@@ -190,6 +213,7 @@ class MaskReader:
         return {
             "forms": dict(sorted(forms.items())),
             "values": values if len(values) <= 2 * SHOWN else _listed(values),
+            "without_object": sorted(self.without_object),
             "not_counted": self.not_counted,
         }
 
@@ -197,27 +221,33 @@ class MaskReader:
 @dataclass(frozen=True)
 class _Look:
     values: list[int]  # that the mask holds, sorted
+    full: int
     is_antialiased: bool
 
 
 def _look(_name: str, file: Path) -> _Look | str:
     try:
-        values = read_values(file)
+        found = read_values(file)
     except ValueError as error:
         return str(error)
-    found = [int(value) for value in np.unique(values)]
-    return _Look(found, _is_antialiased(values, found))
+    values = [int(value) for value in np.unique(found.pixels)]
+    return _Look(values, found.full, _is_antialiased(found, values))
 
 
-def _is_antialiased(values: np.ndarray, found: list[int]) -> bool:
-    """Whether it is black and white but for edges: from 0 to white, few pixels between, and those
-    in lines thinner than EDGE."""
-    full = 255 if found[-1] <= 255 else 65535
-    if found[0] < 0 or found[0] > 0.02 * full or found[-1] < 0.98 * full or len(found) < 4:
+def _is_antialiased(found: Values, values: list[int]) -> bool:
+    """Whether it is black and white but for edges: no other value covers a square of EDGE pixels
+    (labels do), and what is far from both lies in lines thinner than that."""
+    near = found.full // 50  # as noise in JPEG
+    if values[0] < 0 or values[0] > near or values[-1] < found.full - near or len(values) < 4:
         return False
-    grey = values / (full / 255)
-    soft = Image.fromarray(((grey > SOFT[0]) & (grey < SOFT[1])).astype(np.uint8))
-    return soft.filter(ImageFilter.MinFilter(EDGE)).getextrema()[1] == 0
+    pixels = found.pixels
+    lowest, highest = minimum_filter(pixels, EDGE), maximum_filter(pixels, EDGE)
+    flat = np.unique(pixels[lowest == highest])
+    allowed = near if found.is_lossy else 0
+    if ((flat > allowed) & (flat < found.full - allowed)).any():
+        return False
+    soft = (pixels > found.full // 4) & (pixels < found.full * 3 // 4)
+    return not minimum_filter(soft, EDGE).any()
 
 
 def _listed(values: list[int]) -> str:

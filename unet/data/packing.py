@@ -2,8 +2,8 @@
 
 import json
 import shutil
-from collections.abc import Mapping
-from contextlib import ExitStack
+from collections.abc import Collection, Mapping
+from contextlib import ExitStack, suppress
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -67,11 +67,21 @@ def told(summary: dict[str, Any]) -> list[str]:
     forms = ", ".join(f"{count} of {form}" for form, count in summary["masks"]["forms"].items())
     lines.append(f"masks: {forms}")
     if turned := summary["turned_with_photograph"]:
-        lines.append(f"masks turned as their photographs' EXIF tags say: {_some(turned)}")
+        lines.append(f"masks turned with their photographs, as EXIF says: {_some(turned)}")
+    if unclear := summary["orientation_unclear"]:
+        lines.append(
+            f"EXIF turns {len(unclear)} photographs whose masks fit both ways, taken as upright; "
+            f"look at them: {_some(unclear)}"
+        )
+    if without := summary["masks"]["without_object"]:
+        lines.append(
+            f"masks that hold values above 0, but no object: {len(without)} ({_some(without)}); if "
+            "that is wrong, see data.object_values"
+        )
     if inverted := summary["object_at_the_border"]:
         lines.append(
             f"the object fills most of the border in {len(inverted)} masks ({_some(inverted)}): "
-            "if they are inverted, set data.object_values to the other value, [0] say"
+            "if they are inverted, set data.object_values to dark"
         )
     if pairs := summary["near_duplicates"]:
         exact = sum(pair["exact"] for pair in pairs)
@@ -94,21 +104,15 @@ def pack(raw: Path, out: Path, data: DataConfig, config: PreprocessConfig) -> di
             cannot be read, every mask of another shape or with unknown values.
     """
     source = open_source(raw, data, config)
+    files = _state(source.paths)
     splits = source.assign_splits(config)
     _check_disk(out.parent, 4 * config.image_size**2 * sum(map(len, splits.values())))
     masks = _write_splits(source, out, splits, config.image_size)
+    if _state(source.paths) != files:  # DVC records the folder as it is when the stage ends
+        raise ValueError(f"{raw} changed while it was read: run again")
     pixels = {split: _sum(masks.pixels[name] for name in names) for split, names in splits.items()}
-    counted = pixels["train"][:NOT_COUNTED].sum()
-    if pixels["train"][OBJECT] in (0, counted):
-        raise ValueError(
-            "the training images hold no object, or nothing else: nothing can be learnt"
-        )
-    if not pixels["test"][OBJECT]:
-        raise ValueError(
-            "the test images hold no object: no score would say anything; take more images, "
-            "another preprocess.seed, or list others in test.txt"
-        )
     described = source.describe()
+    _check_objects(pixels, described.get("masks", {}).get("values"))
     split_kind, left_out = described.pop("split"), described.pop("left_out")
     summary = described | {
         "image_size": config.image_size,
@@ -124,11 +128,31 @@ def pack(raw: Path, out: Path, data: DataConfig, config: PreprocessConfig) -> di
     }
     if described["source"] == "folder":
         summary |= {
-            "turned_with_photograph": sorted(masks.turned),
+            "turned_with_photograph": sorted(masks.drawn["stored"]),
+            "orientation_unclear": [] if masks.all_upright else sorted(masks.drawn["unclear"]),
             "object_at_the_border": sorted(masks.at_the_border),
             "near_duplicates": near_duplicates(out, splits),
         }
     return summary
+
+
+def _check_objects(pixels: dict[str, np.ndarray], values: list[int] | str | None) -> None:
+    """Refuse splits from which nothing can be learnt or said.
+
+    Args:
+        pixels: split -> pixels of each code (256,).
+        values: that the masks hold, where their meaning was found out.
+    """
+    held = f" (the masks hold {values}: see data.object_values)" if values else ""
+    if pixels["train"][OBJECT] in (0, pixels["train"][:NOT_COUNTED].sum()):
+        raise ValueError(
+            "the training images hold no object, or nothing else: nothing can be learnt" + held
+        )
+    if not pixels["test"][OBJECT]:
+        raise ValueError(
+            f"the test images hold no object: no score would say anything{held}; take more images, "
+            "another preprocess.seed, or list others in test.txt"
+        )
 
 
 def _shares(pixels: np.ndarray, source: str) -> dict[str, float]:
@@ -149,14 +173,29 @@ class _Photo(NamedTuple):
 
 class _Mask(NamedTuple):
     mask: np.ndarray  # (S, S) uint8 codes
-    was_turned: bool  # as its photograph
+    # Of a photograph that EXIF turns, by the mask's shape: it was "upright", it was drawn on the
+    # picture as it is "stored" and is turned here, or it may be either: "unclear". Else "plain".
+    drawn: str
     at_the_border: bool  # the object fills most of it
 
 
-class _Masks(NamedTuple):
-    pixels: dict[str, np.ndarray]  # name -> pixels of each code (256,)
-    turned: list[str]
-    at_the_border: list[str]
+class _Masks:
+    """What is known of the masks so far: names, but for ``pixels``."""
+
+    def __init__(self) -> None:
+        self.pixels: dict[str, np.ndarray] = {}  # name -> pixels of each code (256,)
+        self.drawn: dict[str, list[str]] = {"plain": [], "upright": [], "stored": [], "unclear": []}
+        self.at_the_border: set[str] = set()
+
+    @property
+    def all_as_stored(self) -> bool:
+        """Whether those whose shape tells were all drawn on the pictures as they are stored."""
+        return bool(self.drawn["stored"]) and not self.drawn["upright"]
+
+    @property
+    def all_upright(self) -> bool:
+        """Whether those whose shape tells were all drawn upright."""
+        return bool(self.drawn["upright"]) and not self.drawn["stored"]
 
 
 def _write_splits(source: Source, out: Path, splits: dict[str, list[str]], size: int) -> _Masks:
@@ -167,7 +206,7 @@ def _write_splits(source: Source, out: Path, splits: dict[str, list[str]], size:
             rows.setdefault(name, []).append((split, row))
     problems = source.check(rows.keys())
     photos: dict[str, _Photo] = {}
-    masks = _Masks({}, [], [])
+    masks = _Masks()
     with (
         ExitStack() as stack,
         tqdm(total=2 * len(rows), desc="decode", unit="file", leave=False, disable=None) as bar,
@@ -186,23 +225,39 @@ def _write_splits(source: Source, out: Path, splits: dict[str, list[str]], size:
                 writers[split].write_image(row, photo.image)
             photos[name] = photo._replace(image=np.empty(0))
         problems += source.missing_images()
-        read = partial(_read_mask, source=source, photos=photos, size=size)
-        for name, found in in_order(source.masks(rows.keys()), read):
-            bar.update()
-            if isinstance(found, str):
-                problems.append(f"{name}: its {source.mask} {found}")
-                continue
-            for split, row in rows[name]:
-                writers[split].write_mask(row, found.mask)
-            masks.pixels[name] = np.bincount(found.mask.ravel(), minlength=256)
-            masks.turned.extend([name] * found.was_turned)
-            masks.at_the_border.extend([name] * found.at_the_border)
+
+        def write_masks(names: Collection[str], *, as_stored: bool = False) -> None:
+            read = partial(_read_mask, source=source, photos=photos, size=size, as_stored=as_stored)
+            for name, found in in_order(source.masks(names), read):
+                bar.update(not as_stored)
+                if isinstance(found, str):
+                    problems.append(f"{name}: its {source.mask} {found}")
+                    continue
+                for split, row in rows[name]:
+                    writers[split].write_mask(row, found.mask)
+                masks.pixels[name] = np.bincount(found.mask.ravel(), minlength=256)
+                masks.drawn[found.drawn].append(name)
+                masks.at_the_border.discard(name)
+                masks.at_the_border |= {name} if found.at_the_border else set()
+
+        write_masks(rows.keys())
+        if masks.all_as_stored and (again := masks.drawn["unclear"]):
+            masks.drawn["unclear"] = []
+            write_masks(again, as_stored=True)
     if problems:
         shown = "; ".join(problems[:12]) + ("; …" if len(problems) > 12 else "")
-        raise ValueError(
-            f"{len(problems)} files of {source.where} are unusable: {shown}. {source.way_out}"
-        )
+        files = "1 file" if len(problems) == 1 else f"{len(problems)} files"
+        raise ValueError(f"{files} of {source.where} cannot be used: {shown}. {source.way_out}")
     return masks
+
+
+def _state(paths: list[Path]) -> dict[str, tuple[int, int]]:
+    """Each file of, or below, ``paths`` -> its size and when it was last written."""
+    found = {}
+    for path in (file for whole in paths for file in (whole, *whole.rglob("*")) if file.is_file()):
+        with suppress(OSError):
+            found[str(path)] = (path.stat().st_size, path.stat().st_mtime_ns)
+    return found
 
 
 def _check_disk(folder: Path, needed: int) -> None:
@@ -229,28 +284,43 @@ def _read_photo(_name: str, file: File, *, size: int) -> _Photo | str:
 
 
 def _read_mask(
-    name: str, file: File, *, source: Source, photos: Mapping[str, _Photo], size: int
-) -> _Mask | str:
-    """Upright, nearest neighbour; or what is wrong."""
+    name: str, file: File, *, source: Source, photos: Mapping[str, _Photo], size: int,
+    as_stored: bool = False,
+) -> _Mask | str:  # fmt: skip
+    """Upright, nearest neighbour; or what is wrong.
+
+    Args:
+        as_stored: a mask that fits its photograph both ways was drawn on the stored picture.
+    """
     try:
-        mask = Image.fromarray(source.read_mask(name, file))
+        codes, tag = source.read_mask(name, file)
     except ValueError as error:
         return str(error)
-    photo = photos.get(name)  # None: it is unusable itself
-    was_turned = False
-    if photo and not same_shape(photo.size, mask.size):
-        stored = photo.size[::-1] if photo.orientation >= 5 else photo.size
-        if not same_shape(stored, mask.size):
-            return (
-                f"is {mask.width} x {mask.height} pixels, its photograph {photo.size[0]} x "
-                f"{photo.size[1]}"
-                f"{' (upright, as EXIF says)' if stored != photo.size else ''}"
-            )
-        # Drawn on the picture as it is stored.
-        mask, was_turned = mask.transpose(UPRIGHT[photo.orientation]), True
+    stored = Image.fromarray(codes)
+    mask = stored.transpose(UPRIGHT[tag]) if tag in UPRIGHT else stored
+    drawn = "plain"
+    if photo := photos.get(name):  # None: it is unusable itself
+        fits = same_shape(photo.size, mask.size)
+        # What EXIF turns and the mask's own tag does not: was it drawn before or after the turn?
+        turn = UPRIGHT.get(photo.orientation) if tag == 1 else None
+        may_be_stored = turn is not None and same_shape(
+            photo.size[::-1] if photo.orientation >= 5 else photo.size, stored.size
+        )
+        if may_be_stored and (as_stored or not fits):
+            mask, drawn = stored.transpose(turn), "stored"
+        elif fits:
+            drawn = "unclear" if may_be_stored else "upright" if turn is not None else "plain"
+        elif same_shape(photo.size, stored.size):  # upright already, its tag a copy
+            mask = stored
+        else:
+            width, height = photo.size
+            sizes = f"{mask.width} x {mask.height} pixels, its photograph {width} x {height}"
+            exif = " (upright, as EXIF says)" if photo.orientation > 1 else ""
+            turned = ": one of the two is turned" if mask.size == photo.size[::-1] else ""
+            return f"is {sizes}{exif}{turned}"
     resized = np.asarray(mask.resize((size, size), Image.Resampling.NEAREST))
     border = np.concatenate([resized[0], resized[-1], resized[:, 0], resized[:, -1]])
-    return _Mask(resized, was_turned, bool((border == OBJECT).mean() > 0.75))
+    return _Mask(resized, drawn, bool((border == OBJECT).mean() > 0.75))
 
 
 def same_shape(first: tuple[int, int], second: tuple[int, int]) -> bool:

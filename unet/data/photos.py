@@ -110,8 +110,10 @@ def to_photo(image: Image.Image) -> Image.Image:
 
 def _rgb(image: Image.Image) -> Image.Image:
     if image.mode in GREY_16_BIT:
-        # Pillow would clip at 255: all white.
-        grey = (np.asarray(image).astype(np.float32) / 257).round().astype(np.uint8)
+        # Pillow would clip at 255: all white. Cameras and microscopes often use 12 bits of the 16.
+        values = np.asarray(image).astype(np.float32)
+        full = next(full for full in (255, 4095, 65535) if values.max() <= full)
+        grey = (values * (255 / full)).round().astype(np.uint8)
         return Image.fromarray(grey).convert("RGB")
     if image.mode in ("I", "F"):
         raise ValueError("32 bits a pixel, of unknown range: save it with 8 or 16")

@@ -23,8 +23,10 @@ class Source(Protocol):
         mask: what a mask is called in messages.
         where: what the files are of, in messages.
         way_out: what helps against unusable files.
+        paths: the files and folders that are read.
     """
 
+    paths: list[Path]
     mask: str
     where: str
     way_out: str
@@ -44,9 +46,10 @@ class Source(Protocol):
     def masks(self, names: Collection[str]) -> Iterator[tuple[str, File]]:
         """(name, file) of the masks ``names``."""
 
-    def read_mask(self, name: str, file: File) -> np.ndarray:
-        """The mask (H, W) uint8, codes of :mod:`unet.data.masks`; raises a ValueError that says
-        what is wrong, to be set after its name."""
+    def read_mask(self, name: str, file: File) -> tuple[np.ndarray, int]:
+        """The mask as it is stored, (H, W) uint8, codes of :mod:`unet.data.masks`, and the
+        orientation that its own EXIF tag gives; raises a ValueError that says what is wrong, to be
+        set after its name."""
 
     def describe(self) -> dict[str, Any]:
         """Its part of ``dataset.json``, once all photographs have been read."""
@@ -64,6 +67,12 @@ def open_source(path: Path, data: DataConfig, config: PreprocessConfig) -> Sourc
         raise ValueError(f"{missing[0]} is missing: run `dvc repro download`")
     if not path.is_dir():
         raise ValueError(f"data.path = {path}: no such folder")
+    for name in ("images", "masks", "annotations", "annotations/trimaps"):
+        if (path / name).is_symlink():
+            raise ValueError(
+                f"{path / name} is a link to a folder: DVC would not see what changes in it; name "
+                "the folder that it is in, or link that, or its files"
+            )
     has_masks = all((path / name).is_dir() for name in ("images", "masks"))
     unpacked = [path / "images", path / "annotations"]
     for files in (archives, unpacked):
@@ -93,7 +102,7 @@ class OxfordPets:
                 f"{data.not_counted}: only masks of your own have them; for the Oxford-IIIT Pet "
                 "release they must be auto and null"
             )
-        self._images, self._annotations = images, annotations
+        self.paths = self._images, self._annotations = [images, annotations]
         self._data, self._config = data, config
         self._in_archive: set[str] = set()
         self._problems: list[str] = []
@@ -101,7 +110,8 @@ class OxfordPets:
         self._sums = {f.name: oxford_pets.md5(f) for f in (images, annotations) if f.is_file()}
         self._index = oxford_pets.read_index(annotations)
         self.where = f"the archives in {images.parent}" if self._packed else str(images.parent)
-        self.way_out = "Mend them, or fetch them anew with `dvc repro -f download`"
+        fetch = ", or fetch them anew with `dvc repro -f download`"
+        self.way_out = f"Mend them{fetch if data.is_downloaded else ' or bring another copy'}"
 
     def assign_splits(self, config: PreprocessConfig) -> dict[str, list[str]]:
         """By the release's lists, or as the published table's."""
@@ -135,7 +145,7 @@ class OxfordPets:
         wanted = set(names)
         return ((name, file) for name, file in self._index.trimaps.items() if name in wanted)
 
-    def read_mask(self, name: str, file: File) -> np.ndarray:
+    def read_mask(self, name: str, file: File) -> tuple[np.ndarray, int]:
         """The trimap's codes as ours."""
         with opened(file) as image:
             if image.mode != "L":
@@ -143,7 +153,7 @@ class OxfordPets:
             lowest, highest = image.getextrema()
             if not {lowest, highest} <= oxford_pets.TRIMAP_CODES.keys():
                 raise ValueError(f"has codes from {lowest} to {highest}, not 1 to 3")
-            return _MASK_CODES[np.asarray(image)]
+            return _MASK_CODES[np.asarray(image)], 1
 
     def describe(self) -> dict[str, Any]:
         """Which edition it is, and what was left out."""
@@ -184,7 +194,8 @@ class Folder:
         self._index = read_folder(path)
         self._reader = MaskReader(data.object_values, data.not_counted)
         self.where = str(path)
-        self.way_out = "Mend them, move them away, or list the others in train.txt and test.txt"
+        self.paths = [path / name for name in ("images", "masks", *LISTS)]
+        self.way_out = "Mend them, or move photograph and mask away"
 
     def assign_splits(self, config: PreprocessConfig) -> dict[str, list[str]]:
         """By the folder's lists, or drawn at random by ``config``."""
@@ -220,7 +231,7 @@ class Folder:
             if name in found and name in self._reader.rules
         )
 
-    def read_mask(self, name: str, file: File) -> np.ndarray:
+    def read_mask(self, name: str, file: File) -> tuple[np.ndarray, int]:
         """By what :meth:`check` found the values to mean."""
         return self._reader.read(name, file)
 

@@ -151,7 +151,11 @@ def _predict(arguments: argparse.Namespace) -> None:
             tqdm.write(f"{photo}: object {share:.1%}, {seconds:.2f} s", file=sys.stdout)
             bar.update()
             done += 1
-    print(f"{done} done, by {', '.join(map(str, files))}, into {out}")
+    by = [
+        f"{file} (trained on {info.get('source', 'unknown')} images)"
+        for file, (_, info) in zip(files, models, strict=True)
+    ]
+    print(f"{done} done, by {', '.join(by)}, into {out}")
     if done < len(photos):
         raise ValueError(f"{len(photos) - done} of {len(photos)} not done: see above")
 
@@ -218,6 +222,8 @@ def find_photos(given: Sequence[str]) -> tuple[list[Path], int]:
     for path in map(Path, given):
         if not path.exists():
             raise ValueError(f"{path}: no such file or folder")
+        if not path.is_dir() and not path.is_file():
+            raise ValueError(f"{path}: is neither a file nor a folder")
         inside = sorted(path.iterdir()) if path.is_dir() else [path]
         # A link to nowhere is one too: reading it says what is wrong.
         chosen = [p for p in inside if is_photo(p) and not p.is_dir()] if path.is_dir() else inside

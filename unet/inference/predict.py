@@ -9,6 +9,7 @@ from collections import deque
 from collections.abc import Callable, Collection, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from numbers import Integral, Real
 from pathlib import Path
 
 import numpy as np
@@ -87,7 +88,7 @@ def predict_all(
         ValueError: as :func:`predict`.
     """
     threshold = _threshold(models, threshold)
-    if not isinstance(batch_size, int) or batch_size < 1:
+    if not isinstance(batch_size, Integral) or batch_size < 1:
         raise ValueError(f"batch_size = {batch_size!r}: must be a whole number, at least 1")
     batch: list[tuple[Photo, _Shrunk]] = []
     for photo, future in _read_ahead(
@@ -133,7 +134,7 @@ def _threshold(models: tuple[TrainedModel, ...], threshold: float | None) -> flo
             )
     if threshold is None:
         return sum(info["threshold"] for _, info in models) / len(models)
-    if not isinstance(threshold, int | float) or not 0 < threshold < 1:
+    if not isinstance(threshold, Real) or not 0 < threshold < 1:
         raise ValueError(f"threshold = {threshold!r}: must lie between 0 and 1, 0.5 for example")
     return threshold
 
@@ -145,12 +146,24 @@ def _read_ahead(
     waiting: deque[tuple[Photo, Future | None]] = deque()
     with ThreadPoolExecutor(READERS) as pool:
         for photo in photos:
-            waiting.append((photo, pool.submit(_read, photo, sizes)))
+            if isinstance(photo, str | Path):
+                waiting.append((photo, pool.submit(_read, photo, sizes)))
+            else:  # what a caller holds may change while we wait
+                waiting.append((photo, _read_now(photo, sizes)))
             if len(waiting) > ahead:
                 yield waiting.popleft()
         while waiting:
             yield waiting.popleft()
     yield "", None
+
+
+def _read_now(photo: Photo, sizes: Collection[int]) -> Future:
+    reading: Future = Future()
+    try:
+        reading.set_result(_read(photo, sizes))
+    except ValueError as error:
+        reading.set_exception(error)
+    return reading
 
 
 def _read(photo: Photo, sizes: Collection[int]) -> _Shrunk:

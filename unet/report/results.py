@@ -83,7 +83,7 @@ def _load_evaluation(
     scores = load_scores(root, key)
     # No dependency of `plot`: folders of them would not survive a failed `dvc pull`.
     files = [root / f"predictions/{key}/{name}" for name in ("images.csv", "masks.npy")]
-    table = pd.read_csv(files[0])
+    table = read_table(files[0])
     packed = np.load(files[1])
     _check(scores["predictions"] == sha256(*files), "its predictions are of another run")
     _check(table["name"].tolist() == list(names), "its table is of other images")
@@ -125,6 +125,11 @@ def _check(holds: bool, otherwise: str) -> None:
 
 def _all_finite(numbers: pd.DataFrame | pd.Series) -> bool:
     return bool(np.isfinite(numbers.to_numpy(dtype=float)).all())
+
+
+def read_table(path: Path) -> pd.DataFrame:
+    """An evaluation's ``images.csv``: a row an image, whose name is text, also where it is 0001."""
+    return pd.read_csv(path, converters={"name": str})
 
 
 def load_scores(root: Path, key: str) -> dict[str, float | str]:

@@ -37,10 +37,11 @@ class TrainConfig(Length):
     augment: AugmentConfig
 
     def __post_init__(self) -> None:
-        start, models = (
-            Path(os.path.normpath(Path(path).absolute())) for path in (self.start_from, "models")
-        )
-        if start.is_relative_to(models) or models.is_relative_to(start):
+        models = Path("models").absolute()
+        # As it is written, and where links lead to.
+        starts = [Path(os.path.normpath(models.parent / self.start_from)), Path(self.start_from)]
+        starts[1] = starts[1].resolve()
+        if any(s.is_relative_to(models) or models.is_relative_to(s) for s in starts):
             raise ValueError(
                 f"start_from = {self.start_from}: models/ is written by the trainings themselves: "
                 "copy the file elsewhere first, and name the copy"

@@ -33,11 +33,14 @@ class Length:
         """What helps where a training on so many images makes few steps; else empty."""
         if (steps := self.num_steps(num_images)) >= FEW_STEPS:
             return ""
-        text = (
-            f"{steps} steps are few, expect a poor model; {FEW_STEPS} or more come of more "
-            f"train.epochs (= {self.epochs}), a smaller train.batch_size (= {self.batch_size}) or "
-            "more images (preprocess.limit)"
+        more = (
+            f"{FEW_STEPS} or more come of more train.epochs (= {self.epochs}), a smaller "
+            f"train.batch_size (= {self.batch_size}) or more images"
         )
+        few = f"{steps} step{'s are' if steps > 1 else ' is'} few"
         if self.start_from == SCRATCH:
-            text += "; from trained weights, fewer do: train.start_from=released"
-        return text
+            return (
+                f"{few}, expect a poor model; {more}; from trained weights fewer do: "
+                "train.start_from=released"
+            )
+        return f"{few}, they change little of what it starts from; {more}"
