@@ -1,6 +1,7 @@
 """A folder of one's own through the whole pipeline, under DVC."""
 
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -20,8 +21,9 @@ def own_folder(folder: Path, count: int = 24) -> Path:
         (folder / kind).mkdir(parents=True)
     for i in range(count):
         image, trimap = draw_animal(np.random.default_rng([7, i]))
-        image.save(folder / f"images/photo {i}.JPG")
-        trimap.point(lambda code: 255 * (code == 1)).save(folder / f"masks/photo {i}_mask.png")
+        name = f"{i:04}" if i else "a$_^$b"  # numbers as cameras count; what Matplotlib calls math
+        image.save(folder / f"images/{name}.JPG")
+        trimap.point(lambda code: 255 * (code == 1)).save(folder / f"masks/{name}_mask.png")
     return folder
 
 
@@ -44,10 +46,16 @@ def test_a_folder_through_all_stages(repository: Path) -> None:
     scores = json.loads((repository / f"metrics/scores/{FIRST}.json").read_text())
     assert scores["num_images"] == 5
     assert ran(run(repository, "dvc", "repro").stdout) == {"code"}
+    table = run(repository, "python", "-m", "tools.compare").stdout
+    workspace = re.findall(r"^workspace.*", table, re.MULTILINE)  # a line a table that fits
+    assert f"{scores['iou']:.4f}" in " ".join(workspace)
 
-    mask = own / "masks/photo 3_mask.png"
+    mask = own / "masks/0003_mask.png"
     with Image.open(mask) as image:
         image.transpose(Image.Transpose.FLIP_LEFT_RIGHT).save(mask)
+    table = run(repository, "python", "-m", "tools.compare").stdout
+    workspace = re.findall(r"^workspace.*", table, re.MULTILINE)
+    assert f"{scores['iou']:.4f}" not in " ".join(workspace)  # of masks that are no longer these
     output = run(repository, "dvc", "repro", "preprocess").stdout
     assert "preprocess" in ran(output)
 

@@ -361,3 +361,13 @@ def test_every_parameter_gets_a_gradient(down: str, up: str) -> None:
     model(images).square().sum().backward()
     # A convolution's bias before batch normalisation would be the exception; there is none.
     assert all(p.grad is not None and p.grad.abs().max() > 0 for p in model.parameters())
+
+
+def test_predictions_are_float32_under_autocast() -> None:
+    torch.manual_seed(0)
+    model = UNet(width=4, depth=2)
+    torch.nn.init.normal_(model.head.weight)
+    images = torch.rand(1, 3, 16, 16)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        found = model.predict(images)
+    torch.testing.assert_close(found, model.predict(images), atol=0, rtol=0)

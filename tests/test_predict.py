@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 import warnings
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -202,6 +203,20 @@ def test_what_cannot_be_read_is_told_and_the_rest_done(model: TrainedModel, tmp_
     ]
     with pytest.raises(ValueError, match="bad.png is empty"):
         list(predict_all(photos, model))
+
+
+def test_a_buffer_that_is_used_again(model: TrainedModel) -> None:
+    photos = [torch.rand(3, 20, 30) for _ in range(5)]
+    buffer = torch.empty(3, 20, 30)
+
+    def camera() -> Iterator[torch.Tensor]:
+        for photo in photos:
+            yield buffer.copy_(photo)
+
+    found = [prediction for _, prediction in predict_all(camera(), model, batch_size=4)]
+    for photo, prediction in zip(photos, found, strict=True):
+        expected = predict(photo, model).probabilities
+        torch.testing.assert_close(prediction.probabilities, expected, atol=1e-5, rtol=0)
 
 
 @pytest.mark.parametrize(

@@ -31,6 +31,7 @@ from unet.report.results import (
     extreme_rows,
     load_result,
     load_scores,
+    read_table,
     rows_at_quantiles,
 )
 from unet.runtime.files import sha256
@@ -175,6 +176,13 @@ def refusal(root: Path) -> str:
     assert text.startswith("results of mine cannot be read (")
     assert len(text.splitlines()) == 1
     return text
+
+
+def test_names_are_text(tmp_path: Path) -> None:
+    names = ["0001", "1e5", "NA", "nan", "True", "", "1,2"]
+    frame = pd.DataFrame({"name": names, "iou": 0.5})
+    frame.to_csv(tmp_path / "images.csv", index=False)
+    assert read_table(tmp_path / "images.csv")["name"].tolist() == names
 
 
 def test_a_result_is_read_as_it_was_written(tmp_path: Path) -> None:

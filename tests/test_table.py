@@ -174,3 +174,11 @@ def test_the_command_fills_the_readme(record: Path, monkeypatch: pytest.MonkeyPa
     filled = (record / "README.md").read_text()
     assert "nothing yet" not in filled
     assert filled == fill(f"before\n{text}after\n", readme_blocks(record))
+
+
+def test_models_of_another_run_do_not_get_these_scores(record: Path) -> None:
+    (record / "released").mkdir()
+    (record / f"released/{KEYS[0]}.safetensors").write_bytes(b"of the record")
+    (record / "dvc.lock").write_text("stages: {}\n", encoding="utf-8")
+    with pytest.raises(ValueError, match="is not the model that dvc.lock records"):
+        readme_blocks(record)

@@ -325,3 +325,11 @@ def test_what_is_missing_is_told_before_anything_runs(
     with pytest.raises(ValueError, match="nowhere: no such file"):
         check_is_here("train.start_from", "nowhere", "name one")
     check_is_here("train.start_from", str(there), "name one")
+
+
+def test_a_link_into_models_is_refused(folder: Path) -> None:
+    """DVC would delete the model before the training could read it."""
+    (folder / "models").mkdir(exist_ok=True)
+    (folder / "best.safetensors").symlink_to(folder / "models/mine.safetensors")
+    with pytest.raises(ValueError, match="models/ is written by the trainings"):
+        replace(tiny_config(), start_from="best.safetensors")

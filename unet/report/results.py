@@ -129,7 +129,9 @@ def _all_finite(numbers: pd.DataFrame | pd.Series) -> bool:
 
 def read_table(path: Path) -> pd.DataFrame:
     """An evaluation's ``images.csv``: a row an image, whose name is text, also where it is 0001."""
-    return pd.read_csv(path, converters={"name": str})
+    table = pd.read_csv(path)
+    names = pd.read_csv(path, usecols=["name"], dtype=str, keep_default_na=False)
+    return table.assign(name=names["name"])
 
 
 def load_scores(root: Path, key: str) -> dict[str, float | str]:
