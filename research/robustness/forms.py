@@ -8,7 +8,7 @@ import random
 import struct
 import zlib
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -17,6 +17,7 @@ from PIL import Image, ImageCms
 from unet.data.synthetic import draw_animal
 
 LOSSY = 7.0  # mean difference, of 255, that a lossy form may make
+BLOCKS = 32  # pixels: in a picture of smaller sides few blocks hold all edges, and differ by more
 # Orientation -> how the upright pixels are stored: which side the first row and column are
 # (EXIF 2.32, section 4.6.4 A).
 STORED: dict[int, Callable[[np.ndarray], np.ndarray]] = {
@@ -163,10 +164,12 @@ def _alpha_palette(pixels: np.ndarray, rng: random.Random, **options: Any) -> En
 
 def _grey_16(kind: str, byte_order: str = "<") -> Form:
     def encode(pixels: np.ndarray, rng: random.Random, **options: Any) -> Encoded:
-        values = pixels[..., 1].astype(np.uint16) * 257
-        values += rng.choice([0, 100])  # wraps nowhere that would show: 65535 + 100 is 99
-        values[pixels[..., 1] == 255] = 65535
-        shown = np.repeat(pixels[..., 1:2], 3, -1)
+        used = rng.choice([65535, 65535, 4095, 255])  # cameras and microscopes: 12 bits of the 16
+        values = (pixels[..., 1].astype(np.int64) * used + rng.choice([0, 100])) // 255
+        values[pixels[..., 1] == 255] = used
+        # A dark picture of 16 bits cannot be told from one of 12, or of 8.
+        full = 255 if (values < 256).all() else 4095 if (values < 4096).all() else 65535
+        shown = np.repeat((values[..., None] * 255 / full).round().astype(np.uint8), 3, -1)
         image = Image.fromarray(values.astype(byte_order + "u2"))
         return Encoded(saved(image, kind, **options), shown, 1.0)
 
@@ -307,7 +310,11 @@ def photograph(
     odd = block not in (b"", *map(exif, STORED)) or min(stored.shape[:2]) < 16
     if max(stored.shape) > 16000 or (odd and suffix == ".avif"):
         suffix, encode = PHOTOS["PNG"]
-    return encode(stored, rng, **options), suffix
+    made = encode(stored, rng, **options)
+    if made.tolerance == LOSSY:
+        tiny = BLOCKS / (stored.shape[0] * stored.shape[1]) ** 0.5
+        made = replace(made, tolerance=LOSSY * max(1.0, tiny))
+    return made, suffix
 
 
 def no_picture(rng: random.Random) -> bytes:
@@ -404,13 +411,32 @@ def _bordered(mask: np.ndarray) -> np.ndarray:
     return np.where(mask, 1, np.where(near, 255, 0))
 
 
+def _parts(mask: np.ndarray) -> np.ndarray:
+    """1 on its left, 2 on its right, around it a void of 255."""
+    left = np.arange(mask.shape[1])[None, :] < mask.shape[1] // 2
+    return np.where(_bordered(mask) == 1, np.where(left, 1, 2), _bordered(mask))
+
+
+def _black_last(values: np.ndarray) -> Image.Image:
+    """Index 0 has a colour, 1 is black; a black pixel is always there."""
+    indices = 1 - values
+    indices[0, 0] = 1
+    return _palette((128, 0, 0), (0, 0, 0))(indices)
+
+
+# A corner is coloured, or transparent, also where the whole mask is one value.
+
+
 def _colours(values: np.ndarray) -> Image.Image:
-    return Image.fromarray(np.stack([values, 0 * values, 0 * values], -1).astype(np.uint8))
+    pixels = np.stack([values, 0 * values, 0 * values], -1).astype(np.uint8)
+    pixels[0, 0, 0] = 255
+    return Image.fromarray(pixels)
 
 
 def _see_through(values: np.ndarray) -> Image.Image:
-    image = _grey(values).convert("RGB")
-    image.putalpha(_grey(values))
+    image, alpha = _grey(values).convert("RGB"), _grey(values)
+    alpha.putpixel((0, 0), 0)
+    image.putalpha(alpha)
     return image
 
 
@@ -427,6 +453,12 @@ MASKS: dict[str, MaskForm] = {
     ),
     "16 bits, 0 and 1": MaskForm(_times(1), lambda v: Image.fromarray(v.astype(np.uint16))),
     "VOC's palette": MaskForm(_times(1), _palette((0, 0, 0), (128, 0, 0)), (".png", ".bmp")),
+    "a grey in a coloured palette": MaskForm(
+        _times(1), _palette((0, 0, 0), (128, 128, 128), (200, 0, 0)), (".png", ".bmp")
+    ),
+    "white in a coloured palette": MaskForm(
+        _times(1), _palette((0, 0, 0), (255, 255, 255), (0, 0, 200))
+    ),
     "grey palette": MaskForm(_times(255), lambda v: _palette((0,) * 3, (255,) * 3)(v // 255)),
     "white first": MaskForm(_times(255), lambda v: _palette((255,) * 3, (0,) * 3)(1 - v // 255)),
     "antialiased": MaskForm(_shrunk, _grey, LOSSLESS, soft=True),
@@ -434,6 +466,8 @@ MASKS: dict[str, MaskForm] = {
     "0 and 128": MaskForm(_times(128), _grey),
     "labels": MaskForm(_labels, _grey, LOSSLESS),
     "VOC's border": MaskForm(_bordered, _grey),
+    "labels with a void": MaskForm(_parts, _grey, LOSSLESS),
+    "black last": MaskForm(_times(1), _black_last, refused=True),
     "colours": MaskForm(_times(255), _colours, refused=True),
     "transparent": MaskForm(_times(255), _see_through, refused=True),
     "float": MaskForm(
