@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.repo import RUNNING, run
+from tests.repo import RUNNING, commit_all, copy_repository, make_tiny, run
 from unet.data.synthetic import draw_animal
 from unet.runtime.config import read_yaml
 
@@ -32,12 +32,16 @@ def ran(output: str) -> set[str]:
 
 
 @pytest.mark.slow
-def test_a_folder_through_all_stages(repository: Path) -> None:
+def test_a_folder_through_all_stages(tmp_path: Path) -> None:
+    repository = copy_repository(tmp_path)
+    make_tiny(repository, keys=[FIRST])
+    (repository / "dvc.lock").unlink()
+    commit_all(repository)
     own = own_folder(repository / "my photos")
     output = run(repository, "dvc", "exp", "run", *OWN).stdout
     assert ran(output) == {"code", "download", "preprocess", "train", "evaluate", "plot"}
     assert "train: 17 images" in output and "masks: 24 of 0 and 255" in output
-    # Nothing is copied, nothing was asked of the network: what was downloaded before is kept.
+    assert list((repository / "data/raw").iterdir()) == []  # nothing was asked of the network
     lock = read_yaml(repository / "dvc.lock")["stages"]
     assert [dep["path"] for dep in lock["preprocess"]["deps"]] == [
         "code/preprocess.txt",

@@ -689,7 +689,7 @@ def test_a_training_of_few_steps_says_so(
     announce("mp_tr_bce", Training("none", 1), schedule)
     text = said(capsys)
     assert ("mp_tr_bce: 199 steps are few, expect a poor model" in text) == few
-    for name in ("train.epochs (= 1)", "train.batch_size (= 8)", "preprocess.limit"):
+    for name in ("train.epochs (= 1)", "train.batch_size (= 8)", "more images"):
         assert (name in text) == few
 
 
