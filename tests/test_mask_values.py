@@ -79,6 +79,17 @@ def test_a_jpeg_of_a_mask(tmp_path: Path) -> None:
     assert (reader.read("a", files["a"])[0] != np.where(DISC, OBJECT, BACKGROUND)).mean() < 0.02
 
 
+@pytest.mark.parametrize("setting", [((255,), None), ("auto", 128)])
+def test_exact_values_of_a_jpeg_are_refused(tmp_path: Path, setting: tuple) -> None:
+    """Noise makes 254 of 255: some of the object would be lost without a word."""
+    files = written(tmp_path, {"a": Image.fromarray(WHITE)}, ".jpg")
+    files |= written(
+        tmp_path, {"b": Image.fromarray(WHITE), "c": Image.fromarray(WHITE // 255 * 128)}
+    )
+    (problem,) = MaskReader(*setting).look_at(files)
+    assert problem.startswith("a: its mask is a JPEG") and "save it as PNG" in problem
+
+
 def test_forms_mix_in_one_data_set(tmp_path: Path) -> None:
     files = written(tmp_path, {name[:3] + str(i): make() for i, (name, make) in
                                enumerate(FORMS.items()) if name != "0 and 128"})  # fmt: skip

@@ -140,6 +140,12 @@ class MaskReader:
             if isinstance(found, str):
                 problems.append(f"{name}: its mask {found}")
                 continue
+            if found.is_lossy and (self.not_counted, type(self.object_values)) != (None, str):
+                problems.append(
+                    f"{name}: its mask is a JPEG, whose values are not exact: with a list in "
+                    "data.object_values or with data.not_counted save it as PNG"
+                )
+                continue
             self._values.update(found.values)
             rule = self._rule(found)
             if rule is None:
@@ -222,6 +228,7 @@ class MaskReader:
 class _Look:
     values: list[int]  # that the mask holds, sorted
     full: int
+    is_lossy: bool
     is_antialiased: bool
 
 
@@ -231,7 +238,7 @@ def _look(_name: str, file: Path) -> _Look | str:
     except ValueError as error:
         return str(error)
     values = [int(value) for value in np.unique(found.pixels)]
-    return _Look(values, found.full, _is_antialiased(found, values))
+    return _Look(values, found.full, found.is_lossy, _is_antialiased(found, values))
 
 
 def _is_antialiased(found: Values, values: list[int]) -> bool:
