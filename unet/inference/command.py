@@ -23,6 +23,13 @@ from unet.runtime.process import OUT_OF_MEMORY, run_stage
 
 MODELS = (Path("models"), Path("released"))
 DEFAULT = "str_tr_bce"
+# By the ``source`` of a model's info: so that nobody takes a released model for one's own.
+TRAINED_ON = {
+    "official": "Oxford-IIIT Pet",
+    "mirror": "Oxford-IIIT Pet",
+    "synthetic": "drawn images",
+    "folder": "a folder of one's own",
+}
 LONGEST_NAME = 255 - 20  # bytes; the rest is for the file's temporary name
 JPEG_SIDE = 65500  # pixels
 # What can be written of a photograph -> the file's ending.
@@ -152,7 +159,7 @@ def _predict(arguments: argparse.Namespace) -> None:
             bar.update()
             done += 1
     by = [
-        f"{file} (trained on {info.get('source', 'unknown')} images)"
+        f"{file} (trained on {TRAINED_ON.get(info.get('source'), 'unknown images')})"
         for file, (_, info) in zip(files, models, strict=True)
     ]
     print(f"{done} done, by {', '.join(by)}, into {out}")
