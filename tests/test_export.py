@@ -5,7 +5,6 @@ import re
 import subprocess
 import sys
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +16,9 @@ import torch
 from PIL import Image
 from torch.nn import functional as F
 
-from tests.tiny import CPU, tiny_model
+from tests.tiny import CPU, pack_drawn, tiny_model
 from tools import export as tool
-from unet.config import load_params
 from unet.data.packed import Split, load_split
-from unet.data.packing import pack_into
 from unet.data.photos import read_photo
 from unet.data.synthetic import draw_animal
 from unet.inference.export import TOLERANCE, about, largest_difference, to_onnx
@@ -160,11 +157,7 @@ def test_a_model_too_large_for_one_file() -> None:
 
 @pytest.fixture(scope="module")
 def packed(tmp_path_factory: pytest.TempPathFactory, raw: Path) -> Path:
-    params = load_params()
-    folder = tmp_path_factory.mktemp("packed") / "packed"
-    data = replace(params.data, source="synthetic", num_synthetic=48)
-    pack_into(folder, raw, data, replace(params.preprocess, image_size=32))
-    return folder
+    return pack_drawn(tmp_path_factory.mktemp("packed") / "packed", raw, image_size=32)
 
 
 def test_the_largest_difference_is_found_wherever_it_is(content: bytes, packed: Path) -> None:

@@ -88,6 +88,8 @@ def test_exact_values_of_a_jpeg_are_refused(tmp_path: Path, setting: tuple) -> N
     )
     (problem,) = MaskReader(*setting).look_at(files)
     assert problem.startswith("a: its mask is a JPEG") and "save it as PNG" in problem
+    del files["b"], files["c"]  # what a setting names is then in no mask, which is not the trouble
+    assert MaskReader(*setting).look_at(files) == [problem]
 
 
 def test_forms_mix_in_one_data_set(tmp_path: Path) -> None:

@@ -293,7 +293,7 @@ def test_many_unusable_files_are_counted(files: tuple[Files, Files], tmp_path: P
 def test_a_missing_archive(raw: Path, tmp_path: Path, name: str) -> None:
     for other in {IMAGES, ANNOTATIONS} - {name}:
         (tmp_path / other).write_bytes((raw / other).read_bytes())
-    with pytest.raises(ValueError, match=f"{name} is missing: run `dvc repro download`"):
+    with pytest.raises(ValueError, match=f"{name} is missing: bring the other archive"):
         pack(tmp_path, tmp_path / "out", data_config(), config())
 
 

@@ -15,9 +15,7 @@ from safetensors import safe_open
 from stages import train as stage
 from stages.code import check_is_here
 from tests.repo import make_tiny
-from tests.tiny import CPU, tiny_config, tiny_experiment
-from unet.config import load_params
-from unet.data.packing import pack_into
+from tests.tiny import CPU, pack_drawn, tiny_config, tiny_experiment
 from unet.inference.model_file import load_model, save_model
 from unet.runtime.device import device_name
 from unet.runtime.files import sha256
@@ -31,11 +29,7 @@ KEY = "mp_tr_bce"
 
 @pytest.fixture(scope="module")
 def packed(tmp_path_factory: pytest.TempPathFactory, raw: Path) -> Path:
-    params = load_params()
-    folder = tmp_path_factory.mktemp("packed") / "packed"
-    data = replace(params.data, source="synthetic", num_synthetic=48)
-    pack_into(folder, raw, data, replace(params.preprocess, image_size=16))
-    return folder
+    return pack_drawn(tmp_path_factory.mktemp("packed") / "packed", raw, image_size=16)
 
 
 @pytest.fixture

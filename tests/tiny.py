@@ -7,9 +7,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from tests.repo import ROOT
+from unet.config import load_params
 from unet.data.augment import AugmentConfig
 from unet.data.masks import BACKGROUND, OBJECT
 from unet.data.packed import Split
+from unet.data.packing import pack_into
 from unet.model import UNet
 from unet.training.config import ExperimentConfig, TrainConfig
 from unet.training.loop import Training, train
@@ -94,3 +97,11 @@ def run_training(checkpoint: Path, **changes: Any) -> Training:
 def same_weights(first: dict[str, Tensor], second: dict[str, Tensor]) -> bool:
     """Whether two state dicts agree bit for bit."""
     return first.keys() == second.keys() and all(torch.equal(first[k], second[k]) for k in first)
+
+
+def pack_drawn(folder: Path, raw: Path, *, image_size: int) -> Path:
+    """The 48 drawn images of the archives in ``raw``, packed into ``folder``."""
+    params = load_params(ROOT / "params.yaml")
+    data = replace(params.data, source="synthetic", num_synthetic=48)
+    pack_into(folder, raw, data, replace(params.preprocess, image_size=image_size))
+    return folder

@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from tools.models import RELEASED, recorded_outputs
+from tools.models import RELEASED, check_recorded, recorded_outputs
 from unet.config import Params, load_params
-from unet.data.oxford_pets import breed, md5
+from unet.data.oxford_pets import breed
 from unet.inference.evaluation import COUNTS
 from unet.inference.export import trained_on
 from unet.inference.model_file import load_model
@@ -55,11 +55,7 @@ def cards(root: Path) -> dict[Path, str]:
     texts: dict[Path, str] = {}
     for path in sorted((root / RELEASED).glob("*.safetensors")):
         key = path.stem
-        if recorded.get(path.name) != md5(path):
-            raise ValueError(
-                f"{RELEASED / path.name} is not the model that dvc.lock records, nor are the "
-                "scores here its own: `python -m tools.models --release` releases the one here"
-            )
+        check_recorded(path, recorded)
         try:
             scores = load_scores(root, key)
             times = pd.read_csv(root / f"plots/timing/{key}.csv")

@@ -36,6 +36,22 @@ def recorded_outputs(root: Path = Path()) -> dict[str, str]:
     }
 
 
+def check_recorded(path: Path, recorded: dict[str, str]) -> None:
+    """Refuse a released model whose scores are not those that are here.
+
+    Args:
+        recorded: of :func:`recorded_outputs`.
+
+    Raises:
+        ValueError: ``dvc.lock`` records another model of that name, or none.
+    """
+    if recorded.get(path.name) != md5(path):
+        raise ValueError(
+            f"{path} is not the model that dvc.lock records, nor are the scores here its own: "
+            "`python -m tools.models --release` releases the one here"
+        )
+
+
 def place(recorded: dict[str, str]) -> None:
     """Copy the released files into ``models/`` and DVC's cache.
 

@@ -10,9 +10,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from tools.models import recorded_outputs
+from tools.models import check_recorded, recorded_outputs
 from unet.config import load_params
-from unet.data.oxford_pets import md5
 from unet.report.results import load_scores
 from unet.report.tables import fill, markdown
 
@@ -70,11 +69,7 @@ def readme_blocks(root: Path) -> dict[str, str]:
     released = [(root / f"released/{key}.safetensors").exists() for key in frame.index]
     recorded = recorded_outputs(root) if any(released) else {}
     for path in (root / "released").glob("*.safetensors"):
-        if recorded.get(path.name) != md5(path):
-            raise ValueError(
-                f"{path} is not the model that dvc.lock records, nor are the scores here its own: "
-                "`python -m tools.models --release` releases the one here"
-            )
+        check_recorded(path, recorded)
     frame = frame[released] if any(released) else frame
     params = load_params(root / "params.yaml")
     try:

@@ -157,7 +157,8 @@ class MaskReader:
             value = min(beside_0)
             self.rules |= {name: Rule(f"0 and {value}", (value,)) for name in unclear}
             unclear = {}
-        self._check_settings()
+        if not problems:  # else what the masks hold is not known
+            self._check_settings()
         return problems + [
             f"{name}: its mask holds {_listed(found.values)}: which is the object? Set "
             "data.object_values (a list; or half: half of white and more)"

@@ -87,8 +87,8 @@ def told(summary: dict[str, Any]) -> list[str]:
         exact = sum(pair["exact"] for pair in pairs)
         shown = [f"{' = '.join(pair['names'])} ({' and '.join(pair['splits'])})" for pair in pairs]
         lines.append(
-            f"near-duplicates in two splits: {len(pairs)} pairs, {exact} of them exact; what "
-            f"training has seen scores too well: {_some(shown)}"
+            f"near-duplicates in two splits: {len(pairs)} pairs, {exact} of them exact; "
+            f"images that training has seen score too well: {_some(shown)}"
         )
     lines.append(
         f"left out: {len(left['on_no_list'])} images on no list, {left['other_files']} other files"

@@ -64,7 +64,9 @@ def open_source(path: Path, data: DataConfig, config: PreprocessConfig) -> Sourc
     archives = [path / name for name in (oxford_pets.IMAGES, oxford_pets.ANNOTATIONS)]
     missing = [file for file in archives if not file.is_file()]
     if len(missing) == 1 or (missing and path == DOWNLOADED):
-        raise ValueError(f"{missing[0]} is missing: run `dvc repro download`")
+        is_ours = path == DOWNLOADED
+        way = "run `dvc repro download`" if is_ours else "bring the other archive as well"
+        raise ValueError(f"{missing[0]} is missing: {way}")
     if not path.is_dir():
         raise ValueError(f"data.path = {path}: no such folder")
     for name in ("images", "masks", "annotations", "annotations/trimaps"):
