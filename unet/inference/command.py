@@ -72,7 +72,7 @@ def _parse() -> argparse.Namespace:
     parser = _Parser(
         "unet-predict",
         allow_abbrev=False,
-        description="Find the pet in photographs: masks, cut-outs.",
+        description="Find the object in photographs (the released models: a pet).",
     )
     add = parser.add_argument
     add("photos", nargs="+", metavar="PHOTO-OR-FOLDER", help="pictures, or folders of them")
