@@ -9,7 +9,10 @@ from tests.tiny import STILL, tiny_augment
 from unet.config import load_params
 from unet.data.augment import AugmentConfig, augment, draw_transforms
 
-ALL = AugmentConfig(flip=True, scale=(0.6, 1.3), shift=0.2, rotate=40.0, brightness=0.3, color=0.1)
+ALL = tiny_augment(
+    flip=True, scale=(0.6, 1.3), shift=0.2, rotate=40.0, brightness=0.3, color=0.1, contrast=0.4,
+    saturation=0.4,
+)  # fmt: skip
 
 
 def batch(num_images: int, size: int = 16, seed: int = 0) -> tuple[Tensor, Tensor]:
@@ -22,7 +25,8 @@ def batch(num_images: int, size: int = 16, seed: int = 0) -> tuple[Tensor, Tenso
 def augmented(
     images: Tensor, targets: Tensor, config: AugmentConfig, generator: torch.Generator
 ) -> tuple[Tensor, Tensor]:
-    return augment(images, targets, draw_transforms(len(images), config, generator))
+    transforms = draw_transforms(len(images), config, generator)
+    return augment(images, targets, transforms, soft_edges=config.soft_edges)
 
 
 def seeded(seed: int) -> torch.Generator:
@@ -111,14 +115,16 @@ def test_image_and_target_move_together(config: AugmentConfig) -> None:
     rotate=st.floats(0, 180),
     brightness=st.floats(0, 0.99),
     color=st.floats(0, 0.99),
+    contrast=st.floats(0, 0.99),
+    saturation=st.floats(0, 1),
 )
 def test_ranges_of_the_results(
     seed: int, low: float, span: float, shift: float, rotate: float, brightness: float,
-    color: float,
+    color: float, contrast: float, saturation: float,
 ) -> None:  # fmt: skip
-    config = AugmentConfig(
+    config = tiny_augment(
         flip=True, scale=(low, low + span), shift=shift, rotate=rotate, brightness=brightness,
-        color=color,
+        color=color, contrast=contrast, saturation=saturation, paste=0.5,
     )  # fmt: skip
     images, targets = batch(3, 12, seed)
     new_images, new_targets = augmented(images, targets, config, seeded(seed))
@@ -131,7 +137,15 @@ def test_ranges_of_the_results(
 
 @pytest.mark.parametrize(
     "changes",
-    [{"scale": (0.5, 1.5)}, {"shift": 0.3}, {"rotate": 90.0}, {"brightness": 0.5}, {"color": 0.3}],
+    [
+        {"scale": (0.5, 1.5)},
+        {"shift": 0.3},
+        {"rotate": 90.0},
+        {"brightness": 0.5},
+        {"color": 0.3},
+        {"contrast": 0.5},
+        {"saturation": 0.5},
+    ],
     ids=lambda changes: next(iter(changes)),
 )
 def test_each_image_gets_its_own_draw(changes: dict) -> None:
@@ -235,5 +249,71 @@ def test_a_part_of_the_draws_is_a_part_of_the_batch() -> None:
     images, targets = batch(5)
     transforms = draw_transforms(5, ALL, seeded(3))
     whole = augment(images, targets, transforms)
-    part = augment(images[2:4], targets[2:4], type(transforms)(*(t[2:4] for t in transforms)))
+    part = augment(images[2:4], targets[2:4], transforms.part(slice(2, 4)))
     assert all(torch.equal(a[2:4], b) for a, b in zip(whole, part, strict=True))
+
+
+def test_contrast_is_one_factor_about_the_images_mean() -> None:
+    images, targets = batch(200)
+    images = 0.4 + 0.2 * images
+    new, _ = augmented(images, targets, tiny_augment(contrast=0.3), seeded(0))
+    mean = images.mean((1, 2, 3), keepdim=True)
+    torch.testing.assert_close(new.mean((1, 2, 3), keepdim=True), mean, atol=1e-4, rtol=0)
+    factors = ((new - mean) * (images - mean)).sum((1, 2, 3)) / (images - mean).square().sum(
+        (1, 2, 3)
+    )
+    assert 0.7 - 1e-3 <= factors.min() < 0.72
+    assert 1.28 < factors.max() <= 1.3 + 1e-3
+
+
+def test_saturation_goes_from_grey_to_twice_the_colour() -> None:
+    images, targets = batch(200)
+    images = 0.4 + 0.2 * images
+    new, _ = augmented(images, targets, tiny_augment(saturation=1.0), seeded(0))
+    colour = images - images.mean(1, keepdim=True)
+    new_colour = new - new.mean(1, keepdim=True)
+    factors = (new_colour * colour).sum((1, 2, 3)) / colour.square().sum((1, 2, 3))
+    assert 0 <= factors.min() < 0.03 and 1.97 < factors.max() < 2.001
+    torch.testing.assert_close(
+        new.mean(1), images.mean(1), atol=1e-4, rtol=0
+    )  # as bright as before
+
+
+def test_a_pasted_object_is_that_of_the_next_image() -> None:
+    images = torch.tensor([0.1, 0.5, 0.9]).view(3, 1, 1, 1).repeat(1, 3, 16, 16)
+    targets = torch.zeros(3, 1, 16, 16)
+    for place, target in enumerate(targets):
+        target[:, 5 * place : 5 * place + 5, 2:9] = 1
+    new, new_targets = augmented(images, targets, tiny_augment(paste=1.0), seeded(0))
+    for mine, following in ((0, 1), (1, 2), (2, 0)):
+        assert torch.equal(new_targets[mine], torch.maximum(targets[mine], targets[following]))
+        inside = torch.zeros(16, 16, dtype=torch.bool)
+        inside[5 * following + 1 : 5 * following + 4, 3:8] = True
+        assert torch.allclose(new[mine][:, inside], images[following][:, inside], atol=1e-5)
+        assert torch.allclose(new[mine][:, :, 11:], images[mine][:, :, 11:], atol=1e-5)
+
+
+def test_the_share_of_images_that_get_an_object() -> None:
+    images = torch.rand(400, 3, 8, 8, generator=seeded(1))
+    targets = torch.zeros(400, 1, 8, 8)
+    targets[:, :, 2:4, 2:4] = 1
+    new, _ = augmented(images, targets, tiny_augment(paste=0.25), seeded(0))
+    changed = (new - images).abs().amax((1, 2, 3)) > 1e-3
+    assert 0.18 < changed.float().mean() < 0.32  # three standard deviations
+
+
+def test_soft_edges_are_between_0_and_1_and_keep_the_area() -> None:
+    targets = half_plane(50, 32)
+    images = targets.expand(-1, 3, -1, -1).contiguous()
+    config = tiny_augment(shift=0.1, rotate=20.0)
+    _, hard = augmented(images, targets, config, seeded(0))
+    soft_images, soft = augmented(
+        images, targets, tiny_augment(**vars(config) | {"soft_edges": True}), seeded(0)
+    )
+    torch.testing.assert_close(soft, soft_images[:, :1], atol=1e-5, rtol=0)
+    assert set(hard.unique().tolist()) == {0.0, 1.0}
+    assert ((soft > 0.05) & (soft < 0.95)).any()
+    assert (
+        torch.equal(soft > 0.5, hard > 0.5) or ((soft > 0.5) != (hard > 0.5)).float().mean() < 0.01
+    )
+    torch.testing.assert_close(soft.mean((1, 2, 3)), hard.mean((1, 2, 3)), atol=0.02, rtol=0)

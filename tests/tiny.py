@@ -21,8 +21,9 @@ from unet.training.steps import SCRATCH
 CPU = torch.device("cpu")
 
 STILL = AugmentConfig(
-    flip=False, scale=(1.0, 1.0), shift=0.0, rotate=0.0, brightness=0.0, color=0.0
-)
+    flip=False, scale=(1.0, 1.0), shift=0.0, rotate=0.0, brightness=0.0, color=0.0,
+    contrast=0.0, saturation=0.0, paste=0.0, soft_edges=False,
+)  # fmt: skip
 
 
 def tiny_augment(**changes: Any) -> AugmentConfig:

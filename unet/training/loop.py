@@ -107,6 +107,7 @@ def train(
         if state:
             on_epoch(training)
 
+    saved = time.monotonic()
     for epoch in range(len(training.curve) + 1, config.epochs + 1):
         size = image_size_of(epoch, config, full=train_split.image_size, step=2**experiment.depth)
         started = time.perf_counter()
@@ -141,7 +142,10 @@ def train(
         if epoch in (1, (config.epochs + 1) // 2, config.epochs):
             training.snapshots[epoch] = snapshot(learner.model, val_split, watched, device)
         on_epoch(training)
-        save_state(checkpoint, learner.state_dict() | {"training": vars(training)})
+        # On a GPU an epoch may take less time than its state takes to be written.
+        if device.type != "cuda" or epoch == config.epochs or time.monotonic() - saved > 10:
+            save_state(checkpoint, learner.state_dict() | {"training": vars(training)})
+            saved = time.monotonic()
         tqdm.write(
             f"{name} epoch {epoch}/{config.epochs}: train loss {train_scores['loss']:.4f}, "
             f"val loss {val_scores['loss']:.4f}, val accuracy {val_scores['accuracy']:.2%}, "
@@ -169,19 +173,21 @@ def train_epoch(
     # A generator an epoch: an interrupted training needs no state of it to resume.
     generator = torch.Generator().manual_seed(config.seed * 1_000_003 + epoch)
     order = torch.randperm(len(split), generator=generator)
+    # To the device before the first step: a copy in each step would wait for the one before.
+    batches = order.to(split.images.device).split(config.batch_size)
+    drawn = [draw_transforms(len(b), config.augment, generator).to(device) for b in batches]
     scores = RunningScores(learner.loss_function, device)
     learner.model.train()
     with tqdm(
         total=len(split), desc=f"{name} {epoch}/{config.epochs}", unit="image", leave=False,
         disable=None if distributed.rank() == 0 else True,
     ) as bar:  # fmt: skip
-        for step, indices in enumerate(order.split(config.batch_size)):
+        for step, (indices, transforms) in enumerate(zip(batches, drawn, strict=True)):
             # Drawn for the whole batch, so that the number of ranks changes no image.
-            transforms = draw_transforms(len(indices), config.augment, generator)
             mine = distributed.share_of(len(indices))
             images, targets, counted = load_batch(
-                split, indices[mine], Transforms(*(t[mine] for t in transforms)), size=size,
-                device=device,
+                split, indices[mine], transforms.part(mine), size=size, device=device,
+                soft_edges=config.augment.soft_edges,
             )  # fmt: skip
             # The mean over the ranks' gradients is to be the mean over the batch's images.
             weight = distributed.num_ranks() * len(images) / len(indices)
@@ -273,7 +279,8 @@ class Batch(NamedTuple):
 
     Attributes:
         images: (B, 3, S, S) float32 in [0, 1].
-        targets: (B, 1, S, S) float32: 1 = object, 0 = background, boundary.
+        targets: (B, 1, S, S) float32: 1 = object, 0 = background, boundary; between them along
+            soft edges.
         counted: (B, 1, S, S) bool, the pixels that count; None: all of them.
     """
 
@@ -283,18 +290,21 @@ class Batch(NamedTuple):
 
 
 def load_batch(
-    split: Split, indices: Tensor, transforms: Transforms, *, size: int, device: torch.device
-) -> Batch:
+    split: Split, indices: Tensor, transforms: Transforms, *, size: int, device: torch.device,
+    soft_edges: bool = False,
+) -> Batch:  # fmt: skip
     """The images ``indices`` of ``split``, augmented, ``size`` pixels a side."""
     images, masks = split.batch(indices, device)
     targets, counted = targets_of(masks)
     # As one more channel of the targets, so that both are sampled alike.
     targets = torch.cat([targets, counted.float()], 1) if split.partly_counted else targets
     if len(indices):
-        images, targets = augment(images, targets, transforms, size=size)
+        images, targets = augment(images, targets, transforms, size=size, soft_edges=soft_edges)
     else:  # a rank without an image: the last batch may be smaller than the ranks
         images, targets = images[..., :size, :size], targets[..., :size, :size]
-    return Batch(images, targets[:, :1], targets[:, 1:] > 0 if split.partly_counted else None)
+    # A soft edge to pixels that do not count does not count either.
+    counted = targets[:, 1:] > 0.999 if split.partly_counted else None
+    return Batch(images, targets[:, :1], counted)
 
 
 def image_size_of(epoch: int, config: TrainConfig, *, full: int, step: int) -> int:
@@ -340,7 +350,7 @@ class RunningScores:
         self.num_images += len(logits)
         self.loss += loss * len(logits)
         predicted = logits.float() > self.logit_threshold
-        self.counts += metrics.pixel_counts(predicted, targets.bool(), counted).sum(0)
+        self.counts += metrics.pixel_counts(predicted, targets > 0.5, counted).sum(0)
 
     def first_broken_batch(self) -> int:
         """The number, from 0, of the first batch whose loss was not finite on this rank."""

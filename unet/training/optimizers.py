@@ -27,10 +27,11 @@ def build_optimizers(
         {"params": ends, "weight_decay": config.weight_decay},
         {"params": [p for p in model.parameters() if p.ndim < 2], "weight_decay": 0.0},
     ]
-    fused = ends[0].device.type in ("cpu", "cuda")
+    device = ends[0].device.type
+    fused, capturable = device in ("cpu", "cuda"), device == "cuda"  # in a CUDA graph
     return (
         Muon(inner, lr=config.max_lr, weight_decay=config.weight_decay, dtype=dtype),
-        torch.optim.AdamW(groups, lr=config.max_lr, fused=fused),
+        torch.optim.AdamW(groups, lr=config.max_lr, fused=fused, capturable=capturable),
     )
 
 
@@ -43,7 +44,8 @@ class Muon(torch.optim.Optimizer):
 
     Args:
         kernels: (A, B, ...), each taken as a matrix of A rows.
-        lr: of an update whose entries have a root mean square of about 0.2, as AdamW's do.
+        lr: of an update whose entries have a root mean square of about 0.2, as AdamW's do; a
+            number, or a tensor of no dimension on the kernels' device.
         dtype: of the matrix products; float32 or bfloat16.
     """
 
@@ -51,7 +53,7 @@ class Muon(torch.optim.Optimizer):
         self,
         kernels: Iterable[Tensor],
         *,
-        lr: float,
+        lr: float | Tensor,
         weight_decay: float,
         momentum: float = 0.95,
         dtype: torch.dtype = torch.float32,
@@ -75,7 +77,10 @@ class Muon(torch.optim.Optimizer):
                 update = orthogonalized(ahead.to(self.dtype)).to(kernel.dtype)
                 length = 0.2 * max(update.shape) ** 0.5
                 kernel.mul_(1 - group["lr"] * group["weight_decay"])
-                kernel.add_(update.view(kernel.shape), alpha=-group["lr"] * length)
+                if isinstance(group["lr"], Tensor):  # on the device, which nothing waits for
+                    kernel.sub_(update.view(kernel.shape) * (group["lr"] * length))
+                else:
+                    kernel.add_(update.view(kernel.shape), alpha=-group["lr"] * length)
 
 
 def orthogonalized(matrix: Tensor, *, num_steps: int = 5) -> Tensor:

@@ -1,0 +1,63 @@
+"""A training step as one CUDA graph."""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+NUM_WARM_UP = 3  # steps: libraries choose their kernels, optimisers make their state
+
+Inputs = tuple[Tensor | None, ...]
+
+
+class StepGraph:
+    """``step``, recorded with inputs of one shape and replayed with others of that shape.
+
+    https://docs.pytorch.org/docs/stable/notes/cuda.html#whole-network-capture
+
+    Args:
+        step: of ``inputs``; waits for nothing on the device, draws no random numbers.
+        tensors: all that a step changes. The steps that recording takes are undone.
+        learning_rate: the tensor of no dimension that ``step`` reads.
+    """
+
+    def __init__(
+        self,
+        step: Callable[..., tuple[Tensor, ...]],
+        tensors: Callable[[], list[Tensor]],
+        inputs: Inputs,
+        *,
+        learning_rate: Tensor,
+    ) -> None:
+        self.inputs = tuple(None if x is None else x.clone() for x in inputs)
+        self.learning_rate = learning_rate
+        before = {id(tensor): tensor.detach().clone() for tensor in tensors()}
+        stream = torch.cuda.Stream()
+        stream.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(stream):
+            for _ in range(NUM_WARM_UP):
+                step(*self.inputs)
+        torch.cuda.current_stream().wait_stream(stream)
+        with torch.no_grad():
+            for tensor in tensors():
+                # A state that the first step made begins with zeros, in AdamW and Muon alike.
+                tensor.copy_(before[id(tensor)]) if id(tensor) in before else tensor.zero_()
+        self.graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(self.graph):
+            self.outputs = step(*self.inputs)
+
+    def fits(self, *inputs: Tensor | None) -> bool:
+        """Whether ``inputs`` have the shapes that were recorded."""
+        shapes = [
+            [None if x is None else x.shape for x in values] for values in (inputs, self.inputs)
+        ]
+        return shapes[0] == shapes[1]
+
+    def replay(self, *inputs: Tensor | None, learning_rate: float) -> tuple[Tensor, ...]:
+        """What ``step`` returns, in the same tensors each time."""
+        for mine, new in zip(self.inputs, inputs, strict=True):
+            if mine is not None:
+                mine.copy_(new)
+        self.learning_rate.fill_(learning_rate)
+        self.graph.replay()
+        return self.outputs
