@@ -354,15 +354,9 @@ def blocks(root: Path = Path()) -> dict[Path, dict[str, str]]:
         images = images_table(differences)
     except (OSError, ValueError, KeyError) as error:
         raise ValueError(f"{path}: {error}: run `make study`") from None
-    official = load_named(folder, named_designs("official", params))
-    published = load_named(folder, named_designs("sorted", params))
+    official, published = (load_named(folder, split) for split in ("official", "sorted"))
     return {
-        root / "README.md": {
-            "findings": findings(factorial),
-            "official": official_table(official),
-            "published": published_table(published),
-            "pairs": told_apart(official | published),
-        },
+        root / "README.md": {"findings": findings(factorial)} | named_blocks(official, published),
         folder / "README.md": {
             "machines": machines_list({"factorial": (design, factorial)} | official | published),
             "effects": effects_table(factorial, MAIN),
@@ -374,14 +368,24 @@ def blocks(root: Path = Path()) -> dict[Path, dict[str, str]]:
     }
 
 
-def load_named(folder: Path, designs: dict[str, Design]) -> Records:
-    """The records of ``designs`` in ``folder``: with the seeds that have been run so far.
+def named_blocks(official: Records, published: Records) -> dict[str, str]:
+    """What the root's page says of the four experiments: marker -> text."""
+    return {
+        "official": official_table(official),
+        "published": published_table(published),
+        "pairs": told_apart(official | published),
+    }
+
+
+def load_named(folder: Path, split: str) -> Records:
+    """The records in ``folder`` of the four experiments on ``split``: with the seeds that have been
+    run so far.
 
     Raises:
         ValueError: as :func:`research.ablation.record.load_record`.
     """
     records: Records = {}
-    for name, design in designs.items():
+    for name, design in named_designs(split, folder / "params.yaml").items():
         path = folder / f"{name}.csv"
         records[name] = (design, None)
         if path.exists():
