@@ -615,7 +615,7 @@ def test_pages_with_and_without_the_records_over_seeds(pages: Path) -> None:
     texts = filled(pages)
     for marker in ("official", "published"):
         assert texts[marker].count("\n| mp_tr_bce | ") == 1
-    for split in ("Official", "Sorted"):
+    for split in ("Official", "Published"):
         assert f"- *{split} split, width 16*, by IoU, 3 seeds" in texts["pairs"]
 
     # Some seeds only, of a time before the machine's name was recorded.

@@ -30,6 +30,7 @@ PUBLISHED = {
 CLAIMS = {"loss": False, "downsample": True, "upsample": True}
 CELL_SCORES = {score: SCORES[score] for score in ("iou", "accuracy", "boundary_iou", "iou_at_half")}
 PAIR_SCORES = {score: SCORES[score] for score in ("accuracy", "iou")}
+SPLITS = {"official": "Official split", "sorted": "Published split"}
 ENOUGH_SEEDS = 5  # from here on nothing is said of how few they are
 IMAGE_SCORES = {score: SCORES[score] for score in ("accuracy", "iou", "iou_per_image")}
 MAIN, INTERACTIONS = list(FACTORS), [":".join(pair) for pair in combinations(FACTORS, 2)]
@@ -293,7 +294,7 @@ def told_apart(records: Records) -> str:
         if record is None:
             continue
         num_seeds = record["seed"].nunique()
-        title = f"{design.split.capitalize()} split, width {design.width}"
+        title = f"{SPLITS[design.split]}, width {design.width}"
         if num_seeds < 2:
             lines.append(f"- *{title}*: one seed; of no two rows can it be said that they differ.")
             continue
@@ -336,7 +337,7 @@ def pairs_table(records: Records) -> str:
             for title, table in found.items():
                 row[title] = both_intervals(table.loc[names])
             rows.append(row)
-        title = f"{design.split.capitalize()} split, width {design.width}"
+        title = f"{SPLITS[design.split]}, width {design.width}"
         num_seeds = record["seed"].nunique()
         tables.append(f"{title}, {num_seeds} seeds:\n\n{markdown(pd.DataFrame(rows))}")
     return "\n\n".join(tables) or "No design of the four has two seeds yet."
