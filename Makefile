@@ -14,7 +14,7 @@ help:
 	@echo "make test      the test suite"
 	@echo "make models    the four released models into models/, so that nothing has to be trained"
 	@echo "make repro     the real thing: dvc repro"
-	@echo "make parallel  the same, each experiment's training on a GPU of its own; JOBS=2: two at a time"
+	@echo "make parallel  the same, a training on each GPU, or else on each CPU core; JOBS=2: two at a time"
 	@echo "make compare   the experiments side by side; METRIC=accuracy for another score"
 	@echo "make fresh     which recorded stages no longer match the code and params"
 	@echo "make study     the ablation over seeds (research/ablation); JOBS as above"

@@ -2,7 +2,9 @@
 
 import json
 import re
-from dataclasses import replace
+import shutil
+import sys
+from dataclasses import asdict, fields, replace
 from itertools import combinations, product
 from pathlib import Path
 
@@ -15,18 +17,20 @@ import yaml
 from research.ablation import report
 from research.ablation.design import (
     CELLS,
+    DESIGNS,
     FACTORS,
     HERE,
     NAMED,
     NUMBERS,
     Design,
     load_design,
+    named_designs,
     run_names,
 )
 from research.ablation.design import settings as design_settings
 from research.ablation.figure import SCORES, draw
 from research.ablation.images import load_counts
-from research.ablation.inference import contrasts, effects, image_intervals, verdict
+from research.ablation.inference import contrasts, effects, image_intervals, pairs, verdict
 from research.ablation.record import gather, load_record
 from research.ablation.train import Mirrored, experiment_of, recipe
 from tests.repo import ROOT, commit_all, copy_repository, make_study_tiny, make_tiny, run
@@ -34,7 +38,7 @@ from tests.tiny import tiny_config, tiny_model
 from tools.table import fill
 from unet.config import load_params
 
-DESIGN = Design("official", 32, 4, 2, "none", 1, [0, 1, 2])
+DESIGN = Design("official", 32, 4, 2, "none", 1, "cpu", [0, 1, 2])
 NAMES = run_names(CELLS, DESIGN)
 
 
@@ -68,7 +72,7 @@ def record(
         for term, effect in planted.items():
             iou += effect * np.prod([sign[factor] for factor in term.split("__")])
         scores = {score: iou + offset for score, offset in OFFSETS.items()}
-        same = {"epochs": 2, "torch": "t", "device": "cpu"}
+        same = {"epochs": 2, "torch": "t", "device": "cpu", "device_name": "a CPU"}
         numbers = scores | {"parameters": 1000, "gflops": 0.1, "seconds": 3.0}
         numbers = {name: numbers[name] for name in NUMBERS}
         rows.append(levels | {"seed": block} | design_settings(DESIGN) | same | numbers)
@@ -339,14 +343,14 @@ def test_a_file_that_is_no_record_is_refused(tmp_path: Path, content: str | None
 )
 def test_a_wrong_design_is_refused(tmp_path: Path, change: dict, line: str) -> None:
     path = tmp_path / "params.yaml"
-    design = design_settings(DESIGN) | {"seeds": [0, 1, 2]}
+    design = asdict(DESIGN)
     path.write_text(yaml.safe_dump({"factorial": design}))
     assert load_design("factorial", path) == DESIGN
     path.write_text(yaml.safe_dump({"factorial": design | change}))
     with pytest.raises(ValueError, match=re.escape(line)) as caught:
         load_design("factorial", path)
     assert "\n" not in str(caught.value)
-    with pytest.raises(ValueError, match="other: must be one of factorial, published"):
+    with pytest.raises(ValueError, match="other: must be one of factorial, official"):
         load_design("other", path)
 
 
@@ -357,14 +361,16 @@ def test_named_experiments_are_their_cells() -> None:
         if key not in NAMED or experiment.depth != 4:  # a user's own
             continue
         design = replace(load_design("published", PARAMS), width=experiment.width, seeds=[5])
-        assert experiment_of(f"{NAMED[key]}-5", design) == (experiment, 5)
+        assert experiment_of(f"{NAMED[key]}-5", CELLS, design) == (experiment, 5)
 
 
 def test_no_epoch_is_chosen() -> None:
     # The few images that a run validates on are test images of the sorted split.
-    config = tiny_config(keep="best", amp="auto", threads="auto", seed=3, start_from="released")
+    config = tiny_config(
+        keep="best", amp="auto", threads="auto", device="auto", seed=3, start_from="released"
+    )
     found = recipe(config, DESIGN, 1)
-    assert found == tiny_config(keep="last", amp="none", threads=1, seed=1)
+    assert found == tiny_config(keep="last", amp="none", threads=1, device="cpu", seed=1)
 
 
 @pytest.mark.parametrize(
@@ -372,7 +378,13 @@ def test_no_epoch_is_chosen() -> None:
 )
 def test_a_run_of_no_cell_is_refused(name: str) -> None:
     with pytest.raises(ValueError, match="must be one of mp-tr-bce"):
-        experiment_of(name, DESIGN)
+        experiment_of(name, CELLS, DESIGN)
+
+
+def test_a_run_of_a_cell_that_the_design_lacks_is_refused() -> None:
+    assert experiment_of("mp-ups-bce-1", CELLS, DESIGN)[1] == 1
+    with pytest.raises(ValueError, match="mp-ups-bce-1: must be one of mp-tr-bce, mp-tr-dice"):
+        experiment_of("mp-ups-bce-1", DESIGNS["official"], DESIGN)
 
 
 # Claims
@@ -452,23 +464,181 @@ def test_tables_show_the_right_scores() -> None:
     )
     assert all(1 < float(row[4].split()[0]) < 3 for row in rows[2:])
 
-    published = report.published_table(record(num_seeds=1)).splitlines()
-    same = report.published_table(record(num_seeds=1).assign(accuracy=0.925)).splitlines()[-1]
-    assert "2 of our 4 rows are above" in same
-    assert "those are 3.0 points apart, ours 0.0" in same
-    for key, cell, row in zip(NAMED, NAMED.values(), published[2:6], strict=True):
-        run = record(num_seeds=1).loc[f"{cell}-0"]
+
+# The four experiments over seeds
+
+
+def named_record(design: Design = DESIGN, **planted: float) -> pd.DataFrame:
+    """A made-up record of the four named experiments."""
+    frame = record(num_seeds=len(design.seeds), **planted)
+    frame = frame.assign(**design_settings(design))
+    return frame.loc[run_names(list(NAMED.values()), design)]
+
+
+def test_two_by_two_differences_are_those_of_paired_seeds() -> None:
+    frame = named_record(loss=0.02)
+    found = pairs(frame, "iou")
+    assert list(found.table.index) == [f"{a} - {b}" for a, b in combinations(NAMED, 2)]
+    for a, b in combinations(NAMED, 2):
+        first, second = (frame.filter(like=NAMED[key], axis=0).set_index("seed") for key in (a, b))
+        differences = first["iou"] - second["iou"]
+        row = found.table.loc[f"{a} - {b}"]
+        assert row["estimate"] == pytest.approx(differences.mean())
+        half = 4.30265 * differences.std() / 3**0.5  # t at 97.5 % with 2 degrees of freedom
+        assert row["high_alone"] - row["estimate"] == pytest.approx(half, rel=1e-4)
+        assert row["low"] == min(row["low_pooled"], row["low_alone"])
+        assert row["high"] == max(row["high_pooled"], row["high_alone"])
+
+    # Pooled: the residuals of cells and seeds, with 3 * 2 degrees of freedom.
+    wide = frame.assign(cell=frame.index.str[:-2]).pivot(index="seed", columns="cell", values="iou")
+    rest = wide.sub(wide.mean(axis=1), axis=0).sub(wide.mean() - wide.to_numpy().mean())
+    half = 2.44691 * ((rest**2).to_numpy().sum() / 6 * 2 / 3) ** 0.5
+    table = found.table
+    np.testing.assert_allclose(table["high_pooled"] - table["estimate"], half, rtol=1e-4)
+
+    shifted = frame.assign(iou=frame["iou"] + 0.1 * frame["seed"])  # a seed's own, in all four
+    pd.testing.assert_frame_equal(pairs(shifted, "iou").table, table)
+    with pytest.raises(ValueError, match="two at the least"):
+        pairs(frame[frame["seed"] == 0], "iou")
+
+
+def test_two_by_two_claims_follow_from_the_record() -> None:
+    def lines_of(frame: pd.DataFrame) -> list[str]:
+        return report.told_apart({"a": (DESIGN, frame)}).splitlines()
+
+    planted = named_record(loss=0.02, upsample=0.02, noise=1e-5)
+    by_accuracy, by_iou, _, few = lines_of(planted)
+    assert by_iou.startswith("- *Official split, width 4*, by IoU, 3 seeds. **Told apart, 5 of 6**")
+    yes, no = by_iou.split(" Not told apart: ")
+    assert re.match(r"(mp|str)_tr_bce and (mp|str)_tr_bce \(", no)
+    assert "mp_tr_bce above mp_tr_dice (+2.0" in yes and "mp_tr_dice above str_ups_dice (+" in yes
+    assert "3 seeds are few" in few and "2 degrees of freedom" in few
+    assert "by accuracy" in by_accuracy
+
+    alike = lines_of(named_record())
+    assert all("**Told apart, 0 of 6**: none." in line for line in alike[:2])
+    turned = lines_of(planted.assign(iou=1 - planted["iou"]))[1]
+    assert "str_ups_dice above mp_tr_dice (+" in turned
+    (one,) = lines_of(planted[planted["seed"] == 0])
+    assert "one seed; of no two rows" in one
+    many = replace(DESIGN, seeds=list(range(report.ENOUGH_SEEDS)))
+    assert "are few" not in report.told_apart({"a": (many, named_record(many))})
+
+
+def test_the_official_table_has_means_and_spreads() -> None:
+    frame = named_record(noise=0.01)
+    caption, _, _, _, *rows = report.official_table({"official": (DESIGN, frame)}).splitlines()
+    assert "mean ± standard deviation of 3 seeds" in caption and "on a CPU (cpu)" in caption
+    assert len(rows) == len(NAMED)
+    for row, (key, cell) in zip(rows, NAMED.items(), strict=True):
+        runs = frame[frame.index.str.startswith(f"{cell}-")]
         texts = [text.strip() for text in row.split("|")[1:-1]]
-        assert texts[0] == key
-        assert texts[2] == f"{run['accuracy']:.2%}"
-        assert float(texts[3]) == pytest.approx(
-            100 * (run["accuracy"] - report.PUBLISHED[key]), abs=0.006
-        )
-        assert texts[4:7] == [
-            f"{run['accuracy_at_half']:.2%}",
-            f"{run['accuracy_mirrored']:.2%}",
-            f"{run['iou']:.4f}",
+        accuracy, iou = 100 * runs["accuracy"], runs["iou"]
+        dice = 2 * iou / (1 + iou)
+        assert texts[:5] == [
+            key,
+            "4",
+            f"{accuracy.mean():.2f} ± {accuracy.std():.2f}%",
+            f"{iou.mean():.4f} ± {iou.std():.4f}",
+            f"{dice.mean():.4f} ± {dice.std():.4f}",
         ]
+
+
+def test_the_published_table_sets_ours_beside_the_published() -> None:
+    def lines_of(frame: pd.DataFrame) -> list[str]:
+        return report.published_table({"published": (DESIGN, frame)}).splitlines()
+
+    frame = named_record(noise=0.01)
+    for key, cell, row in zip(NAMED, NAMED.values(), lines_of(frame)[4:8], strict=True):
+        runs = frame[frame.index.str.startswith(f"{cell}-")]
+        texts = [text.strip() for text in row.split("|")[1:-1]]
+        mean = runs["accuracy"].mean()
+        assert texts[:3] == [key, f"{report.PUBLISHED[key]:.2%}", "4"]
+        assert texts[3] == f"{100 * mean:.2f} ± {100 * runs['accuracy'].std():.2f}%"
+        assert float(texts[4]) == pytest.approx(100 * (mean - report.PUBLISHED[key]), abs=0.006)
+        for text, score in zip(texts[5:7], ("accuracy_at_half", "accuracy_mirrored"), strict=True):
+            assert text.startswith(f"{100 * runs[score].mean():.2f} ±")
+        assert texts[7].startswith(f"{runs['iou'].mean():.4f} ±")
+
+    same = lines_of(frame.assign(accuracy=0.925))[-1]
+    assert "2 of our 4 rows are above the published ones (6 of 12 runs)" in same
+    assert "those are 3.0 points apart, ours 0.0" in same
+    one = lines_of(frame[frame["seed"] == 0])
+    assert one[0].startswith("Width 4: one seed of the 3 that `params.yaml` names")
+    assert not any("±" in line for line in one) and "runs)" not in one[-1]
+
+
+def test_another_width_follows_in_the_same_tables() -> None:
+    wide = replace(DESIGN, width=64, seeds=[0])
+    records = {"official": (DESIGN, named_record()), "official_64": (wide, named_record(wide))}
+    text = report.official_table(records)
+    rows = [row.split("|") for row in text.splitlines() if row.startswith("| ")][2:]
+    assert [row[1].strip() for row in rows] == [*NAMED, *NAMED]
+    assert [row[2].strip() for row in rows] == ["4"] * 4 + ["64"] * 4
+    assert ["±" in row[3] for row in rows] == [True] * 4 + [False] * 4
+    table = report.published_table(records).splitlines()
+    assert [line[:9] for line in table[-2:]] == ["Width 4: ", "Width 64:"]
+    assert "width 64*: one seed" in report.told_apart(records)
+
+
+def test_the_machines_are_those_of_the_record() -> None:
+    frame = named_record()
+    assert report.machines(frame) == "trained on a CPU (cpu)"
+    names = ["GPU A"] * 9 + ["GPU B"] * 3
+    mixed = report.machines(frame.assign(device="cuda", device_name=names))
+    assert mixed == "trained on more than one model (cuda): 9 on GPU A and 3 on GPU B"
+    assert "not recorded" in report.machines(frame.assign(device_name=""))
+
+
+@pytest.fixture
+def pages(tmp_path: Path) -> Path:
+    """The ablation's folder, with its params alone."""
+    shutil.copy2(PARAMS, tmp_path)
+    return tmp_path
+
+
+def filled(folder: Path) -> dict[str, str]:
+    """Marker -> its text in the root's page."""
+    return report.named_blocks(*(report.load_named(folder, s) for s in ("official", "sorted")))
+
+
+def test_pages_with_and_without_the_records_over_seeds(pages: Path) -> None:
+    texts = filled(pages)
+    for name, marker in (("official", "official"), ("published", "published")):
+        assert texts[marker] == f"The design `{name}` (width 16) has not been run yet."
+    assert "None of the four" in texts["pairs"]
+
+    designs = named_designs("official", PARAMS) | named_designs("sorted", PARAMS)
+    for name, design in designs.items():
+        made_up = named_record(design, noise=0.001, loss=0.03)
+        made_up.to_csv(pages / f"{name}.csv", index=False)
+    texts = filled(pages)
+    for marker in ("official", "published"):
+        assert texts[marker].count("\n| mp_tr_bce | ") == 1
+    for split in ("Official", "Published"):
+        assert f"- *{split} split, width 16*, by IoU, 3 seeds" in texts["pairs"]
+
+    # Some seeds only, of a time before the machine's name was recorded.
+    early = made_up[made_up["seed"] == 0].drop(columns="device_name")
+    early.to_csv(pages / "published.csv", index=False)
+    assert "one seed of the 3 that `params.yaml` names" in filled(pages)["published"]
+    early.iloc[1:].to_csv(pages / "published.csv", index=False)
+    with pytest.raises(ValueError, match=r"published.csv: the run mp-tr-bce-0 is missing"):
+        filled(pages)
+
+
+def test_another_design_is_a_line_and_a_section(
+    pages: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = pages / "params.yaml"
+    params = yaml.safe_load(path.read_text())
+    params["official_64"] = params["official"] | {"width": 64, "seeds": [0], "device": "cuda"}
+    path.write_text(yaml.safe_dump(params))
+    monkeypatch.setitem(DESIGNS, "official_64", list(NAMED.values()))
+    assert "`official_64` (width 64) has not been run yet" in filled(pages)["official"]
+    wide = named_record(load_design("official_64", path))
+    wide.to_csv(pages / "official_64.csv", index=False)
+    assert "| mp_tr_bce | 64 | " in filled(pages)["official"]
 
 
 def test_images_of_another_record_are_refused() -> None:
@@ -567,15 +737,36 @@ def test_the_root_does_not_see_the_ablation(repository: Path) -> None:
     assert "dvc.yaml" in files
     own = run(repository, "dvc", "--cd", str(HERE), "stage", "list", "--name-only").stdout.split()
     assert {name.partition("@")[0] for name in own} == {
-        "code", "pack", "factorial", "published", "gather", "images", "figure",
+        "code", "pack", *DESIGNS, "gather", "images", "figure",
     }  # fmt: skip
 
 
-@pytest.mark.parametrize("design", ["factorial", "published"])
+@pytest.mark.parametrize("design", DESIGNS)
 def test_the_study_trains_the_cells_that_its_claims_need(design: str) -> None:
-    matrix = yaml.safe_load((ROOT / HERE / "dvc.yaml").read_text())["stages"][design]["matrix"]
-    if design == "factorial":
-        assert {name: tuple(matrix[name]) for name in FACTORS} == FACTORS
-    else:
-        assert matrix["cell"] == list(NAMED.values())
-    assert matrix["seed"] == f"${{{design}.seeds}}"
+    stages = yaml.safe_load((ROOT / HERE / "dvc.yaml").read_text())["stages"]
+    matrix = dict(stages[design]["matrix"])
+    assert stages[design]["vars"] == [{"design": design}]
+    assert matrix.pop("seed") == f"${{{design}.seeds}}"
+    assert ["-".join(levels) for levels in product(*matrix.values())] == DESIGNS[design]
+    for stage in ("pack", "gather"):
+        assert stages[stage]["matrix"]["design"] == list(DESIGNS)
+    assert {key: stages[design][key] for key in ("cmd", "params", "deps", "outs")} == {
+        key: stages["factorial"][key] for key in ("cmd", "params", "deps", "outs")
+    }
+
+
+def test_every_setting_of_a_design_is_tracked() -> None:
+    """A run's by its stage; the seeds are the runs themselves."""
+    stages = yaml.safe_load((ROOT / HERE / "dvc.yaml").read_text())["stages"]
+    *_, own = stages["factorial"]["params"]
+    (tracked,) = own.values()
+    settings = {field.name for field in fields(Design)} - {"seeds"}
+    assert {name.rpartition(".")[2] for name in tracked} == settings
+
+
+def test_a_run_needs_no_dvc() -> None:
+    modules = ("pack", "train", "gather")
+    code = "".join(f"import research.ablation.{name}\n" for name in modules)
+    code += "import sys\nprint([name for name in sys.modules if name.startswith('dvc')])"
+    assert run(ROOT, sys.executable, "-c", code).stdout.strip() == "[]"
+    assert run(ROOT, sys.executable, "-c", f"import dvc.repo\n{code}").stdout.strip() != "[]"

@@ -432,7 +432,7 @@ def test_augmentation_is_of_training_images_alone(
 ) -> None:
     seen: list[int] = []
 
-    def augmented(images, targets, transforms, *, size):
+    def augmented(images, targets, transforms, *, size, soft_edges):
         seen.append(len(images))
         return images, targets
 
@@ -518,7 +518,7 @@ def test_image_sizes_at_known_epochs(
 def test_an_epoch_trains_at_its_image_size(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     sizes: list[int] = []
 
-    def augmented(images, targets, transforms, *, size):
+    def augmented(images, targets, transforms, *, size, soft_edges):
         sizes.append(size)
         return images, targets
 

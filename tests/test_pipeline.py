@@ -7,9 +7,11 @@ import shutil
 import signal
 import subprocess
 import time
+from itertools import accumulate
 from pathlib import Path
 
 import numpy as np
+import pytest
 import yaml
 from PIL import Image
 
@@ -226,26 +228,77 @@ def test_all_variants_two_at_a_time(repository: Path, finished: Path) -> None:
     assert stale_stages(repository) == {}
 
 
+TRAININGS = ("train@a", "train@b", "train@c")
+
+
+def parallel(
+    folder: Path, *arguments: str, cores: int, **variables: str
+) -> tuple[int, list[str], list[str]]:
+    """Run tools/parallel.sh over TRAININGS, the first of which fails, on so many cores without a
+    GPU, with a ``dvc`` that writes down its calls.
+
+    Returns:
+        The exit status; the calls in their order; "start" or "end" of each training, with its
+        number of threads.
+    """
+    (folder / "tools").mkdir()
+    (folder / "bin").mkdir()
+    shutil.copy2(ROOT / "tools/parallel.sh", folder / "tools")
+    listed = "\\n".join((*TRAININGS, "plot"))
+    commands = {
+        "python": f"echo {cores}",
+        "dvc": 'echo "$@" >> calls\n'
+        f"case \"$*\" in\n*list*) printf '{listed}\\n' ;;\n"
+        "*--single-item*) echo start ${OMP_NUM_THREADS:-any} >> times; sleep 0.5\n"
+        "  echo end ${OMP_NUM_THREADS:-any} >> times ;;\nesac\n"
+        'case "$*" in *train@a) exit 255 ;; esac',
+    }
+    for name, text in commands.items():
+        (folder / "bin" / name).write_text(f"#!/bin/sh\n{text}\n")
+        (folder / "bin" / name).chmod(0o755)
+    path = f"{folder / 'bin'}{os.pathsep}{os.environ['PATH']}"
+    settings = {"PATH": path, "CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": ""} | variables
+    done = run(folder, "tools/parallel.sh", *arguments, check=False, **settings)
+    calls = (folder / "calls").read_text().splitlines()
+    return done.returncode, calls, (folder / "times").read_text().splitlines()
+
+
 def test_a_failed_training_stops_no_other(tmp_path: Path) -> None:
-    (tmp_path / "tools").mkdir()
-    shutil.copy2(ROOT / "tools/parallel.sh", tmp_path / "tools")
-    dvc = tmp_path / "bin/dvc"
-    dvc.parent.mkdir()
-    dvc.write_text(
-        '#!/bin/sh\necho "$@" >> calls\n'
-        'case "$*" in\n'
-        "*list*) printf 'train@a\\ntrain@b\\ntrain@c\\nplot\\n' ;;\n"
-        "*train@a) exit 255 ;;\n"
-        "esac\n"
-    )
-    dvc.chmod(0o755)
-    path = f"PATH={dvc.parent}{os.pathsep}{os.environ['PATH']}"
-    done = run(tmp_path, "env", path, "CUDA_VISIBLE_DEVICES=", "tools/parallel.sh", check=False)
-    calls = (tmp_path / "calls").read_text().splitlines()
+    status, calls, _ = parallel(tmp_path, "1", cores=2)
     trained = [call.split()[-1] for call in calls if "--single-item" in call]
-    assert trained == ["train@a", "train@b", "train@c"]
-    assert done.returncode != 0
+    assert trained == list(TRAININGS)
+    assert status != 0
     assert calls[-1].endswith("train@c")  # what needs all of them is not begun
+
+
+@pytest.mark.parametrize(
+    ("arguments", "cores", "at_once", "threads"),
+    [
+        ((), 1, 1, "1"),
+        ((), 2, 2, "1"),
+        ((), 8, 3, "2"),  # no more than there are trainings, which share the cores
+        (("1",), 8, 1, "8"),
+        (("3",), 2, 3, "1"),
+    ],
+)
+def test_on_a_cpu_a_training_a_core(
+    tmp_path: Path, arguments: tuple[str, ...], cores: int, at_once: int, threads: str
+) -> None:
+    _, calls, times = parallel(tmp_path, *arguments, cores=cores)
+    assert sum("--single-item" in call for call in calls) == len(TRAININGS)
+    changes = [1 if time.startswith("start") else -1 for time in times]
+    assert max(accumulate(changes)) == at_once
+    assert {time.split()[1] for time in times} == {threads}
+
+
+def test_a_number_of_threads_that_is_asked_for_stays(tmp_path: Path) -> None:
+    _, _, times = parallel(tmp_path, cores=2, OMP_NUM_THREADS="5")
+    assert {time.split()[1] for time in times} == {"5"}
+
+
+def test_a_gpu_takes_one_training_at_a_time_whatever_the_cores(tmp_path: Path) -> None:
+    _, _, times = parallel(tmp_path, cores=8, CUDA_VISIBLE_DEVICES="0")
+    assert [time.split() for time in times] == [["start", "any"], ["end", "any"]] * 3
 
 
 def test_a_profile_leaves_all_as_it_is(repository: Path) -> None:

@@ -11,8 +11,8 @@ import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
 
-# What no two runs share, and a hash of the code itself.
-LEFT_OUT = frozenset({"seconds", "images_per_second", "code"})
+# What no two runs share, the machine's name, and a hash of the code itself.
+LEFT_OUT = frozenset({"seconds", "images_per_second", "device_name", "code"})
 TIMING = "timing"  # a folder of nothing else
 Arrays = dict[str, tuple[str, tuple[int, ...], bytes]]  # name -> dtype, shape, bytes
 

@@ -2,7 +2,8 @@
 # Train side by side, each on a GPU of its own: tools/parallel.sh [HOW_MANY_AT_A_TIME [study]]
 #
 # The experiments, or with `study` the runs of research/ablation. On the GPUs that
-# CUDA_VISIBLE_DEVICES lists, or all; without a GPU, on the CPU that all share.
+# CUDA_VISIBLE_DEVICES lists, or all, as many at a time as there are GPUs. Without a GPU, on the CPU,
+# one a physical core: side by side with a thread each they are faster than one by one with many.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 gpus=${CUDA_VISIBLE_DEVICES-$({ nvidia-smi --list-gpus 2>/dev/null || true; } |
@@ -11,19 +12,35 @@ number=$(tr , '\n' <<<"$gpus" | grep -c . || true)
 if [ "${2:-}" = study ]; then
   dvc repro download # the ablation, a project of its own, packs the root's archives
   cd research/ablation
-  data=pack trainings='^(factorial|published)@'
+  data=pack trainings='@.*-[0-9]+$' # of each design: CELL-SEED
 else
   data=preprocess trainings='^train@'
 fi
 # `code` by name: --single-item below looks at what it wrote, and does not run it.
 dvc repro code "$data"
+trainings=$(dvc stage list --name-only | grep -E "$trainings")
+# Physical cores, as torch counts them, of those that this process may use.
+cores=$(python -c 'import os, psutil
+here = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+print(min(psutil.cpu_count(logical=False) or here, here))')
+jobs=${1:-$((number > 0 ? number : cores))}
+threads=${OMP_NUM_THREADS:-}
+if [ "$number" -eq 0 ] && [ -z "$threads" ]; then
+  # Its share of the cores is all that `threads: auto` can take, so that of as many trainings as
+  # cores each takes one thread, whatever the others do while it measures.
+  side_by_side=$(wc -l <<<"$trainings")
+  side_by_side=$((jobs > 0 && jobs < side_by_side ? jobs : side_by_side))
+  threads=$((cores > side_by_side ? cores / side_by_side : 1))
+fi
 # A slot that is free takes the next training; several slots a GPU where more are asked for.
-export gpus number
-dvc stage list --name-only | grep -E "$trainings" |
-  xargs -P "${1:-$((number > 0 ? number : 1))}" --process-slot-var=SLOT -I{} bash -c '
-    if [ "$number" -gt 0 ]; then
-      export CUDA_VISIBLE_DEVICES=$(cut -d, -f$((SLOT % number + 1)) <<<"$gpus")
-    fi
-    # The others go on when one fails; xargs would stop at the 255 that dvc ends with.
-    dvc --wait-for-lock repro --single-item {} || exit 1'
+export gpus number threads
+xargs -P "$jobs" --process-slot-var=SLOT -I{} bash -c '
+  if [ "$number" -gt 0 ]; then
+    export CUDA_VISIBLE_DEVICES=$(cut -d, -f$((SLOT % number + 1)) <<<"$gpus")
+  fi
+  if [ -n "$threads" ]; then
+    export OMP_NUM_THREADS=$threads
+  fi
+  # The others go on when one fails; xargs would stop at the 255 that dvc ends with.
+  dvc --wait-for-lock repro --single-item {} || exit 1' <<<"$trainings"
 dvc repro

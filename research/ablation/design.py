@@ -21,7 +21,14 @@ NAMED = {
     "str_ups_dice": "str_conv-ups-dice",
 }  # the experiments of the root's params.yaml and the published table -> their cells
 CELLS = ["-".join(levels) for levels in product(*FACTORS.values())]
-DESIGNS = {"factorial": CELLS, "published": list(NAMED.values())}
+# A design -> its cells. Those of the named experiments stand in the README's tables, in this order;
+# another of them (another width, say) is a line here, a section of params.yaml and a stage of
+# dvc.yaml.
+DESIGNS = {
+    "factorial": CELLS,
+    "official": list(NAMED.values()),
+    "published": list(NAMED.values()),
+}
 
 # What a run records beside its settings: the numbers that the tables and figures need.
 NUMBERS = (
@@ -43,6 +50,7 @@ class Design:
     depth: Annotated[int, Field(ge=1, le=7)]
     amp: Literal["bf16", "fp16", "none"]
     threads: Annotated[int, Field(ge=1)]  # of a run
+    device: Literal["auto", "cuda", "mps", "cpu"]
     seeds: Annotated[list[Seed], Field(min_length=1)]
 
     def __post_init__(self) -> None:
@@ -57,7 +65,7 @@ class Design:
 
 
 def load_design(name: str, path: Path = HERE / "params.yaml") -> Design:
-    """The design ``name`` (``factorial`` or ``published``) in ``path``.
+    """The design ``name``, one of ``DESIGNS``, in ``path``.
 
     Raises:
         ValueError: there is none of that name, or a value that is not allowed.
@@ -72,6 +80,14 @@ def run_names(cells: list[str], design: Design) -> list[str]:
     return [f"{cell}-{seed}" for cell in cells for seed in design.seeds]
 
 
+def named_designs(split: str, path: Path = HERE / "params.yaml") -> dict[str, Design]:
+    """The designs of the named experiments on ``split``, in the order of ``DESIGNS``."""
+    names = [name for name, cells in DESIGNS.items() if cells == list(NAMED.values())]
+    designs = {name: load_design(name, path) for name in names}
+    return {name: design for name, design in designs.items() if design.split == split}
+
+
 def settings(design: Design) -> dict[str, str | int]:
-    """The design's settings that each of its runs records."""
-    return {key: value for key, value in asdict(design).items() if key != "seeds"}
+    """The design's settings that each of its runs records; of the device it records what it was."""
+    left_out = ("seeds", "device")
+    return {key: value for key, value in asdict(design).items() if key not in left_out}

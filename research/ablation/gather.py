@@ -1,7 +1,6 @@
 """Put the runs of a design into one table.
 
-``python -m research.ablation.gather factorial | published`` writes ``factorial.csv`` or
-``published.csv``.
+``python -m research.ablation.gather DESIGN`` writes ``DESIGN.csv``.
 """
 
 import sys

@@ -43,16 +43,12 @@ def effects(record: pd.DataFrame, score: str) -> Effects:
     Raises:
         ValueError: fewer than two seeds, or a score without any variation.
     """
-    num_seeds = record["seed"].nunique()
-    if num_seeds < 2:
-        raise ValueError(f"{num_seeds} seed tells nothing of chance: two at the least are needed")
+    _check_seeds(record, score)
     coded = {
         factor: record[factor].map({first: 0.5, second: -0.5})
         for factor, (first, second) in FACTORS.items()
     }
     frame = pd.DataFrame(coded | {"seed": record["seed"], "score": record[score]})
-    if frame["score"].nunique() == 1:
-        raise ValueError(f"{score} is the same in all runs")
     fit = smf.ols(f"score ~ C(seed) + {' * '.join(FACTORS)}", frame).fit()
     interval = fit.conf_int(alpha=0.05)
     terms = [*FACTORS, *(":".join(pair) for pair in combinations(FACTORS, 2))]
@@ -63,22 +59,57 @@ def effects(record: pd.DataFrame, score: str) -> Effects:
             "high_pooled": interval.loc[terms, 1],
         }
     )
-    alone = [_interval_of_seeds(frame, term) for term in terms]
-    table[["low_alone", "high_alone"]] = np.array(alone)
+    return _with_seeds_alone(table, [_by_seed(frame, term) for term in terms], record, score)
+
+
+def pairs(record: pd.DataFrame, score: str) -> Effects:
+    """The difference of each two of the named experiments, called ``first - second``, by least
+    squares with a block for each seed: 3 (n - 1) degrees of freedom with n seeds.
+
+    Raises:
+        ValueError: as :func:`effects`.
+    """
+    _check_seeds(record, score)
+    cells = record.index.str.rpartition("-").get_level_values(0)
+    frame = pd.DataFrame({"cell": cells, "seed": record["seed"], "score": record[score]})
+    fit = smf.ols("score ~ 0 + C(cell) + C(seed)", frame).fit()
+    rows, alone = {}, []
+    for a, b in combinations(NAMED, 2):
+        test = fit.t_test(f"C(cell)[{NAMED[a]}] - C(cell)[{NAMED[b]}] = 0")
+        low, high = test.conf_int(alpha=0.05)[0]
+        rows[f"{a} - {b}"] = {"estimate": test.effect[0], "low_pooled": low, "high_pooled": high}
+        first, second = (frame[cells == NAMED[key]].set_index("seed")["score"] for key in (a, b))
+        alone.append(first - second)
+    return _with_seeds_alone(pd.DataFrame.from_dict(rows, orient="index"), alone, record, score)
+
+
+def _check_seeds(record: pd.DataFrame, score: str) -> None:
+    num_seeds = record["seed"].nunique()
+    if num_seeds < 2:
+        raise ValueError(f"{num_seeds} seed tells nothing of chance: two at the least are needed")
+    if record[score].nunique() == 1:
+        raise ValueError(f"{score} is the same in all runs")
+
+
+def _with_seeds_alone(
+    table: pd.DataFrame, alone: list[pd.Series], record: pd.DataFrame, score: str
+) -> Effects:
+    """The effects of ``table``, with the t intervals of their values with each seed alone."""
+    intervals = [ttest_1samp(values, 0).confidence_interval(0.95) for values in alone]
+    table[["low_alone", "high_alone"]] = np.array(intervals)
     table["low"] = table[["low_pooled", "low_alone"]].min(axis=1)
     table["high"] = table[["high_pooled", "high_alone"]].max(axis=1)
     noise = record.groupby(list(FACTORS))[score].var().mean() ** 0.5
-    return Effects(table, float(noise), num_seeds)
+    return Effects(table, float(noise), record["seed"].nunique())
 
 
-def _interval_of_seeds(frame: pd.DataFrame, term: str) -> tuple[float, float]:
-    """The t interval of the effect ``term`` as it is with each seed alone."""
+def _by_seed(frame: pd.DataFrame, term: str) -> pd.Series:
+    """The effect ``term`` as it is with each seed alone."""
     contrast = frame[term.split(":")].prod(axis=1)
     # The codes are orthogonal within a seed: a coefficient needs no other.
     sums = pd.DataFrame({"xy": contrast * frame["score"], "xx": contrast**2})
     sums = sums.groupby(frame["seed"]).sum()
-    low, high = ttest_1samp(sums["xy"] / sums["xx"], 0).confidence_interval(0.95)
-    return low, high
+    return sums["xy"] / sums["xx"]
 
 
 def verdict(estimate: float, low: float, high: float) -> int:

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,8 @@ from research.ablation.design import FACTORS, HERE, NUMBERS, Design, settings
 # What all rows of a record have to share. That all runs are of one code, data and recipe is what
 # dvc.lock says: each run's stage depends on them.
 SAME = ("epochs", "torch", "device")
+# The model of the CPU or GPU; empty in runs of a time when it was not recorded.
+MACHINE = "device_name"
 
 
 def gather(folder: Path, names: Iterable[str], design: Design) -> pd.DataFrame:
@@ -46,6 +49,16 @@ def load_record(path: Path, names: Iterable[str], design: Design) -> pd.DataFram
         raise ValueError(f"{path}: {error}") from None
 
 
+def with_recorded_seeds(path: Path, design: Design) -> Design:
+    """``design`` with those of its seeds alone that stand in the record ``path``; with all of them
+    where there are none, or no record."""
+    try:
+        found = set(pd.read_csv(path)["seed"])
+    except (OSError, ValueError, KeyError):
+        return design
+    return replace(design, seeds=[s for s in design.seeds if s in found] or design.seeds)
+
+
 def checked(frame: pd.DataFrame, names: Iterable[str], design: Design) -> pd.DataFrame:
     """The columns of ``frame`` that a record has, the runs ``names`` in this order, all made alike.
 
@@ -53,7 +66,10 @@ def checked(frame: pd.DataFrame, names: Iterable[str], design: Design) -> pd.Dat
         ValueError: a run is missing, stands twice, is none of ``names``, differs from the others in
             its settings, or has a score that is no number.
     """
-    columns = [*FACTORS, "seed", *settings(design), *SAME, *NUMBERS]
+    if MACHINE not in frame:
+        frame = frame.assign(**{MACHINE: ""})
+    frame = frame.assign(**{MACHINE: frame[MACHINE].astype(object).fillna("").astype(str)})
+    columns = [*FACTORS, "seed", *settings(design), *SAME, MACHINE, *NUMBERS]
     if missing := [column for column in columns if column not in frame]:
         raise ValueError(f"there is no column {missing[0]}")
     keys = frame[[*FACTORS, "seed"]].astype(str).itertuples(index=False)

@@ -6,10 +6,20 @@ from pathlib import Path
 
 import pandas as pd
 
-from research.ablation.design import DESIGNS, FACTORS, HERE, NAMED, load_design, run_names
+from research.ablation.design import (
+    CELLS,
+    DESIGNS,
+    FACTORS,
+    HERE,
+    NAMED,
+    Design,
+    load_design,
+    named_designs,
+    run_names,
+)
 from research.ablation.figure import LEVELS, SCORES, contrast
-from research.ablation.inference import contrasts, effects, verdict
-from research.ablation.record import load_record
+from research.ablation.inference import contrasts, effects, pairs, verdict
+from research.ablation.record import MACHINE, load_record, with_recorded_seeds
 from unet.report.tables import fill, markdown
 
 # Best validation accuracy over 15 epochs at width 64, as published (README.md has the table).
@@ -19,13 +29,26 @@ PUBLISHED = {
 # The published conclusions: the factor, and whether its first level is said to be the better one.
 CLAIMS = {"loss": False, "downsample": True, "upsample": True}
 CELL_SCORES = {score: SCORES[score] for score in ("iou", "accuracy", "boundary_iou", "iou_at_half")}
+PAIR_SCORES = {score: SCORES[score] for score in ("accuracy", "iou")}
+SPLITS = {"official": "Official split", "sorted": "Published split"}
+ENOUGH_SEEDS = 5  # from here on nothing is said of how few they are
 IMAGE_SCORES = {score: SCORES[score] for score in ("accuracy", "iou", "iou_per_image")}
 MAIN, INTERACTIONS = list(FACTORS), [":".join(pair) for pair in combinations(FACTORS, 2)]
+
+# A design's name -> what it asks for, and its record; None: it has not been run.
+Records = dict[str, tuple[Design, pd.DataFrame | None]]
 
 
 def points(estimate: float, low: float, high: float) -> str:
     """A difference with its interval, in points (hundredths)."""
     return f"{100 * estimate:+.2f} [{100 * low:+.2f}, {100 * high:+.2f}]"
+
+
+def both_intervals(effect: pd.Series) -> str:
+    """A row of :class:`research.ablation.inference.Effects`, in points."""
+    pooled = points(*effect[["estimate", "low_pooled", "high_pooled"]])
+    alone = points(*effect[["estimate", "low_alone", "high_alone"]]).partition(" ")[2]
+    return f"{pooled}, alone {alone}"
 
 
 def findings(record: pd.DataFrame) -> str:
@@ -87,9 +110,7 @@ def effects_table(record: pd.DataFrame, terms: list[str]) -> str:
         row = {"score": title}
         for term in terms:
             effect = found.table.loc[term]
-            pooled = points(*effect[["estimate", "low_pooled", "high_pooled"]])
-            alone = points(*effect[["estimate", "low_alone", "high_alone"]]).partition(" ")[2]
-            row[contrast(term).replace("\n", ", ")] = f"{pooled}, alone {alone}"
+            row[contrast(term).replace("\n", ", ")] = both_intervals(effect)
         if terms == MAIN:
             row["a seed"] = f"{100 * found.noise:.2f}"
         rows.append(row)
@@ -146,58 +167,232 @@ def images_table(differences: pd.DataFrame) -> str:
     return markdown(pd.DataFrame(rows))
 
 
-def published_table(record: pd.DataFrame) -> str:
+def official_table(records: Records) -> str:
+    """The named experiments on the official split, with what their seeds vary by."""
+    rows = []
+    for key, runs in _rows(records):
+        dice = 2 * runs["iou"] / (1 + runs["iou"])
+        rows.append(
+            {
+                "experiment": key,
+                "width": f"{runs['width'].iloc[0]}",
+                "accuracy": percent(runs["accuracy"]),
+                "IoU": share(runs["iou"]),
+                "Dice": share(dice),
+                "IoU, mean over images": share(runs["iou_per_image"]),
+                "boundary IoU": share(runs["boundary_iou"]),
+                "parameters": f"{runs['parameters'].iloc[0] / 1e6:.2f} M",
+                "GFLOP an image": f"{runs['gflops'].iloc[0]:.2f}",
+            }
+        )
+    return f"{caption(records)}\n\n{markdown(pd.DataFrame(rows))}" if rows else caption(records)
+
+
+def published_table(records: Records) -> str:
     """Ours beside the published figures, on the published split."""
-    rows, ours = [], []
-    for key, cell in NAMED.items():
-        runs = record[record.index.str.rpartition("-").get_level_values(0) == cell]
-        accuracy = runs["accuracy"].mean()
-        ours.append(accuracy)
+    rows = []
+    for key, runs in _rows(records):
         rows.append(
             {
                 "experiment": key,
                 "published accuracy, width 64": f"{PUBLISHED[key]:.2%}",
-                f"our accuracy, width {runs['width'].iloc[0]}": f"{accuracy:.2%}",
-                "difference, points": f"{100 * (accuracy - PUBLISHED[key]):+.2f}",
-                "at threshold 0.5": f"{runs['accuracy_at_half'].mean():.2%}",
-                "with the mirror image": f"{runs['accuracy_mirrored'].mean():.2%}",
-                "our IoU": f"{runs['iou'].mean():.4f}",
+                "our width": f"{runs['width'].iloc[0]}",
+                "our accuracy": percent(runs["accuracy"]),
+                "above it, points": f"{100 * (runs['accuracy'].mean() - PUBLISHED[key]):+.2f}",
+                "at threshold 0.5": percent(runs["accuracy_at_half"]),
+                "with the mirror image": percent(runs["accuracy_mirrored"]),
+                "our IoU": share(runs["iou"]),
                 "our parameters": f"{runs['parameters'].iloc[0] / 1e6:.2f} M",
             }
         )
-    above = sum(mine > theirs for mine, theirs in zip(ours, PUBLISHED.values(), strict=True))
-    spans = [100 * (max(values) - min(values)) for values in (PUBLISHED.values(), ours)]
-    how_many = "All" if above == len(ours) else f"{above} of"
+    if not rows:
+        return caption(records)
+    lines = "\n".join(_above(record) for _, record in records.values() if record is not None)
+    return f"{caption(records)}\n\n{markdown(pd.DataFrame(rows))}\n\n{lines}"
+
+
+def _above(record: pd.DataFrame) -> str:
+    """How many rows, and how many single runs, are above the published figure."""
+    rows = {key: _of(record, key)["accuracy"] for key in NAMED}
+    above = sum(rows[key].mean() > PUBLISHED[key] for key in rows)
+    runs_above = sum(int((rows[key] > PUBLISHED[key]).sum()) for key in rows)
+    means = [accuracy.mean() for accuracy in rows.values()]
+    spans = [100 * (max(values) - min(values)) for values in (PUBLISHED.values(), means)]
+    how_many = "all" if above == len(rows) else f"{above} of"
+    by_run = f" ({runs_above} of {len(record)} runs)" if record["seed"].nunique() > 1 else ""
     return (
-        f"{markdown(pd.DataFrame(rows))}\n\n"
-        f"{how_many} our {len(ours)} rows are above the published ones. From the best to the worst "
-        f"those are {spans[0]:.1f} points apart, ours {spans[1]:.1f}."
+        f"Width {record['width'].iloc[0]}: {how_many} our {len(rows)} rows are above the published "
+        f"ones{by_run}. From the best to the worst those are {spans[0]:.1f} points apart, ours "
+        f"{spans[1]:.1f}."
     )
+
+
+def _of(record: pd.DataFrame, key: str) -> pd.DataFrame:
+    return record[record.index.str.rpartition("-").get_level_values(0) == NAMED[key]]
+
+
+def _rows(records: Records) -> list[tuple[str, pd.DataFrame]]:
+    """(experiment, its runs) of each design that has been run."""
+    found = [record for _, record in records.values() if record is not None]
+    return [(key, _of(record, key)) for record in found for key in NAMED]
+
+
+def percent(values: pd.Series) -> str:
+    """The mean over the seeds, with their standard deviation where there are two or more."""
+    return f"{100 * values.mean():.2f}{_spread(100 * values, '.2f')}%"
+
+
+def share(values: pd.Series) -> str:
+    """The same of a score in [0, 1]."""
+    return f"{values.mean():.4f}{_spread(values, '.4f')}"
+
+
+def _spread(values: pd.Series, form: str) -> str:
+    return f" ± {values.std():{form}}" if len(values) > 1 else ""
+
+
+def caption(records: Records) -> str:
+    """What the rows are of, and what has not been run."""
+    lines = []
+    for name, (design, record) in records.items():
+        if record is None:
+            lines.append(f"The design `{name}` (width {design.width}) has not been run yet.")
+            continue
+        num_seeds, first = record["seed"].nunique(), record.iloc[0]
+        how = "one seed" if num_seeds == 1 else f"mean ± standard deviation of {num_seeds} seeds"
+        if num_seeds < len(design.seeds):
+            how += f" of the {len(design.seeds)} that `params.yaml` names"
+        lines.append(
+            f"Width {first['width']}: {how}, after the last of {first['epochs']} epochs, "
+            f"{machines(record)}."
+        )
+    return "\n".join(lines)
+
+
+def machines(record: pd.DataFrame) -> str:
+    """The models of CPU or GPU that a record's runs were trained on, with how many on each."""
+    kind, counts = record["device"].iloc[0], record[MACHINE].value_counts(sort=False)
+    models = [name or "a model that was not recorded" for name in counts.index]
+    if len(models) == 1:
+        return f"trained on {models[0]} ({kind})"
+    each = [f"{number} on {name}" for name, number in zip(models, counts, strict=True)]
+    return f"trained on more than one model ({kind}): {_listed(each)}"
+
+
+def machines_list(records: Records) -> str:
+    """The same of each record, a line a design."""
+    found = {name: record for name, (_, record) in records.items() if record is not None}
+    return "\n".join(
+        f"- `{name}`: {len(record)} runs, {machines(record)}" for name, record in found.items()
+    )
+
+
+def told_apart(records: Records) -> str:
+    """Which two of the named experiments differ by more than their seeds do, and which do not."""
+    lines = []
+    for design, record in records.values():
+        if record is None:
+            continue
+        num_seeds = record["seed"].nunique()
+        title = f"{SPLITS[design.split]}, width {design.width}"
+        if num_seeds < 2:
+            lines.append(f"- *{title}*: one seed; of no two rows can it be said that they differ.")
+            continue
+        for score in PAIR_SCORES:
+            sides: dict[bool, list[str]] = {True: [], False: []}
+            for names, row in pairs(record, score).table.iterrows():
+                estimate, low, high = row["estimate"], row["low"], row["high"]
+                first, second = names.split(" - ")
+                if estimate < 0:
+                    first, second, estimate, low, high = second, first, -estimate, -high, -low
+                differ = verdict(estimate, low, high) != 0
+                words = f"{first} above {second}" if differ else f"{first} and {second}"
+                sides[differ].append(f"{words} ({points(estimate, low, high)})")
+            yes, no = ("; ".join(texts) or "none" for texts in (sides[True], sides[False]))
+            lines.append(
+                f"- *{title}*, by {SCORES[score]}, {num_seeds} seeds. **Told apart, "
+                f"{len(sides[True])} of {len(sides[True] + sides[False])}**: {yes}. Not told "
+                f"apart: {no}."
+            )
+    few = [r["seed"].nunique() for _, r in records.values() if r is not None]
+    if any(1 < number < ENOUGH_SEEDS for number in few):
+        least = min(number for number in few if number > 1)
+        lines.append(
+            f"\n{least} seeds are few: the interval from the seeds alone has {least - 1} degrees "
+            "of freedom, so that rows which cannot be told apart here may still differ."
+        )
+    return "\n".join(lines) or "None of the four experiments has been run over seeds yet."
+
+
+def pairs_table(records: Records) -> str:
+    """The same in numbers, by all scores, each difference with both its intervals."""
+    tables = []
+    for design, record in records.values():
+        if record is None or record["seed"].nunique() < 2:
+            continue
+        found = {title: pairs(record, score).table for score, title in PAIR_SCORES.items()}
+        rows = []
+        for names in next(iter(found.values())).index:
+            row = {"difference": names.replace("-", "−")}
+            for title, table in found.items():
+                row[title] = both_intervals(table.loc[names])
+            rows.append(row)
+        title = f"{SPLITS[design.split]}, width {design.width}"
+        num_seeds = record["seed"].nunique()
+        tables.append(f"{title}, {num_seeds} seeds:\n\n{markdown(pd.DataFrame(rows))}")
+    return "\n\n".join(tables) or "No design of the four has two seeds yet."
 
 
 def blocks(root: Path = Path()) -> dict[Path, dict[str, str]]:
     """File -> marker -> the text that belongs between its two lines."""
     folder = root / HERE
-    records = {}
-    for name, cells in DESIGNS.items():
-        design = load_design(name, folder / "params.yaml")
-        records[name] = load_record(folder / f"{name}.csv", run_names(cells, design), design)
+    params = folder / "params.yaml"
+    design = load_design("factorial", params)
+    factorial = load_record(folder / "factorial.csv", run_names(CELLS, design), design)
     path = folder / "images.csv"
     try:
-        differences = of_record(pd.read_csv(path, index_col="comparison"), records["factorial"])
+        differences = of_record(pd.read_csv(path, index_col="comparison"), factorial)
         images = images_table(differences)
     except (OSError, ValueError, KeyError) as error:
         raise ValueError(f"{path}: {error}: run `make study`") from None
-    table = published_table(records["published"])
+    official, published = (load_named(folder, split) for split in ("official", "sorted"))
     return {
-        root / "README.md": {"findings": findings(records["factorial"]), "published": table},
+        root / "README.md": {"findings": findings(factorial)} | named_blocks(official, published),
         folder / "README.md": {
-            "effects": effects_table(records["factorial"], MAIN),
-            "interactions": effects_table(records["factorial"], INTERACTIONS),
-            "cells": cells_table(records["factorial"]),
+            "machines": machines_list({"factorial": (design, factorial)} | official | published),
+            "effects": effects_table(factorial, MAIN),
+            "interactions": effects_table(factorial, INTERACTIONS),
+            "cells": cells_table(factorial),
             "images": images,
+            "pairs": pairs_table(official | published),
         },
     }
+
+
+def named_blocks(official: Records, published: Records) -> dict[str, str]:
+    """What the root's page says of the four experiments: marker -> text."""
+    return {
+        "official": official_table(official),
+        "published": published_table(published),
+        "pairs": told_apart(official | published),
+    }
+
+
+def load_named(folder: Path, split: str) -> Records:
+    """The records in ``folder`` of the four experiments on ``split``: with the seeds that have been
+    run so far.
+
+    Raises:
+        ValueError: as :func:`research.ablation.record.load_record`.
+    """
+    records: Records = {}
+    for name, design in named_designs(split, folder / "params.yaml").items():
+        path = folder / f"{name}.csv"
+        records[name] = (design, None)
+        if path.exists():
+            so_far = with_recorded_seeds(path, design)
+            records[name] = (design, load_record(path, run_names(DESIGNS[name], so_far), so_far))
+    return records
 
 
 def main() -> None:

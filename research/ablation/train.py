@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from research.ablation.design import (
-    CELLS,
+    DESIGNS,
     FACTORS,
     HERE,
     NUMBERS,
@@ -23,7 +23,7 @@ from unet.inference.evaluation import COUNTS, cost, evaluate
 from unet.losses import build_loss
 from unet.model import UNet
 from unet.runtime.config import load_section
-from unet.runtime.device import set_up
+from unet.runtime.device import device_name, set_up
 from unet.runtime.files import atomic_write, exclusive
 from unet.runtime.process import run_stage
 from unet.runtime.source import source_hashes
@@ -48,16 +48,16 @@ class Mirrored:
         return (self.model.predict(images) + mirrored) / 2
 
 
-def experiment_of(name: str, design: Design) -> tuple[ExperimentConfig, int]:
-    """The variant and the seed of the run ``name``.
+def experiment_of(name: str, cells: list[str], design: Design) -> tuple[ExperimentConfig, int]:
+    """The variant and the seed of the run ``name`` of a design with these cells.
 
     Raises:
         ValueError: the design has no run of that name.
     """
-    if name not in run_names(CELLS, design):
+    if name not in run_names(cells, design):
         seeds = ", ".join(map(str, design.seeds))
         raise ValueError(
-            f"{name or 'no run'}: must be one of {', '.join(CELLS)}, then - and a seed of {seeds}"
+            f"{name or 'no run'}: must be one of {', '.join(cells)}, then - and a seed of {seeds}"
         )
     cell, _, seed = name.rpartition("-")
     levels = dict(zip(FACTORS, cell.split("-"), strict=True))
@@ -69,17 +69,17 @@ def experiment_of(name: str, design: Design) -> tuple[ExperimentConfig, int]:
 def recipe(config: TrainConfig, design: Design, seed: int) -> TrainConfig:
     """``config`` with what the design sets itself; from random weights to the last epoch's,
     whatever it says of them."""
-    own = {"seed": seed, "amp": design.amp, "threads": design.threads}
-    return replace(config, **own, keep="last", start_from=SCRATCH)
+    own = {key: getattr(design, key) for key in ("amp", "threads", "device")}
+    return replace(config, **own, seed=seed, keep="last", start_from=SCRATCH)
 
 
 def main() -> None:
     """See the module's text."""
     if len(sys.argv) != 3:
-        raise ValueError("say which: DESIGN (factorial or published) and CELL-SEED")
+        raise ValueError(f"say which: DESIGN ({', '.join(DESIGNS)}) and CELL-SEED")
     kind, name = sys.argv[1:]
     design = load_design(kind)
-    experiment, seed = experiment_of(name, design)
+    experiment, seed = experiment_of(name, DESIGNS[kind], design)
     config = recipe(load_section("train", TrainConfig), design, seed)
     batch_size = load_section("evaluate", EvaluateConfig).batch_size
     device = set_up(config.device)
@@ -127,6 +127,7 @@ def main() -> None:
         row |= settings(design) | {"epochs": len(training.curve), "threshold": threshold}
         row |= {number: numbers[number] for number in NUMBERS}
         row |= {"torch": torch.__version__, "device": device.type}
+        row |= {"device_name": device_name(device)}
         with atomic_write(HERE / f"runs/{kind}/{name}.csv") as temporary:
             columns = ["name", *COUNTS]
             plain.table[columns].to_csv(temporary, index=False, lineterminator="\n")
