@@ -62,7 +62,7 @@ def train_one(
     *,
     before_saving: Callable[[], None] = lambda: None,
 ) -> None:
-    summary = load_summary(DATA)
+    summary = load_summary(DATA, boundary=config.boundary)
     splits = {name: load_split(DATA / name, device) for name in ("train", "val")}
     watched = np.linspace(0, len(splits["val"]) - 1, NUM_WATCHED).round().astype(int).tolist()
     curve = Path(f"plots/curves/{key}.csv")
@@ -124,7 +124,7 @@ def train_one(
             "image_size": splits["train"].image_size,
             "source": summary.source,
             "split": summary.split,
-            "boundary": "background",
+            "boundary": config.boundary,
             "epoch": training.kept_epoch,
             "epochs": config.epochs,
             "seed": config.seed,

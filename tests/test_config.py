@@ -39,6 +39,7 @@ train:
   epochs: 15
   batch_size: 16
   start_from: released/scratch
+  boundary: background
   seed: 0
   max_lr: 0.004
   warmup: 0.2

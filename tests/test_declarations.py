@@ -40,7 +40,7 @@ READ = {
     ],
     "train": [*keys_of("train", TrainConfig), "experiments.${key}"],
     "evaluate": keys_of("evaluate", EvaluateConfig),
-    "plot": ["experiments"],
+    "plot": ["experiments", "train.boundary"],
 }  # fmt: skip
 
 

@@ -12,6 +12,8 @@ import pandas as pd
 
 from tools.models import check_recorded, recorded_outputs
 from unet.config import load_params
+from unet.data.masks import BOUNDARY_RULES
+from unet.inference.evaluation import RULE_ENDINGS
 from unet.report.results import load_scores
 from unet.report.tables import fill, markdown
 
@@ -72,6 +74,7 @@ def readme_blocks(root: Path) -> dict[str, str]:
         check_recorded(path, recorded)
     frame = frame[released] if any(released) else frame
     params = load_params(root / "params.yaml")
+    rule = params.train.boundary
     try:
         timing = {key: pd.read_csv(root / f"plots/timing/{key}.csv") for key in frame.index}
     except OSError as error:
@@ -91,8 +94,11 @@ def readme_blocks(root: Path) -> dict[str, str]:
             "threshold": frame["threshold"].map("{:.3f}".format),
             "accuracy, IoU at it": _pair(frame, ""),
             "at 0.5": _pair(frame, "_at_half"),
-            "boundary as object": _pair(frame, "_boundary_object"),
-            "boundary ignored": _pair(frame, "_boundary_ignored"),
+            **{
+                BOUNDARY_RULES[other]: _pair(frame, ending)
+                for other, ending in RULE_ENDINGS.items()
+                if other != rule
+            },
         }
     )
     epochs = " or ".join(str(epoch) for epoch in frame["epoch"].unique())
@@ -102,7 +108,7 @@ def readme_blocks(root: Path) -> dict[str, str]:
     caption = (
         f"{which}, "
         f"{frame['num_images'].iloc[0]:,} images, "
-        f"boundary as background, weights after epoch {epochs} (the {params.train.keep}), one seed."
+        f"{BOUNDARY_RULES[rule]}, weights after epoch {epochs} (the {params.train.keep}), one seed."
     )
     return {
         "scores": f"{caption}\n\n{markdown(score_table(frame))}",

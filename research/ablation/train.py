@@ -67,10 +67,10 @@ def experiment_of(name: str, design: Design) -> tuple[ExperimentConfig, int]:
 
 
 def recipe(config: TrainConfig, design: Design, seed: int) -> TrainConfig:
-    """``config`` with what the design sets itself; from random weights to the last epoch's,
-    whatever it says of them."""
+    """``config`` with what the design sets itself; from random weights to the last epoch's, the
+    boundary as background, whatever it says of them."""
     own = {"seed": seed, "amp": design.amp, "threads": design.threads}
-    return replace(config, **own, keep="last", start_from=SCRATCH)
+    return replace(config, **own, keep="last", start_from=SCRATCH, boundary="background")
 
 
 def main() -> None:
