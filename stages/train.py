@@ -135,7 +135,7 @@ def train_one(
         }
         if origin:  # no entry else: models from random weights keep the bytes that are recorded
             info["start_from"] = f"{origin.name}, SHA-256 {content}"
-        save_model(Path(f"models/{key}.safetensors"), training.weights, info)
+        save_model(Path(f"models/{key}.safetensors"), training.weights, info, store=config.store)
         write_progress(Path(f"models/{key}.progress.npz"), training, watched, curve)
     remove_checkpoint(folder)
 

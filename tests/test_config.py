@@ -47,6 +47,7 @@ train:
   grow_from: 1.0
   grow_until: 0.6
   keep: last
+  store: float32
   amp: auto
   device: auto
   threads: auto

@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from tools.models import RELEASED, check_recorded, recorded_outputs
-from unet.config import Params, load_params
+from tools.models import RELEASED, check_recorded, homes_of, recorded_outputs
+from unet.config import load_params
 from unet.data.masks import BOUNDARY_RULES
 from unet.data.oxford_pets import breed
 from unet.inference.evaluation import COUNTS, RULE_ENDINGS
@@ -53,14 +53,15 @@ def cards(root: Path) -> dict[Path, str]:
         ValueError: a released model is not the recorded one, its scores or times are missing, or
             its predictions are and there is no card of them.
     """
-    params, recorded = load_params(root / "params.yaml"), recorded_outputs(root)
+    recorded, homes = recorded_outputs(root), homes_of(root)
     texts: dict[Path, str] = {}
     for path in sorted((root / RELEASED).glob("*.safetensors")):
         key = path.stem
         check_recorded(path, recorded)
+        home = root / homes[path.name]
         try:
-            scores = load_scores(root, key)
-            times = pd.read_csv(root / f"plots/timing/{key}.csv")
+            scores = load_scores(home, key)
+            times = pd.read_csv(home / f"plots/timing/{key}.csv")
             # Exact: the speed is the training images over these seconds.
             num_train = round((times["seconds"] * times["images_per_second"]).iloc[0])
         except UNREADABLE as error:
@@ -68,14 +69,15 @@ def cards(root: Path) -> dict[Path, str]:
             raise ValueError(
                 f"scores or times of {key} cannot be read ({problem}): run `dvc repro`"
             ) from None
-        texts[RELEASED / f"{key}.md"] = card(root, params, scores, num_train=num_train, path=path)
+        texts[RELEASED / f"{key}.md"] = card(home, scores, num_train=num_train, path=path)
     return texts
 
 
-def card(root: Path, params: Params, scores: dict[str, Any], *, num_train: int, path: Path) -> str:
+def card(home: Path, scores: dict[str, Any], *, num_train: int, path: Path) -> str:
     """The card of the model at ``path``, as Markdown.
 
     Args:
+        home: the folder of the pipeline that made it.
         scores: its ``metrics/scores/KEY.json``.
         num_train: images that it was trained on.
 
@@ -84,6 +86,7 @@ def card(root: Path, params: Params, scores: dict[str, Any], *, num_train: int, 
     """
     model, info = load_model(path)
     key, size, source, rule = path.stem, info["image_size"], info["source"], info["boundary"]
+    params = load_params(home / "params.yaml")
     augment, threshold = params.train.augment, info["threshold"]
     learnt = {
         **dict.fromkeys(OXFORD, "a cat or dog"),
@@ -101,6 +104,11 @@ def card(root: Path, params: Params, scores: dict[str, Any], *, num_train: int, 
         f", the object's pixels weighing {threshold / (1 - threshold):.2f}, which puts the "
         f"threshold at {threshold:.3f}" if info["loss"] == "bce" else ""
     )  # fmt: skip
+    precision, stored = info["amp"], "; the file holds float32"
+    if precision == "none":
+        precision, stored = "float32", ""
+    if "store" in info:
+        stored = f"; the file holds the kernels as {info['store']}, which is what was scored"
     facts = {
         "data": f"{data}; split `{info['split']}`: {num_train:,} images for training, "
         f"{scores['num_images']:,} for the scores below",
@@ -110,9 +118,7 @@ def card(root: Path, params: Params, scores: dict[str, Any], *, num_train: int, 
         "loss": LOSSES.get(info["loss"], info["loss"]) + weighting,
         "schedule": f"{info['epochs']} epochs in batches of {params.train.batch_size}; the weights "
         f"are those after epoch {info['epoch']} (the {params.train.keep}); seed {info['seed']}",
-        "precision": f"{info['amp']} on {info['device']}{threads}; the file holds float32"
-        if info["amp"] != "none"
-        else f"float32 on {info['device']}{threads}",
+        "precision": f"{precision} on {info['device']}{threads}{stored}",
         "augmentation": f"{'horizontal flip, ' * augment.flip}a window of {window} sides, shifted "
         f"by up to {augment.shift:g} sides, turned by up to {augment.rotate:g} degrees, brightness "
         f"±{augment.brightness:g}, colour ±{augment.color:g}",
@@ -164,7 +170,7 @@ IoU as the mean over images {scores["iou_per_image"]:.4f}, boundary IoU \
 ## What it is bad at
 
 <!-- predictions {scores["predictions"]} -->
-{measured(root, key, scores["predictions"], source=source, rule=rule)}
+{measured(home, path, scores["predictions"], source=source, rule=rule)}
 <!-- /predictions -->
 
 ## Licences
@@ -195,19 +201,21 @@ def score_table(scores: dict[str, Any], rule: str) -> str:
     )
 
 
-def measured(root: Path, key: str, predictions: str, *, source: str, rule: str) -> str:
-    """What the model is bad at: measured, or as the card that is there says.
+def measured(home: Path, path: Path, predictions: str, *, source: str, rule: str) -> str:
+    """What the model at ``path`` is bad at: measured, or as the card that is there says.
 
     Args:
+        home: the folder of the pipeline that made it.
         predictions: the hash of the scored ones.
 
     Raises:
         ValueError: the predictions are not those, nor is the card of them.
     """
-    files = [root / f"predictions/{key}/{name}" for name in ("images.csv", "masks.npy")]
+    key = path.stem
+    files = [home / f"predictions/{key}/{name}" for name in ("images.csv", "masks.npy")]
     if all(file.is_file() for file in files) and sha256(*files) == predictions:
         return weaknesses(read_table(files[0]), source=source, rule=rule)
-    existing = root / RELEASED / f"{key}.md"
+    existing = path.with_suffix(".md")
     found = MARKED.search(existing.read_text(encoding="utf-8")) if existing.is_file() else None
     if found is None or found[1] != predictions:
         raise ValueError(

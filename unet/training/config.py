@@ -31,6 +31,7 @@ class TrainConfig(Length):
     grow_from: Annotated[float, Field(ge=0.5, le=1)]  # image side of epoch 1, in image_size
     grow_until: Annotated[float, Field(gt=0, le=1)]  # share of the epochs, until full size
     keep: Literal["last", "best"]  # weights of the last epoch or of the best validation accuracy
+    store: Literal["float32", "float16"]  # the kernels in the model's file, which is then scored
     amp: Literal["auto", "bf16", "fp16", "none"]
     device: Literal["auto", "cuda", "mps", "cpu"]
     threads: (
