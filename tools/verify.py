@@ -6,7 +6,6 @@ CPU model that made the record, within 1e-4 on another. Exit status 1 where they
 
 import json
 import subprocess
-from pathlib import Path
 
 import pandas as pd
 import torch
