@@ -1,4 +1,4 @@
-"""The pipeline in everyday/: the root's stages in a folder of their own, up to the released model."""
+"""The pipeline in everyday/: the root's stages, run in its folder, up to the released model."""
 
 import json
 import shutil
