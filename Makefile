@@ -6,15 +6,16 @@ export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 # An epoch's line appears when it is over, also where the output is no terminal.
 export PYTHONUNBUFFERED := 1
 
-.PHONY: help setup demo models repro parallel test lint fresh study compare readme
+.PHONY: help setup demo models repro parallel test lint fresh study everyday compare readme
 
 help:
 	@echo "make setup     .venv with all that is needed (6 GB); the others do it first, where it is not there"
 	@echo "make demo      the whole pipeline on drawn animals, as the experiment 'demo' (minutes)"
 	@echo "make test      the test suite"
-	@echo "make models    the four released models into models/, so that nothing has to be trained"
+	@echo "make models    the released models where the pipelines keep them, so that nothing has to be trained"
 	@echo "make repro     the real thing: dvc repro"
 	@echo "make parallel  the same, a training on each GPU, or else on each CPU core; JOBS=2: two at a time"
+	@echo "make everyday  the model for everyday use, trained anew (everyday/)"
 	@echo "make compare   the experiments side by side; METRIC=accuracy for another score"
 	@echo "make fresh     which recorded stages no longer match the code and params"
 	@echo "make study     the ablation over seeds (research/ablation); JOBS as above"
@@ -53,6 +54,10 @@ repro: setup
 
 parallel: setup
 	tools/parallel.sh $(JOBS)
+
+everyday: setup
+	dvc repro download
+	dvc --cd everyday repro
 
 study: setup
 	tools/parallel.sh "$(JOBS)" study

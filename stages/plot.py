@@ -7,7 +7,7 @@ import matplotlib as mpl
 import torch
 from matplotlib.figure import Figure
 
-from unet.data.masks import foreground
+from unet.data.masks import BOUNDARY_RULES, foreground
 from unet.data.packed import load_split, load_summary
 from unet.report import figures
 from unet.report.results import (
@@ -20,7 +20,7 @@ from unet.report.results import (
 from unet.runtime.config import load_section
 from unet.runtime.files import atomic_write
 from unet.runtime.process import run_stage
-from unet.training.config import Experiments
+from unet.training.config import Experiments, TrainConfig
 
 DATA, PLOTS = Path("data/packed"), Path("plots")
 
@@ -36,13 +36,15 @@ def main() -> None:
         for key, experiment in experiments.items()
     }
     save(figures.learning_curves({k: r.curve for k, r in results.items()}), "learning_curves.png")
-    images, targets = test.images.numpy(), foreground(test.masks.numpy())[0]
+    images = test.images.numpy()
+    rule = load_section("train", TrainConfig).boundary
+    targets, counted = foreground(test.masks.numpy(), boundary=rule)
 
     rows = rows_at_quantiles(results, EXAMPLE_QUANTILES)
     grid = figures.comparison(
         images[rows],
         targets[rows],
-        {key: result.masks[rows] for key, result in results.items()},
+        {key: (result.masks & counted)[rows] for key, result in results.items()},
         [
             f"{test.names[row]}\n{q:.0%} are harder"
             for row, q in zip(rows, EXAMPLE_QUANTILES, strict=True)
@@ -54,22 +56,23 @@ def main() -> None:
 
     tiles = [
         (f"{key}\n{which_one}: IoU {result.table['iou'][row]:.3f}", images[row],
-         result.masks[row], targets[row])
+         result.masks[row] & counted[row], targets[row])
         for key, result in results.items()
         for which_one, row in extreme_rows(result.table).items()
     ]  # fmt: skip
     tables = {key: result.table for key, result in results.items()}
-    boundary = "" if summary.source == "folder" else ", boundary as background"
+    boundary = "" if summary.source == "folder" else f", {BOUNDARY_RULES[rule]}"
     title = f"IoU of the {len(test):,} test images ({which}{boundary})"
     save(figures.iou_spread(tables, tiles, title=title), "iou_spread.jpg")
 
     first = next(iter(results.values()))
     chosen = slice(0, None, 2)  # every other watched image: three in a row stay legible
     watched = first.watched[chosen]
+    targets, counted = foreground(val.masks.numpy()[watched], boundary=rule)
     shown = figures.progress(
         val.images.numpy()[watched],
-        foreground(val.masks.numpy())[0][watched],
-        {key: result.progress[:, chosen] for key, result in results.items()},
+        targets,
+        {key: result.progress[:, chosen] & counted for key, result in results.items()},
         first.epochs,
         title=f"Validation images ({which}), evenly spaced, predicted as training went on",
     )

@@ -62,7 +62,7 @@ def train_one(
     *,
     before_saving: Callable[[], None] = lambda: None,
 ) -> None:
-    summary = load_summary(DATA)
+    summary = load_summary(DATA, boundary=config.boundary)
     splits = {name: load_split(DATA / name, device) for name in ("train", "val")}
     watched = np.linspace(0, len(splits["val"]) - 1, NUM_WATCHED).round().astype(int).tolist()
     curve = Path(f"plots/curves/{key}.csv")
@@ -124,7 +124,7 @@ def train_one(
             "image_size": splits["train"].image_size,
             "source": summary.source,
             "split": summary.split,
-            "boundary": "background",
+            "boundary": config.boundary,
             "epoch": training.kept_epoch,
             "epochs": config.epochs,
             "seed": config.seed,
@@ -135,7 +135,7 @@ def train_one(
         }
         if origin:  # no entry else: models from random weights keep the bytes that are recorded
             info["start_from"] = f"{origin.name}, SHA-256 {content}"
-        save_model(Path(f"models/{key}.safetensors"), training.weights, info)
+        save_model(Path(f"models/{key}.safetensors"), training.weights, info, store=config.store)
         write_progress(Path(f"models/{key}.progress.npz"), training, watched, curve)
     remove_checkpoint(folder)
 

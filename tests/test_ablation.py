@@ -367,7 +367,13 @@ def test_named_experiments_are_their_cells() -> None:
 def test_no_epoch_is_chosen() -> None:
     # The few images that a run validates on are test images of the sorted split.
     config = tiny_config(
-        keep="best", amp="auto", threads="auto", device="auto", seed=3, start_from="released"
+        keep="best",
+        amp="auto",
+        threads="auto",
+        device="auto",
+        seed=3,
+        start_from="released",
+        boundary="object",
     )
     found = recipe(config, DESIGN, 1)
     assert found == tiny_config(keep="last", amp="none", threads=1, device="cpu", seed=1)

@@ -120,18 +120,41 @@ def test_a_model_of_other_data_says_nothing_of_pets(record: Path, source: str, s
 
 
 def test_scores_stand_at_their_rule_and_threshold() -> None:
-    assert score_table(SCORES).splitlines()[2:] == [
+    assert score_table(SCORES, "background").splitlines()[2:] == [
         "| background, as in training | 0.700 | 91.00% | 0.8100 |",
         "| background, as in training | 0.500 | 90.00% | 0.8000 |",
         "| object | 0.700 | 85.00% | 0.6500 |",
         "| not counted | 0.700 | 95.00% | 0.8600 |",
     ]
-    at_half = score_table(SCORES | {"threshold": 0.5}).splitlines()[2:]
+    at_half = score_table(SCORES | {"threshold": 0.5}, "background").splitlines()[2:]
     assert [row.split(" | ")[1] for row in at_half] == ["0.500"] * 3
 
 
+@pytest.mark.parametrize(
+    ("rule", "rows"),
+    [("object", ["object", "object", "background", "not counted"]),
+     ("ignore", ["not counted", "not counted", "background", "object"])],
+)  # fmt: skip
+def test_a_card_follows_the_models_rule(record: Path, rule: str, rows: list[str]) -> None:
+    path = record / f"metrics/scores/{KEY}.json"
+    scores = json.loads(path.read_text()) | {"accuracy_boundary_background": 0.8}
+    path.write_text(json.dumps(scores | {"iou_boundary_background": 0.6}))
+    trained(record, KEY, boundary=rule)
+    release()
+    text = cards(record)[Path(f"released/{KEY}.md")]
+    table = score_table(scores | {"iou_boundary_background": 0.6}, rule).splitlines()[2:]
+    assert [row.split(" | ")[0].removeprefix("| ") for row in table] == [
+        f"{name}{', as in training' * (i < 2)}" for i, name in enumerate(rows)
+    ]
+    assert "| background | 0.700 | 80.00% | 0.6000 |" in table and "\n".join(table) in text
+    words = {"object": "boundary as object", "ignore": "boundary ignored"}[rule]
+    assert f"{words.capitalize()}, at the threshold" in text
+    assert f"at the threshold, {words}." in text
+    assert ("does not count" if rule == "ignore" else "counts as object") in text
+
+
 def test_weaknesses_are_those_of_the_table() -> None:
-    lines = weaknesses(TABLE, source="official").splitlines()
+    lines = weaknesses(TABLE, source="official", rule="background").splitlines()
     birman1, birman2, pug1, pug2 = 4 / 6, 50 / 60, 1.0, 0.1
     assert "- 50.0% of them have an IoU below 0.5." in lines
     cats, dogs = (birman1 + birman2 + 0) / 3, (pug1 + pug2) / 2
@@ -156,7 +179,7 @@ def test_of_images_as_bad_the_one_with_more_wrong_pixels_is_the_worse() -> None:
     rows = [("Birman_1", 0, 5, 5, 90), ("Birman_2", 0, 9, 5, 86), ("Birman_3", 0, 5, 5, 90)]
     table = pd.DataFrame(rows, columns=["name", "tp", "fp", "fn", "tn"]).assign(iou=0.0)
     for shuffled in (table, table[::-1], table.sample(frac=1, random_state=1)):
-        text = weaknesses(shuffled, source="official")
+        text = weaknesses(shuffled, source="official", rule="background")
         assert "Birman_2 (0.000), Birman_1 (0.000), Birman_3 (0.000)" in text
 
 

@@ -39,6 +39,7 @@ train:
   epochs: 15
   batch_size: 16
   start_from: released/scratch
+  boundary: background
   seed: 0
   max_lr: 0.004
   warmup: 0.2
@@ -46,6 +47,7 @@ train:
   grow_from: 1.0
   grow_until: 0.6
   keep: last
+  store: float32
   amp: auto
   device: auto
   threads: auto

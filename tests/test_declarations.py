@@ -15,10 +15,11 @@ from unet.inference.config import EvaluateConfig
 from unet.training.config import TrainConfig
 
 PIPELINE = yaml.safe_load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))["stages"]
+EVERYDAY = yaml.safe_load((ROOT / "everyday/dvc.yaml").read_text(encoding="utf-8"))["stages"]
 
 
-def stage(name: str) -> dict:
-    entry = PIPELINE[name]
+def stage(name: str, pipeline: dict = PIPELINE) -> dict:
+    entry = pipeline[name]
     return entry.get("do", entry)
 
 
@@ -40,7 +41,7 @@ READ = {
     ],
     "train": [*keys_of("train", TrainConfig), "experiments.${key}"],
     "evaluate": keys_of("evaluate", EvaluateConfig),
-    "plot": ["experiments"],
+    "plot": ["experiments", "train.boundary"],
 }  # fmt: skip
 
 
@@ -97,3 +98,25 @@ def test_the_code_of_every_stage_is_written(tmp_path: Path) -> None:
 def test_commands_run_the_module_of_the_copy(name: str) -> None:
     key = " ${key}" if "foreach" in PIPELINE[name] else ""
     assert stage(name)["cmd"] == f"python -m stages.{name}{key}"
+
+
+@pytest.mark.parametrize("name", EVERYDAY)
+def test_the_everyday_pipeline_is_the_roots_run_in_its_folder(name: str) -> None:
+    """The same params, code and outputs; the archives in place of their folder, and no stage that
+    brings or draws anything."""
+    there, here = stage(name, EVERYDAY), stage(name)
+    assert ("foreach" in EVERYDAY[name]) == ("foreach" in PIPELINE[name])
+    if name == "code":
+        stages = [other for other in EVERYDAY if other != "code"]
+        assert there["cmd"] == f"PYTHONPATH=.. python -m stages.code stages code {' '.join(stages)}"
+        assert [path for out in there["outs"] for path in out] == [
+            f"code/{other}.txt" for other in stages
+        ]
+        return
+    assert there["cmd"] == f"PYTHONPATH=.. {here['cmd']}"
+    assert sorted(there["params"]) == sorted(here["params"])
+    assert there["outs"] == here["outs"]
+    # It begins with random weights, whose stand-in is a file of the root.
+    roots = {"${data.path}", "${train.start_from}"}
+    archives = {f"${{data.path}}/{name}.tar.gz" for name in ("annotations", "images")}
+    assert set(there["deps"]) - archives == set(here["deps"]) - roots

@@ -8,9 +8,9 @@ from torch import Tensor, nn
 
 from tests.tiny import CPU, tiny_model, tiny_split
 from unet import metrics
-from unet.data.masks import BACKGROUND, BOUNDARY, NOT_COUNTED, OBJECT
+from unet.data.masks import BACKGROUND, BOUNDARY, BOUNDARY_RULES, NOT_COUNTED, OBJECT
 from unet.data.packed import Split
-from unet.inference.evaluation import COUNTS, Evaluation, cost, evaluate
+from unet.inference.evaluation import COUNTS, RULE_ENDINGS, Evaluation, cost, evaluate
 
 SIZE = 20
 # An object of 6 x 8 pixels within its boundary, one pixel wide, of 8 x 10.
@@ -39,8 +39,10 @@ def painted_split(probabilities: Tensor, split: Split) -> Split:
     return Split(images, split.masks, split.names)
 
 
-def run(model: nn.Module, split: Split, threshold: float = 0.5, batch_size: int = 2) -> Evaluation:
-    return evaluate(model, split, threshold=threshold, batch_size=batch_size, device=CPU)
+def run(
+    model: nn.Module, split: Split, threshold: float = 0.5, batch_size: int = 2, **rule: str
+) -> Evaluation:
+    return evaluate(model, split, threshold=threshold, batch_size=batch_size, device=CPU, **rule)
 
 
 def test_scores_of_object_everywhere() -> None:
@@ -102,6 +104,34 @@ def test_the_boundary_counts_by_rule() -> None:
     assert result.scores["iou_boundary_ignored"] == 1
     # The predicted rim lies on the ring, outside of the object.
     assert result.scores["boundary_iou"] == 0
+
+
+@pytest.mark.parametrize("rule", BOUNDARY_RULES)
+def test_a_model_is_scored_by_the_rule_that_it_learnt(rule: str) -> None:
+    split = ringed_split()
+    without, whole = split.masks == OBJECT, split.masks != BACKGROUND
+    for masks, rules in ((without, ("background", "ignore")), (whole, ("object", "ignore"))):
+        result = run(Painted(), painted_split(masks.float(), split), boundary=rule)
+        right = rule in rules
+        assert (result.table[["fp", "fn"]] == 0).all(axis=None) == right
+        for score in ("accuracy", "iou", "dice", "iou_per_image", "iou_at_half"):
+            assert (result.scores[score] == 1) == right, score
+        # Its band is the rim of what is predicted, where that counts.
+        assert rule == "ignore" or (result.scores["boundary_iou"] == 1) == right
+        assert (result.table["iou"] == 1).all() == right
+
+
+def test_every_rule_has_a_name_whatever_the_models_own() -> None:
+    split = ringed_split()
+    painted = painted_split((split.masks != BACKGROUND).float(), split)
+    results = {rule: run(Painted(), painted, boundary=rule).scores for rule in BOUNDARY_RULES}
+    for score in ("accuracy", "iou"):
+        by_rule = {rule: scores[score] for rule, scores in results.items()}
+        assert by_rule["background"] < by_rule["object"]
+        for own, scores in results.items():
+            named = {r: scores.get(f"{score}{end}") for r, end in RULE_ENDINGS.items()}
+            # The recorded scores have no other name for background's than the plain one.
+            assert named == by_rule | ({"background": None} if own == "background" else {})
 
 
 def test_pooled_and_per_image_scores_differ() -> None:

@@ -77,6 +77,30 @@ def test_layout_in_memory_does_not_change_what_is_read(tmp_path: Path) -> None:
     assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
 
 
+def test_kernels_are_stored_in_half_the_bytes(tmp_path: Path) -> None:
+    model = saved_model()
+    paths = [tmp_path / f"{name}.safetensors" for name in ("whole", "half", "again")]
+    save_model(paths[0], model.state_dict(), INFO)
+    save_model(paths[1], model.state_dict(), INFO, store="float16")
+    kernels = sum(t.numel() for t in model.state_dict().values() if t.ndim == 4)
+    assert paths[1].stat().st_size < paths[0].stat().st_size - 1.8 * kernels
+    loaded, info = load_model(paths[1])
+    assert info == INFO | {"store": "float16"}
+    rounded = 0
+    for name, tensor in model.state_dict().items():
+        found = loaded.state_dict()[name]
+        assert found.dtype == tensor.dtype
+        is_kernel = name.endswith("weight") and tensor.ndim == 4
+        assert torch.equal(found, tensor.half().float() if is_kernel else tensor), name
+        rounded += not torch.equal(found, tensor)
+    assert rounded
+    images = torch.rand(2, 3, 16, 16)
+    torch.testing.assert_close(loaded.predict(images), model.predict(images), atol=1e-2, rtol=0)
+    # What was rounded once is rounded for good: the scored weights are the file's.
+    save_model(paths[2], loaded.state_dict(), INFO, store="float16")
+    assert paths[2].read_bytes() == paths[1].read_bytes()
+
+
 def nothing(path: Path) -> None:
     assert not path.exists()
 
@@ -153,6 +177,17 @@ def with_an_infinite_kernel(path: Path) -> None:
     state = saved_model().state_dict()
     state["head.weight"].view(-1)[0] = math.inf
     save_model(path, state, INFO)
+
+
+def with_kernels_rounded_in_silence(path: Path) -> None:
+    state = saved_model().state_dict()
+    write_tensors(path, {k: t.half() if t.ndim == 4 else t for k, t in state.items()}, INFO)
+
+
+def with_a_kernel_beyond_float16(path: Path) -> None:
+    state = saved_model().state_dict()
+    state["head.weight"].view(-1)[0] = 1e6
+    save_model(path, state, INFO, store="float16")
 
 
 def with_a_rounded_bias(path: Path) -> None:

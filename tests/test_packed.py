@@ -177,10 +177,11 @@ def test_arrays_of_another_kind(
 
 
 def dataset_json(
-    *, source: str = '"mirror"', split: str = '"sorted"', label: str = "object", share: str = "0.25"
-) -> str:
+    *, source: str = '"mirror"', split: str = '"sorted"', label: str = "object",
+    share: str = "0.25", more: str = "",
+) -> str:  # fmt: skip
     """A ``dataset.json``, its values given as JSON's text."""
-    splits = f'{{"train": {{"shares": {{"{label}": {share}, "background": 0.5}}}}}}'
+    splits = f'{{"train": {{"shares": {{"{label}": {share}, "background": 0.5{more}}}}}}}'
     return f'{{"image_size": 32, "source": {source}, "split": {split}, "splits": {splits}}}'
 
 
@@ -188,6 +189,24 @@ def test_summary(tmp_path: Path) -> None:
     (tmp_path / "dataset.json").write_text(dataset_json(), encoding="utf-8")
     expected = Summary(source="mirror", split="sorted", foreground_share=0.25)
     assert load_summary(tmp_path) == expected
+
+
+@pytest.mark.parametrize(
+    ("boundary", "share"), [("background", 0.25), ("object", 0.5), ("ignore", 0.25 / 0.75)]
+)
+def test_the_share_is_that_of_the_rule(tmp_path: Path, boundary: str, share: float) -> None:
+    path = tmp_path / "dataset.json"
+    path.write_text(dataset_json(more=', "boundary": 0.25'), encoding="utf-8")
+    assert load_summary(tmp_path, boundary=boundary).foreground_share == pytest.approx(share)
+    path.write_text(dataset_json(), encoding="utf-8")  # a folder's masks have none
+    assert load_summary(tmp_path, boundary=boundary).foreground_share == 0.25
+
+
+def test_a_boundary_that_leaves_nothing(tmp_path: Path) -> None:
+    text = dataset_json(share="0.0", more=', "boundary": 1.0')
+    (tmp_path / "dataset.json").write_text(text, encoding="utf-8")
+    with pytest.raises(ValueError, match="run `dvc repro preprocess`"):
+        load_summary(tmp_path, boundary="ignore")
 
 
 @pytest.mark.parametrize(

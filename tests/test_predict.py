@@ -685,3 +685,18 @@ print([name for name in ("stages", "tools", "tests") if importlib.util.find_spec
     assert Path(place).is_relative_to(environment)
     assert imported == "[]"
     assert found == "[]"
+
+
+@pytest.mark.parametrize(
+    ("info", "words"),
+    [
+        ({"source": "official", "boundary": "background"}, "Oxford-IIIT Pet"),
+        ({"source": "mirror", "boundary": "object"}, "Oxford-IIIT Pet, the outline as object"),
+        ({"source": "official", "boundary": "ignore"}, "Oxford-IIIT Pet, the outline left out"),
+        ({"source": "folder", "boundary": "object"}, "a folder of one's own"),
+        ({"source": "synthetic"}, "drawn images"),
+        ({}, "unknown images"),
+    ],
+)
+def test_what_a_model_learnt_from_in_words(info: dict[str, str], words: str) -> None:
+    assert command.trained_on(info) == words

@@ -10,8 +10,8 @@ import yaml
 
 from tests.repo import ROOT, copy_repository, run
 from tools.cards import cards
-from tools.fresh import PROJECTS, stale_stages
-from tools.models import recorded_outputs
+from tools.fresh import PROJECTS, is_recorded, stale_stages
+from tools.models import homes_of, recorded_outputs
 from tools.table import fill, readme_blocks, scores
 from unet.config import load_params
 from unet.data.oxford_pets import md5
@@ -21,6 +21,7 @@ from unet.runtime.config import read_yaml
 KEYS = tuple(load_params(ROOT / "params.yaml").experiments)
 RELEASED = sorted(p for p in (ROOT / "released").glob("*.*") if p.suffix != ".md")
 RECORDED = recorded_outputs(ROOT)
+RUN = [project for project in PROJECTS if is_recorded(ROOT / project)]
 # In a repository with results of its own, README and released/ still speak of the record.
 of_the_record = pytest.mark.skipif(
     not RELEASED or any(RECORDED.get(path.name) != md5(path) for path in RELEASED),
@@ -33,7 +34,7 @@ def copy(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return copy_repository(tmp_path_factory.mktemp("record"))
 
 
-@pytest.mark.parametrize("project", PROJECTS, ids=str)
+@pytest.mark.parametrize("project", RUN, ids=str)
 def test_nothing_is_stale(copy: Path, project: Path) -> None:
     stale = stale_stages(copy / project)
     if project != Path():  # the ablation's record keeps its own recipe where the root's has changed
@@ -44,7 +45,8 @@ def test_nothing_is_stale(copy: Path, project: Path) -> None:
         waiting = not_run_yet(copy / project, own)
         stale = {stage: why for stage, why in own.items() if why and stage not in waiting}
     assert stale == {}, "`python -m tools.same REV --accept` or `dvc repro`"
-    assert run(copy, "git", "status", "--short", "code").stdout == "", "commit code/"
+    changed = run(copy, "git", "status", "--short", f"{project / 'code'}").stdout
+    assert changed == "", f"commit {project / 'code'}/"
 
 
 def not_run_yet(project: Path, stages: Iterable[str]) -> set[str]:
@@ -71,10 +73,10 @@ def edited(path: Path, old: str, new: str) -> None:
 @pytest.mark.slow
 def test_a_comment_or_docstring_makes_nothing_stale(tmp_path: Path) -> None:
     copy = copy_repository(tmp_path)
-    before = {project: stale_stages(copy / project) for project in PROJECTS}
+    before = {project: stale_stages(copy / project) for project in RUN}
     edited(copy / "unet/losses.py", '"""Losses of one', '"""The losses, all of them, of one')
     edited(copy / "unet/runtime/config.py", "import json\n", "# a comment\nimport json  # one\n\n")
-    assert {project: stale_stages(copy / project) for project in PROJECTS} == before
+    assert {project: stale_stages(copy / project) for project in RUN} == before
     assert run(copy, "git", "status", "--short", "code", "dvc.lock").stdout == ""
 
 
@@ -135,12 +137,16 @@ def test_the_released_models_are_the_recorded_ones() -> None:
         f"{stem}.{ending}" for stem in stems for ending in ("safetensors", "progress.npz")
     }
     assert {path.stem for path in (ROOT / "released").glob("*.md")} == stems, "run `make readme`"
-    experiments = load_params(ROOT / "params.yaml").experiments
+    homes = homes_of(ROOT)
     for path in (path for path in RELEASED if path.suffix == ".safetensors"):
+        key, home = path.stem, ROOT / homes[path.name]
         model, info = load_model(path)
-        assert (info["experiment"], info["epoch"]) == (path.stem, scores(ROOT)["epoch"][path.stem])
-        assert sum(p.numel() for p in model.parameters()) == scores(ROOT)["parameters"][path.stem]
-        assert info["width"] == experiments[path.stem].width
+        row = scores(home).loc[key]
+        assert (info["experiment"], info["epoch"]) == (key, row["epoch"])
+        assert sum(p.numel() for p in model.parameters()) == row["parameters"]
+        params = load_params(home / "params.yaml")
+        assert info["width"] == params.experiments[key].width
+        assert info["boundary"] == params.train.boundary
 
 
 @of_the_record

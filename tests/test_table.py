@@ -148,6 +148,20 @@ def test_the_caption_says_what_was_kept(record: Path) -> None:
     assert caption.endswith("after epoch 15 or 12 (the best), one seed.")
 
 
+def test_the_rule_of_training_is_said_and_the_others_have_columns(record: Path) -> None:
+    params = (record / "params.yaml").read_text(encoding="utf-8")
+    changed = params.replace("boundary: background", "boundary: object")
+    (record / "params.yaml").write_text(changed, "utf-8")
+    for i, key in enumerate(KEYS):
+        path = record / f"metrics/scores/{key}.json"
+        edit(path, accuracy_boundary_background=0.5 + i / 10, iou_boundary_background=0.4)
+    blocks = readme_blocks(record)
+    assert "boundary as object, weights" in blocks["scores"].splitlines()[0]
+    header, _, first, *_ = blocks["treatments"].splitlines()
+    assert header.endswith("at 0.5 | boundary as background | boundary ignored |")
+    assert "| 50.00%, 0.4000 |" in first
+
+
 def test_missing_times_are_named(record: Path) -> None:
     (record / f"plots/timing/{KEYS[0]}.csv").unlink()
     with pytest.raises(ValueError, match=rf"{KEYS[0]}\.csv.*run `dvc repro`"):

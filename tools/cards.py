@@ -12,10 +12,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from tools.models import RELEASED, check_recorded, recorded_outputs
-from unet.config import Params, load_params
+from tools.models import RELEASED, check_recorded, homes_of, recorded_outputs
+from unet.config import load_params
+from unet.data.masks import BOUNDARY_RULES
 from unet.data.oxford_pets import breed
-from unet.inference.evaluation import COUNTS
+from unet.inference.evaluation import COUNTS, RULE_ENDINGS
 from unet.inference.export import trained_on
 from unet.inference.model_file import load_model
 from unet.report.results import UNREADABLE, load_scores, read_table
@@ -27,6 +28,7 @@ MARKED = re.compile(r"<!-- predictions ([0-9a-f]{64}) -->\n(.*?)\n<!-- /predicti
 DOWNSAMPLE = {"mp": "max pooling", "str_conv": "strided convolution"}
 UPSAMPLE = {"tr": "transposed convolution", "ups": "nearest-neighbour upsampling"}
 LOSSES = {"bce": "weighted binary cross-entropy", "dice": "Dice"}
+BOUNDARY_AS = {"background": "background", "object": "object", "ignore": "not counted"}
 SHARES = (0.1, 0.2, 0.4)  # of an image's pixels, between a small and a large object
 OXFORD = ("official", "mirror")  # sources of the real dataset
 WITH_BREEDS = (*OXFORD, "synthetic")  # sources whose file names say breed and kind
@@ -51,14 +53,15 @@ def cards(root: Path) -> dict[Path, str]:
         ValueError: a released model is not the recorded one, its scores or times are missing, or
             its predictions are and there is no card of them.
     """
-    params, recorded = load_params(root / "params.yaml"), recorded_outputs(root)
+    recorded, homes = recorded_outputs(root), homes_of(root)
     texts: dict[Path, str] = {}
     for path in sorted((root / RELEASED).glob("*.safetensors")):
         key = path.stem
         check_recorded(path, recorded)
+        home = root / homes[path.name]
         try:
-            scores = load_scores(root, key)
-            times = pd.read_csv(root / f"plots/timing/{key}.csv")
+            scores = load_scores(home, key)
+            times = pd.read_csv(home / f"plots/timing/{key}.csv")
             # Exact: the speed is the training images over these seconds.
             num_train = round((times["seconds"] * times["images_per_second"]).iloc[0])
         except UNREADABLE as error:
@@ -66,14 +69,15 @@ def cards(root: Path) -> dict[Path, str]:
             raise ValueError(
                 f"scores or times of {key} cannot be read ({problem}): run `dvc repro`"
             ) from None
-        texts[RELEASED / f"{key}.md"] = card(root, params, scores, num_train=num_train, path=path)
+        texts[RELEASED / f"{key}.md"] = card(home, scores, num_train=num_train, path=path)
     return texts
 
 
-def card(root: Path, params: Params, scores: dict[str, Any], *, num_train: int, path: Path) -> str:
+def card(home: Path, scores: dict[str, Any], *, num_train: int, path: Path) -> str:
     """The card of the model at ``path``, as Markdown.
 
     Args:
+        home: the folder of the pipeline that made it.
         scores: its ``metrics/scores/KEY.json``.
         num_train: images that it was trained on.
 
@@ -81,7 +85,8 @@ def card(root: Path, params: Params, scores: dict[str, Any], *, num_train: int, 
         ValueError: as :func:`cards`.
     """
     model, info = load_model(path)
-    key, size, source = path.stem, info["image_size"], info["source"]
+    key, size, source, rule = path.stem, info["image_size"], info["source"], info["boundary"]
+    params = load_params(home / "params.yaml")
     augment, threshold = params.train.augment, info["threshold"]
     learnt = {
         **dict.fromkeys(OXFORD, "a cat or dog"),
@@ -99,17 +104,21 @@ def card(root: Path, params: Params, scores: dict[str, Any], *, num_train: int, 
         f", the object's pixels weighing {threshold / (1 - threshold):.2f}, which puts the "
         f"threshold at {threshold:.3f}" if info["loss"] == "bce" else ""
     )  # fmt: skip
+    precision, stored = info["amp"], "; the file holds float32"
+    if precision == "none":
+        precision, stored = "float32", ""
+    if "store" in info:
+        stored = f"; the file holds the kernels as {info['store']}, which is what was scored"
     facts = {
         "data": f"{data}; split `{info['split']}`: {num_train:,} images for training, "
         f"{scores['num_images']:,} for the scores below",
         "images": f"stretched to {size} x {size} pixels, RGB",
-        "boundary": f"the band between object and background counts as {info['boundary']}",
+        "boundary": "the band between object and background "
+        + ("does not count" if rule == "ignore" else f"counts as {rule}"),
         "loss": LOSSES.get(info["loss"], info["loss"]) + weighting,
         "schedule": f"{info['epochs']} epochs in batches of {params.train.batch_size}; the weights "
         f"are those after epoch {info['epoch']} (the {params.train.keep}); seed {info['seed']}",
-        "precision": f"{info['amp']} on {info['device']}{threads}; the file holds float32"
-        if info["amp"] != "none"
-        else f"float32 on {info['device']}{threads}",
+        "precision": f"{precision} on {info['device']}{threads}{stored}",
         "augmentation": f"{'horizontal flip, ' * augment.flip}a window of {window} sides, shifted "
         f"by up to {augment.shift:g} sides, turned by up to {augment.rotate:g} degrees, brightness "
         f"±{augment.brightness:g}, colour ±{augment.color:g}",
@@ -150,9 +159,9 @@ photographs without one, or where a wrong mask does harm.
 
 On the {scores["num_images"]:,} test images, over all pixels. {boundary}
 
-{score_table(scores)}
+{score_table(scores, rule)}
 
-Boundary as background, at the threshold: Dice {scores["dice"]:.4f}, precision \
+{BOUNDARY_RULES[rule].capitalize()}, at the threshold: Dice {scores["dice"]:.4f}, precision \
 {scores["precision"]:.4f}, recall {scores["recall"]:.4f},
 IoU as the mean over images {scores["iou_per_image"]:.4f}, boundary IoU \
 {scores["boundary_iou"]:.4f}. One seed. How the numbers were obtained:
@@ -161,7 +170,7 @@ IoU as the mean over images {scores["iou_per_image"]:.4f}, boundary IoU \
 ## What it is bad at
 
 <!-- predictions {scores["predictions"]} -->
-{measured(root, key, scores["predictions"], source=source)}
+{measured(home, path, scores["predictions"], source=source, rule=rule)}
 <!-- /predictions -->
 
 ## Licences
@@ -170,14 +179,13 @@ IoU as the mean over images {scores["iou_per_image"]:.4f}, boundary IoU \
 """
 
 
-def score_table(scores: dict[str, Any]) -> str:
-    """Accuracy and IoU by the rule for the boundary, and at 0.5."""
+def score_table(scores: dict[str, Any], rule: str) -> str:
+    """Accuracy and IoU by each rule for the boundary: the model's own first, and that at 0.5."""
     at = f"{scores['threshold']:.3f}"
     rows = [
-        ("background, as in training", at, ""),
-        ("background, as in training", "0.500", "_at_half"),
-        ("object", at, "_boundary_object"),
-        ("not counted", at, "_boundary_ignored"),
+        (f"{BOUNDARY_AS[rule]}, as in training", at, ""),
+        (f"{BOUNDARY_AS[rule]}, as in training", "0.500", "_at_half"),
+        *((BOUNDARY_AS[r], at, ending) for r, ending in RULE_ENDINGS.items() if r != rule),
     ]
     if scores["threshold"] == 0.5:
         del rows[1]
@@ -193,19 +201,21 @@ def score_table(scores: dict[str, Any]) -> str:
     )
 
 
-def measured(root: Path, key: str, predictions: str, *, source: str) -> str:
-    """What the model is bad at: measured, or as the card that is there says.
+def measured(home: Path, path: Path, predictions: str, *, source: str, rule: str) -> str:
+    """What the model at ``path`` is bad at: measured, or as the card that is there says.
 
     Args:
+        home: the folder of the pipeline that made it.
         predictions: the hash of the scored ones.
 
     Raises:
         ValueError: the predictions are not those, nor is the card of them.
     """
-    files = [root / f"predictions/{key}/{name}" for name in ("images.csv", "masks.npy")]
+    key = path.stem
+    files = [home / f"predictions/{key}/{name}" for name in ("images.csv", "masks.npy")]
     if all(file.is_file() for file in files) and sha256(*files) == predictions:
-        return weaknesses(read_table(files[0]), source=source)
-    existing = root / RELEASED / f"{key}.md"
+        return weaknesses(read_table(files[0]), source=source, rule=rule)
+    existing = path.with_suffix(".md")
     found = MARKED.search(existing.read_text(encoding="utf-8")) if existing.is_file() else None
     if found is None or found[1] != predictions:
         raise ValueError(
@@ -216,17 +226,18 @@ def measured(root: Path, key: str, predictions: str, *, source: str) -> str:
     return found[2]
 
 
-def weaknesses(table: pd.DataFrame, *, source: str) -> str:
+def weaknesses(table: pd.DataFrame, *, source: str, rule: str) -> str:
     """Markdown: the share of failures, the kinds and sizes that it is worst at, the worst images.
 
     Args:
         table: a row an image, as :class:`unet.inference.evaluation.Evaluation` has it.
         source: of the data, by which it is known whether names say breed and kind.
+        rule: for the boundary, by which the images were scored.
     """
     objects = table["tp"] + table["fn"]
     shown, shares = table[objects > 0], objects[objects > 0] / table[list(COUNTS)].sum(axis=1)
     parts = [
-        f"From the test images one by one, at the threshold, boundary as background.\n\n"
+        f"From the test images one by one, at the threshold, {BOUNDARY_RULES[rule]}.\n\n"
         f"- {(table['iou'] < 0.5).mean():.1%} of them have an IoU below 0.5."
     ]
     if source in WITH_BREEDS:

@@ -32,7 +32,7 @@ for name in ("DVC_ROOT", "DVC_STAGE", MIRROR):
 # Params by the last part of their names, which holds in any layout of the files.
 TINY: dict[str, Any] = {
     "source": "synthetic", "num_synthetic": 48, "image_size": 32, "epochs": 2, "batch_size": 8,
-    "threads": 1, "device": "auto", "width": 4, "depth": 2,
+    "threads": 1, "device": "auto", "width": 4, "depth": 2, "val_fraction": 0.1,
 }  # fmt: skip
 # Enough steps that every variant finds some of the pets, or all masks would be empty and the same;
 # `amp: auto` measures, so that two runs of one tree could differ.

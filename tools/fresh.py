@@ -10,7 +10,9 @@ import subprocess
 import sys
 from pathlib import Path
 
-PROJECTS = (Path(), Path("research/ablation"))
+from unet.runtime.config import read_yaml
+
+PROJECTS = (Path(), Path("everyday"), Path("research/ablation"))
 
 
 def stale_stages(project: Path) -> dict[str, list[str]]:
@@ -43,6 +45,12 @@ def stale_stages(project: Path) -> dict[str, list[str]]:
     return stale
 
 
+def is_recorded(project: Path) -> bool:
+    """Whether the project in that folder has run: more than the stage ``code``, which this runs."""
+    lock = project / "dvc.lock"
+    return lock.exists() and bool(read_yaml(lock).get("stages", {}).keys() - {"code"})
+
+
 def dvc(project: Path, *arguments: str) -> str:
     """What ``dvc`` prints in the folder ``project``."""
     # The stages' `python` is this one, whether its environment is activated or not.
@@ -58,7 +66,7 @@ def dvc(project: Path, *arguments: str) -> str:
 
 def main() -> None:
     """See the module's text."""
-    found = {project: stale_stages(project) for project in PROJECTS if (project / ".dvc").exists()}
+    found = {project: stale_stages(project) for project in PROJECTS if is_recorded(project)}
     for project, stages in found.items():
         for stage, reasons in stages.items():
             print(f"{project / 'dvc.yaml'}: {stage}: {', '.join(reasons)}")

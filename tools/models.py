@@ -1,7 +1,7 @@
-"""Put the released models where the pipeline keeps them: ``python -m tools.models``.
+"""Put the released models where their pipelines keep them: ``python -m tools.models``.
 
 DVC then takes their trainings as done: no network, no remote. ``--release`` goes the other way, for
-a maintainer: the models of the pipeline become the released ones.
+a maintainer: the models of the pipelines become the released ones.
 """
 
 import shutil
@@ -16,6 +16,7 @@ from unet.runtime.files import atomic_write
 from unet.runtime.process import run_stage
 
 MODELS, RELEASED = Path("models"), Path("released")
+PROJECTS = (Path(), Path("everyday"))  # whose models are released; no key is in two of them
 
 
 def main() -> None:
@@ -28,12 +29,26 @@ def main() -> None:
 
 
 def recorded_outputs(root: Path = Path()) -> dict[str, str]:
-    """File name -> MD5 of each model, and what `plot` needs of its training, by ``dvc.lock``."""
-    stages = read_yaml(root / "dvc.lock").get("stages", {})
-    outs = [out for stage in stages.values() for out in stage.get("outs", [])]
-    return {
-        Path(out["path"]).name: out["md5"] for out in outs if Path(out["path"]).parent == MODELS
-    }
+    """File name -> MD5 of each model, and what `plot` needs of its training, by the locks of all
+    PROJECTS."""
+    return {name: digest for project in PROJECTS for name, digest in _outputs(root, project)}
+
+
+def homes_of(root: Path = Path()) -> dict[str, Path]:
+    """File name -> the one of PROJECTS that makes it, for each of :func:`recorded_outputs`."""
+    return {name: project for project in PROJECTS for name, _ in _outputs(root, project)}
+
+
+def _outputs(root: Path, project: Path) -> list[tuple[str, str]]:
+    lock = root / project / "dvc.lock"
+    if project != Path() and not lock.exists():  # not run yet
+        return []
+    outs = [
+        o for stage in read_yaml(lock).get("stages", {}).values() for o in stage.get("outs", [])
+    ]
+    return [
+        (Path(out["path"]).name, out["md5"]) for out in outs if Path(out["path"]).parent == MODELS
+    ]
 
 
 def check_recorded(path: Path, recorded: dict[str, str]) -> None:
@@ -53,7 +68,7 @@ def check_recorded(path: Path, recorded: dict[str, str]) -> None:
 
 
 def place(recorded: dict[str, str]) -> None:
-    """Copy the released files into ``models/`` and DVC's cache.
+    """Copy the released files into their projects' ``models/`` and DVC's cache.
 
     Raises:
         ValueError: one of them is not what ``dvc.lock`` records, or would replace another model.
@@ -61,31 +76,37 @@ def place(recorded: dict[str, str]) -> None:
     files = sorted(RELEASED.glob("*.safetensors")) + sorted(RELEASED.glob("*.npz"))
     if not files:
         raise ValueError(f"{RELEASED}/ holds no models: `git checkout {RELEASED}` brings them back")
+    homes, targets = homes_of(), {}
     for source in files:
-        target, found = MODELS / source.name, md5(source)
+        found = md5(source)
         if recorded.get(source.name) != found:
             raise ValueError(
                 f"{source} is not the model that dvc.lock records: `git checkout {RELEASED}` if it "
                 "was changed; if your runs changed dvc.lock, `git checkout dvc.lock params.yaml`"
             )
-        if target.exists() and (other := md5(target)) != found and not in_cache(other):
+        home = homes[source.name]
+        target = targets[source] = home / MODELS / source.name
+        if target.exists() and (other := md5(target)) != found and not in_cache(other, home):
             raise ValueError(
                 f"{target} is another model than the released one, and nowhere else: move it away"
             )
-    for source in files:
-        with atomic_write(MODELS / source.name) as temporary:
+    for source, target in targets.items():
+        with atomic_write(target) as temporary:
             shutil.copyfile(source, temporary)
-    with Repo() as repo:  # into the cache, where experiments in copies of the repository find them
-        for out in repo.index.outs:
-            if Path(out.fs_path).name in recorded and Path(out.fs_path).exists():
-                out.commit()
-    keys = ", ".join(path.stem for path in files if path.suffix == ".safetensors")
-    print(f"{MODELS}/: {keys}")
+    for home in sorted(set(homes.values())):
+        # Into the cache, where experiments in copies of the repository find them.
+        with Repo(str(home)) as repo:
+            for out in repo.index.outs:
+                if Path(out.fs_path).name in recorded and Path(out.fs_path).exists():
+                    out.commit()
+        placed = [t.stem for t in targets.values() if t.parent == home / MODELS]
+        keys = ", ".join(stem for stem in placed if "." not in stem)
+        print(f"{home / MODELS}/: {keys}")
 
 
-def in_cache(digest: str) -> bool:
-    """Whether DVC's cache holds the file, so that nothing is lost where it is replaced."""
-    with Repo() as repo:
+def in_cache(digest: str, project: Path) -> bool:
+    """Whether the project's cache holds the file, so that nothing is lost where it is replaced."""
+    with Repo(str(project)) as repo:
         return repo.cache.local.exists(digest)
 
 
@@ -94,19 +115,23 @@ def release(recorded: dict[str, str]) -> None:
     the card of a model that changed (``python -m tools.cards`` writes it anew).
 
     Raises:
-        ValueError: one is missing or not what ``dvc.lock`` records.
+        ValueError: one is neither here nor released already as ``dvc.lock`` records it.
     """
+    homes = homes_of()
+    there = {path for path in RELEASED.glob("*.*") if recorded.get(path.name) == md5(path)}
     for name, expected in recorded.items():
-        if not (MODELS / name).exists() or md5(MODELS / name) != expected:
-            raise ValueError(f"{MODELS / name} is not what dvc.lock records: run `dvc repro`")
-    models = RELEASED.glob("*.safetensors")
-    cards = {path.with_suffix(".md") for path in models if recorded.get(path.name) == md5(path)}
+        model = homes[name] / MODELS / name
+        if RELEASED / name not in there and (not model.exists() or md5(model) != expected):
+            way = "`dvc repro`" if homes[name] == Path() else f"`dvc --cd {homes[name]} repro`"
+            raise ValueError(f"{model} is not what dvc.lock records: run {way}")
+    cards = {path.with_suffix(".md") for path in there if path.suffix == ".safetensors"}
     for old in RELEASED.glob("*.*"):
-        if old not in cards:  # they may be all that is left of an evaluation
+        if old not in there | cards:  # cards may be all that is left of an evaluation
             old.unlink()
     for name in recorded:
-        with atomic_write(RELEASED / name) as temporary:
-            shutil.copyfile(MODELS / name, temporary)
+        if RELEASED / name not in there:
+            with atomic_write(RELEASED / name) as temporary:
+                shutil.copyfile(homes[name] / MODELS / name, temporary)
 
 
 if __name__ == "__main__":

@@ -30,7 +30,7 @@ def main() -> None:
         params.experiments[key],
         params.train,
         split=load_split(DATA / "train", device),
-        foreground_share=load_summary(DATA).foreground_share,
+        foreground_share=load_summary(DATA, boundary=params.train.boundary).foreground_share,
         device=device,
         amp=resolve_amp(params.train.amp, device),
         trace=trace,

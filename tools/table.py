@@ -10,8 +10,10 @@ from pathlib import Path
 
 import pandas as pd
 
-from tools.models import check_recorded, recorded_outputs
-from unet.config import load_params
+from tools.models import check_recorded, homes_of, recorded_outputs
+from unet.config import Params, load_params
+from unet.data.masks import BOUNDARY_RULES
+from unet.inference.evaluation import RULE_ENDINGS
 from unet.report.results import load_scores
 from unet.report.tables import fill, markdown
 
@@ -60,7 +62,8 @@ def score_table(frame: pd.DataFrame) -> pd.DataFrame:
 
 def readme_blocks(root: Path) -> dict[str, str]:
     """Marker -> the text that belongs between its two lines in the README: of the released models,
-    or, where none is released, of all experiments.
+    or, where none is released, of all experiments. Of another project than the root's, once its
+    models are released, a block of its name.
 
     Raises:
         ValueError: scores or times of an experiment in ``params.yaml`` are missing.
@@ -72,6 +75,7 @@ def readme_blocks(root: Path) -> dict[str, str]:
         check_recorded(path, recorded)
     frame = frame[released] if any(released) else frame
     params = load_params(root / "params.yaml")
+    rule = params.train.boundary
     try:
         timing = {key: pd.read_csv(root / f"plots/timing/{key}.csv") for key in frame.index}
     except OSError as error:
@@ -91,24 +95,41 @@ def readme_blocks(root: Path) -> dict[str, str]:
             "threshold": frame["threshold"].map("{:.3f}".format),
             "accuracy, IoU at it": _pair(frame, ""),
             "at 0.5": _pair(frame, "_at_half"),
-            "boundary as object": _pair(frame, "_boundary_object"),
-            "boundary ignored": _pair(frame, "_boundary_ignored"),
+            **{
+                BOUNDARY_RULES[other]: _pair(frame, ending)
+                for other, ending in RULE_ENDINGS.items()
+                if other != rule
+            },
         }
     )
+    homes = homes_of(root) if any(released) else {}
+    models = (root / "released").glob("*.safetensors")
+    others = sorted({homes[path.name] for path in models if path.name in homes} - {Path()})
+    return {
+        "scores": _captioned(frame, params),
+        "treatments": markdown(halves),
+        "times": markdown(times),
+        **{
+            project.name: _captioned(
+                scores(root / project), load_params(root / project / "params.yaml")
+            )
+            for project in others
+        },
+    }
+
+
+def _captioned(frame: pd.DataFrame, params: Params) -> str:
+    """The table of the scores below a line that says of what they are."""
     epochs = " or ".join(str(epoch) for epoch in frame["epoch"].unique())
     which = f"{params.preprocess.split.capitalize()} test split"
-    if not params.data.is_downloaded:
+    if not params.data.is_from_download:
         which = f"Test split of {params.data.path}"
     caption = (
         f"{which}, "
-        f"{frame['num_images'].iloc[0]:,} images, "
-        f"boundary as background, weights after epoch {epochs} (the {params.train.keep}), one seed."
+        f"{frame['num_images'].iloc[0]:,} images, {BOUNDARY_RULES[params.train.boundary]}, "
+        f"weights after epoch {epochs} (the {params.train.keep}), one seed."
     )
-    return {
-        "scores": f"{caption}\n\n{markdown(score_table(frame))}",
-        "treatments": markdown(halves),
-        "times": markdown(times),
-    }
+    return f"{caption}\n\n{markdown(score_table(frame))}"
 
 
 def _pair(frame: pd.DataFrame, suffix: str) -> pd.Series:

@@ -6,11 +6,11 @@ CPU model that made the record, within 1e-4 on another. Exit status 1 where they
 
 import json
 import subprocess
-from pathlib import Path
 
 import pandas as pd
 import torch
 
+from tools.models import PROJECTS
 from unet.config import load_params
 from unet.inference.model_file import load_model
 from unet.report.results import load_scores
@@ -24,13 +24,15 @@ def main() -> None:
     """See the module's text."""
     cpu = torch.device("cpu")
     here, fastest = device_name(cpu), resolve_amp("auto", cpu)
-    for key in load_params().experiments:
-        made_on = pd.read_csv(f"plots/timing/{key}.csv")["device"].iloc[-1]
-        _, info = load_model(f"models/{key}.safetensors")
+    released = [project for project in PROJECTS if (project / "metrics/scores").exists()]
+    experiments = [(p, key) for p in released for key in load_params(p / "params.yaml").experiments]
+    for project, key in experiments:
+        made_on = pd.read_csv(project / f"plots/timing/{key}.csv")["device"].iloc[-1]
+        _, info = load_model(project / f"models/{key}.safetensors")
         # Two kinds of CPU may bear one name; whether bf16 is the faster tells some apart.
         exact = made_on == here and info["amp"] == fastest
-        recorded = json.loads(committed(f"metrics/scores/{key}.json"))
-        difference = largest_difference(recorded, load_scores(Path(), key), exact=exact)
+        recorded = json.loads(committed((project / f"metrics/scores/{key}.json").as_posix()))
+        difference = largest_difference(recorded, load_scores(project, key), exact=exact)
         allowed = 0.0 if exact else TOLERANCE
         if difference > allowed:
             raise ValueError(

@@ -67,10 +67,11 @@ def experiment_of(name: str, cells: list[str], design: Design) -> tuple[Experime
 
 
 def recipe(config: TrainConfig, design: Design, seed: int) -> TrainConfig:
-    """``config`` with what the design sets itself; from random weights to the last epoch's,
-    whatever it says of them."""
+    """``config`` with what the design sets itself; from random weights to the last epoch's, the
+    boundary as background, whatever it says of them."""
     own = {key: getattr(design, key) for key in ("amp", "threads", "device")}
-    return replace(config, **own, seed=seed, keep="last", start_from=SCRATCH)
+    fixed = {"keep": "last", "start_from": SCRATCH, "boundary": "background"}
+    return replace(config, **own, **fixed, seed=seed)
 
 
 def main() -> None:

@@ -61,8 +61,9 @@ def run_ours(params: Params, seed: int, width: int, changes: dict) -> Iterator[d
     with tempfile.TemporaryDirectory() as checkpoint:
         train(
             experiment, config, train_split=splits["train"], val_split=splits["val"],
-            foreground_share=load_summary(DATA).foreground_share, watched=[0],
-            device=device, checkpoint=Path(checkpoint), on_epoch=on_epoch, name=f"seed {seed}",
+            foreground_share=load_summary(DATA, boundary=config.boundary).foreground_share,
+            watched=[0], device=device, checkpoint=Path(checkpoint), on_epoch=on_epoch,
+            name=f"seed {seed}",
         )  # fmt: skip
     yield from rows
 

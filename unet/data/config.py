@@ -34,7 +34,7 @@ class DataConfig:
     def __post_init__(self) -> None:
         if self.path.startswith("~"):
             raise ValueError(f"data.path = {self.path!r}: write the whole path, without ~")
-        if not self.is_downloaded and self.source == "synthetic":
+        if not self.is_from_download and self.source == "synthetic":
             raise ValueError(
                 f"data.source = synthetic draws into {DOWNLOADED}, but data.path = {self.path}: "
                 "leave one of them as it was"
@@ -49,6 +49,11 @@ class DataConfig:
     def is_downloaded(self) -> bool:
         """Whether the data are those of the stage ``download``."""
         return Path(os.path.normpath(self.path)) == DOWNLOADED
+
+    @property
+    def is_from_download(self) -> bool:
+        """The same, also as a pipeline in a folder of the repository names them (everyday/)."""
+        return Path(os.path.normpath(self.path)) in (DOWNLOADED, Path("..", DOWNLOADED))
 
 
 @dataclass(frozen=True, config=STRICT)

@@ -4,7 +4,12 @@ from typing import TypeVar
 
 BACKGROUND, OBJECT, BOUNDARY, NOT_COUNTED = 0, 1, 2, 255
 
-BOUNDARY_RULES = ("background", "object", "ignore")
+# What pixels of code 2 can be -> in words.
+BOUNDARY_RULES = {
+    "background": "boundary as background",
+    "object": "boundary as object",
+    "ignore": "boundary ignored",
+}
 
 Array = TypeVar("Array")  # a NumPy array or a torch tensor
 
@@ -13,8 +18,8 @@ def foreground(masks: Array, *, boundary: str = "background") -> tuple[Array, Ar
     """The object's pixels and the pixels that count, both bool of the shape of ``masks`` (uint8).
 
     Args:
-        boundary: what pixels of code 2 are: ``background`` (the default of the whole project),
-            ``object``, or ``ignore`` (they do not count). Pixels of code 255 never count.
+        boundary: what pixels of code 2 are (``train.boundary``): ``background``, ``object``, or
+            ``ignore`` (they do not count). Pixels of code 255 never count.
 
     Raises:
         ValueError: another ``boundary``.

@@ -142,7 +142,7 @@ class Summary:
 
     source: str  # official | mirror | synthetic | folder
     split: str  # official | sorted; of a folder: listed | random
-    foreground_share: float  # of the training split's pixels that count, in (0, 1)
+    foreground_share: float  # of the training split's pixels that count by a rule, in (0, 1)
     path: str = ""  # of a folder
 
     @property
@@ -154,8 +154,11 @@ class Summary:
         return f"{'drawn images, ' if self.source == 'synthetic' else ''}{self.split} split"
 
 
-def load_summary(folder: Path) -> Summary:
+def load_summary(folder: Path, *, boundary: str = "background") -> Summary:
     """Read ``dataset.json`` of the packed data in ``folder``.
+
+    Args:
+        boundary: the rule by which pixels are foreground and count (:mod:`unet.data.masks`).
 
     Raises:
         ValueError: it is missing, or no such summary.
@@ -163,13 +166,20 @@ def load_summary(folder: Path) -> Summary:
     path = folder / "dataset.json"
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-        share = content["splits"]["train"]["shares"]["object"]
+        shares = content["splits"]["train"]["shares"]
+        share, band = shares["object"], shares.get("boundary", 0.0)  # a folder's masks have none
+        if boundary == "object":
+            share += band
+        elif boundary == "ignore":
+            share /= 1 - band
         words = [content["source"], content["split"], content.get("path", "")]
         summary = Summary(words[0], words[1], share, words[2])
         named = all(isinstance(word, str) for word in words)
         if not (named and type(share) is float and 0 < share < 1):
             raise ValueError(f"{summary}")
-    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+    except (
+        OSError, ValueError, KeyError, TypeError, ArithmeticError, RecursionError,
+    ) as error:  # fmt: skip
         raise ValueError(f"{path} cannot be read ({error}): {MAKE_IT}") from None
     return summary
 

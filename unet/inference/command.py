@@ -9,6 +9,7 @@ import warnings
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from PIL import Image
 from tqdm import tqdm
@@ -30,6 +31,8 @@ TRAINED_ON = {
     "synthetic": "drawn images",
     "folder": "a folder of one's own",
 }
+# By its ``boundary``, where it is not the default and the data have one.
+LEARNT_BOUNDARY = {"object": ", the outline as object", "ignore": ", the outline left out"}
 LONGEST_NAME = 255 - 20  # bytes; the rest is for the file's temporary name
 JPEG_SIDE = 65500  # pixels
 # What can be written of a photograph -> the file's ending.
@@ -159,12 +162,20 @@ def _predict(arguments: argparse.Namespace) -> None:
             bar.update()
             done += 1
     by = [
-        f"{file} (trained on {TRAINED_ON.get(info.get('source'), 'unknown images')})"
+        f"{file} (trained on {trained_on(info)})"
         for file, (_, info) in zip(files, models, strict=True)
     ]
     print(f"{done} done, by {', '.join(by)}, into {out}")
     if done < len(photos):
         raise ValueError(f"{len(photos) - done} of {len(photos)} not done: see above")
+
+
+def trained_on(info: dict[str, Any]) -> str:
+    """What a model of this ``info`` learnt from, in a few words."""
+    source = info.get("source")
+    # Masks of one's own have no boundary.
+    boundary = "" if source == "folder" else LEARNT_BOUNDARY.get(info.get("boundary"), "")
+    return TRAINED_ON.get(source, "unknown images") + boundary
 
 
 def _write(photo: Path, found: Prediction, targets: dict[str, Path]) -> None:

@@ -15,6 +15,12 @@ from unet.data.packed import Split
 from unet.model import UNet
 
 COUNTS = ("tp", "fp", "fn", "tn")
+# What the scores by a rule for the boundary end with; those by the model's own rule have no ending.
+RULE_ENDINGS = {
+    "background": "_boundary_background",
+    "object": "_boundary_object",
+    "ignore": "_boundary_ignored",
+}
 
 
 @dataclass(frozen=True)
@@ -22,8 +28,9 @@ class Evaluation:
     """What a model did on a split.
 
     Attributes:
-        scores: a number a name; pooled over all pixels unless the name says ``per_image``.
-        table: a row an image: its name, counts and scores, boundary as background.
+        scores: a number a name; pooled over all pixels unless the name says ``per_image``, by the
+            rule for the boundary that was asked for unless the name says another.
+        table: a row an image: its name, counts and scores, by that rule.
         masks: (N, S, S) bool, the predicted objects.
     """
 
@@ -40,12 +47,15 @@ def evaluate(
     threshold: float,
     batch_size: int,
     device: torch.device,
+    boundary: str = "background",
     name: str = "evaluate",
 ) -> Evaluation:
     """Predict every image of ``split`` in float32 and count its pixels.
 
     Args:
         threshold: a pixel is foreground where its probability is above this, in (0, 1).
+        boundary: what the boundary is in the scores whose names do not say it: ``background |
+            object | ignore``, the rule that the model was trained by.
     """
     counts: dict[str, list[torch.Tensor]] = {key: [] for key in (*BOUNDARY_RULES, "half", "band")}
     found = np.empty(split.masks.shape, dtype=bool)
@@ -57,7 +67,7 @@ def evaluate(
         for rule in BOUNDARY_RULES:
             target, counted = foreground(masks, boundary=rule)
             counts[rule].append(metrics.pixel_counts(predicted, target, counted).cpu())
-        target, counted = foreground(masks)
+        target, counted = foreground(masks, boundary=boundary)
         counts["half"].append(metrics.pixel_counts(probabilities > 0.5, target, counted).cpu())
         counts["band"].append(metrics.boundary_counts(predicted, target, counted).cpu())
         found[indices.numpy()] = predicted.cpu().numpy()
@@ -65,23 +75,26 @@ def evaluate(
     bar.close()
     per_image = {key: torch.cat(batches) for key, batches in counts.items()}
     pooled = {key: table.sum(0) for key, table in per_image.items()}
-    main = per_image["background"]
+    main, whole = per_image[boundary], pooled[boundary]
+    # Background's have names of their own where it is not the rule: the record has none of them.
+    rules = [rule for rule in RULE_ENDINGS if rule != "background" or boundary != "background"]
 
     scores = {
-        "accuracy": metrics.accuracy(pooled["background"]),
-        "iou": metrics.iou(pooled["background"]),
-        "dice": metrics.dice(pooled["background"]),
-        "precision": metrics.precision(pooled["background"]),
-        "recall": metrics.recall(pooled["background"]),
+        "accuracy": metrics.accuracy(whole),
+        "iou": metrics.iou(whole),
+        "dice": metrics.dice(whole),
+        "precision": metrics.precision(whole),
+        "recall": metrics.recall(whole),
         "boundary_iou": metrics.iou(pooled["band"]),
         "accuracy_per_image": metrics.accuracy(main).mean(),
         "iou_per_image": metrics.iou(main).mean(),
         "dice_per_image": metrics.dice(main).mean(),
         "boundary_iou_per_image": metrics.iou(per_image["band"]).mean(),
-        "accuracy_boundary_object": metrics.accuracy(pooled["object"]),
-        "iou_boundary_object": metrics.iou(pooled["object"]),
-        "accuracy_boundary_ignored": metrics.accuracy(pooled["ignore"]),
-        "iou_boundary_ignored": metrics.iou(pooled["ignore"]),
+        **{
+            f"{score}{RULE_ENDINGS[rule]}": getattr(metrics, score)(pooled[rule])
+            for rule in rules
+            for score in ("accuracy", "iou")
+        },
         "accuracy_at_half": metrics.accuracy(pooled["half"]),
         "iou_at_half": metrics.iou(pooled["half"]),
     }

@@ -27,19 +27,30 @@ class TrainedModel(NamedTuple):
     info: dict[str, Any]
 
 
-def save_model(path: Path, state: dict[str, torch.Tensor], info: dict[str, Any]) -> None:
+def save_model(
+    path: Path, state: dict[str, torch.Tensor], info: dict[str, Any], *, store: str = "float32"
+) -> None:
     """Write a state dict, float32.
 
     Args:
         info: JSON values, among them the four of ARCHITECTURE, a ``threshold`` in (0, 1) and an
             ``epoch``.
+        store: ``float32``, or ``float16``: so the kernels, nearly all of the bytes; then ``info``
+            says it, too. What batch normalisation has summed up stays float32.
     """
     assert all(name in info for name in (*ARCHITECTURE, "threshold", "epoch"))
     tensors = {name: tensor.cpu().contiguous() for name, tensor in state.items()}
+    if store == "float16":  # no entry else: the models that are recorded keep their bytes
+        tensors = {k: t.half() if _is_kernel(k, t) else t for k, t in tensors.items()}
+        info = info | {"store": store}
     # One entry: the order of several is not defined, and the file's bytes would vary.
     metadata = {"unet": json.dumps(info, sort_keys=True)}
     with atomic_write(path) as temporary:
         temporary.write_bytes(safetensors.torch.save(tensors, metadata))
+
+
+def _is_kernel(name: str, tensor: torch.Tensor) -> bool:
+    return name.endswith(".weight") and tensor.ndim == 4
 
 
 def load_model(path: str | Path, device: str | torch.device = "cpu") -> TrainedModel:
@@ -52,6 +63,8 @@ def load_model(path: str | Path, device: str | torch.device = "cpu") -> TrainedM
         with safe_open(path, framework="pt") as file:
             info = json.loads((file.metadata() or {})["unet"])
             state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        if info.get("store") == "float16":
+            state = {k: t.float() if _is_kernel(k, t) else t for k, t in state.items()}
         # What the metadata asks for may be of any size, unless its largest kernel is in the file.
         # (Building on the device "meta" first costs a second: torch imports its compiler.)
         channels, largest = info["width"] * 2.0 ** info["depth"], state["bottleneck.3.weight"].shape

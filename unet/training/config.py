@@ -8,6 +8,7 @@ from pydantic import Field
 from pydantic.dataclasses import dataclass
 
 from unet.data.augment import AugmentConfig
+from unet.data.masks import BOUNDARY_RULES
 from unet.losses import LOSSES, takes_pos_weight
 from unet.runtime.config import STRICT
 from unet.training.steps import Length
@@ -22,6 +23,7 @@ Key = Annotated[str, Field(pattern="^[A-Za-z0-9][A-Za-z0-9_-]*$")]
 class TrainConfig(Length):
     """The recipe that all experiments share."""
 
+    boundary: Literal[*BOUNDARY_RULES]  # what the band around the object is learnt as
     seed: Annotated[int, Field(ge=0, lt=2**31)]
     max_lr: Positive  # peak of the one-cycle schedule
     warmup: Share  # of the steps, until the peak
@@ -29,6 +31,7 @@ class TrainConfig(Length):
     grow_from: Annotated[float, Field(ge=0.5, le=1)]  # image side of epoch 1, in image_size
     grow_until: Annotated[float, Field(gt=0, le=1)]  # share of the epochs, until full size
     keep: Literal["last", "best"]  # weights of the last epoch or of the best validation accuracy
+    store: Literal["float32", "float16"]  # the kernels in the model's file, which is then scored
     amp: Literal["auto", "bf16", "fp16", "none"]
     device: Literal["auto", "cuda", "mps", "cpu"]
     threads: (

@@ -41,8 +41,9 @@ def profile_training(
         indices = torch.randint(len(split), (config.batch_size,), generator=generator)
         transforms = draw_transforms(len(indices), config.augment, generator)
         images, targets, counted = load_batch(
-            split, indices, transforms, size=split.image_size, device=device
-        )
+            split, indices, transforms, size=split.image_size, device=device,
+            boundary=config.boundary,
+        )  # fmt: skip
         loss, logits = learner.step(images, targets, config.max_lr / 25, counted=counted)
         scores.add(loss, logits, targets, counted)
 

@@ -1,0 +1,86 @@
+"""The pipeline in everyday/: the root's stages, run in its folder, up to the released model."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from tests.repo import ROOT, RUNNING, commit_all, run
+from tools.copies import TINY, make_small
+from unet.config import load_params
+from unet.data.masks import BOUNDARY_RULES
+from unet.inference.model_file import load_model
+from unet.training.steps import SCRATCH
+
+EVERYDAY = load_params(ROOT / "everyday/params.yaml")
+KEY = next(iter(EVERYDAY.experiments))
+
+
+def test_its_params_are_its_own_pipelines() -> None:
+    assert not EVERYDAY.experiments.keys() & load_params(ROOT / "params.yaml").experiments.keys()
+    assert EVERYDAY.data.is_from_download and not EVERYDAY.data.is_downloaded
+    assert EVERYDAY.train.start_from == SCRATCH  # no dependency of `train` there
+
+
+@pytest.fixture(scope="module")
+def released(finished: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of a finished repository whose pipeline in everyday/ has run, all models released."""
+    repository = tmp_path_factory.mktemp("everyday") / "repo"
+    shutil.copytree(finished, repository, symlinks=True)
+    before = (repository / "params.yaml").read_bytes()
+    make_small(repository, **TINY)
+    (repository / "params.yaml").write_bytes(before)  # it ran with these
+    run(repository, "dvc", "--cd", "everyday", "repro")
+    for command in (["models", "--release"], ["cards"]):
+        run(repository, "python", "-m", f"tools.{command[0]}", *command[1:])
+    commit_all(repository)
+    return repository
+
+
+@pytest.mark.slow
+def test_it_trains_scores_and_releases_by_its_own_params(released: Path) -> None:
+    home = released / "everyday"
+    scores = json.loads((home / f"metrics/scores/{KEY}.json").read_text(encoding="utf-8"))
+    rule = EVERYDAY.train.boundary
+    assert rule in BOUNDARY_RULES and rule != "background"
+    assert scores["iou"] == scores[f"iou_boundary_{rule}"] != scores["iou_boundary_background"]
+    model = released / f"released/{KEY}.safetensors"
+    assert model.read_bytes() == (home / f"models/{KEY}.safetensors").read_bytes()
+    _, info = load_model(model)
+    assert (info["boundary"], info["store"]) == (rule, EVERYDAY.train.store)
+    card = model.with_suffix(".md").read_text(encoding="utf-8")
+    assert f"counts as {rule}" in card and f"{scores['iou']:.4f}" in card
+    assert not (released / f"models/{KEY}.safetensors").exists()
+    assert KEY not in run(released, "python", "-m", "tools.table").stdout
+    assert KEY in run(released, "python", "-m", "tools.table", "everyday").stdout
+
+
+@pytest.mark.slow
+def test_a_clone_takes_its_training_as_done(released: Path, tmp_path: Path) -> None:
+    run(tmp_path, "git", "clone", "-q", str(released), "clone")
+    clone = tmp_path / "clone"
+    told = run(clone, "python", "-m", "tools.models").stdout
+    assert f"everyday/models/: {KEY}" in told
+    run(clone, "dvc", "repro", "download")
+    output = run(clone, "dvc", "--cd", "everyday", "repro").stdout
+    assert f"evaluate@{KEY}" in RUNNING.findall(output)
+    assert f"train@{KEY}" not in RUNNING.findall(output)
+    assert run(clone, "git", "status", "--short").stdout == ""
+    assert f"{KEY}: as recorded" in run(clone, "python", "-m", "tools.verify", check=False).stdout
+    # The released models stay, also where one of them is not in its pipeline's folder.
+    shutil.rmtree(clone / "everyday/models")
+    run(clone, "python", "-m", "tools.models", "--release")
+    assert run(clone, "git", "status", "--short").stdout == ""
+
+
+@pytest.mark.slow
+def test_code_that_dvc_has_not_seen_is_refused_there_too(released: Path, tmp_path: Path) -> None:
+    copy = Path(shutil.copytree(released, tmp_path / "copy", symlinks=True))
+    evaluation = copy / "unet/inference/evaluation.py"
+    evaluation.write_text(evaluation.read_text(encoding="utf-8") + "\nMORE = 1\n")
+    command = ("dvc", "--cd", "everyday", "repro", "-s", "-f", f"evaluate@{KEY}")
+    done = run(copy, *command, check=False)
+    assert done.returncode != 0 and "the source changed since the stage `code` ran" in done.stdout
+    # Without DVC, as on another machine, nothing is recorded and nothing refused.
+    run(copy / "everyday", "python", "-m", "stages.evaluate", KEY, PYTHONPATH="..")
