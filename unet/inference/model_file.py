@@ -63,13 +63,13 @@ def load_model(path: str | Path, device: str | torch.device = "cpu") -> TrainedM
         with safe_open(path, framework="pt") as file:
             info = json.loads((file.metadata() or {})["unet"])
             state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        if info.get("store") == "float16":
-            state = {k: t.float() if _is_kernel(k, t) else t for k, t in state.items()}
         # What the metadata asks for may be of any size, unless its largest kernel is in the file.
         # (Building on the device "meta" first costs a second: torch imports its compiler.)
         channels, largest = info["width"] * 2.0 ** info["depth"], state["bottleneck.3.weight"].shape
         if largest != (channels, channels, 3, 3):
             raise ValueError(f"a kernel of {list(largest)} for {channels:g} channels")
+        if info.get("store") == "float16":
+            state = {k: t.float() if _is_kernel(k, t) else t for k, t in state.items()}
         with torch.random.fork_rng(devices=[]):  # the weights drawn here are for nothing
             model = UNet(**{name: info[name] for name in ARCHITECTURE})
         for name, expected in model.state_dict().items():
