@@ -1,8 +1,10 @@
 #!/usr/bin/env bash
-# Train side by side, each on a GPU of its own: tools/parallel.sh [HOW_MANY_AT_A_TIME [study]]
+# Train side by side, each on a GPU of its own:
+#   tools/parallel.sh [HOW_MANY_AT_A_TIME [study | suspects]]
 #
-# The experiments, or with `study` the runs of research/ablation. On the GPUs that
-# CUDA_VISIBLE_DEVICES lists, or all; without a GPU, on the CPU that all share.
+# The experiments, with `study` the runs of research/ablation, with `suspects` the folds of
+# research/labels. On the GPUs that CUDA_VISIBLE_DEVICES lists, or all; without a GPU, on the CPU
+# that all share.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 gpus=${CUDA_VISIBLE_DEVICES-$({ nvidia-smi --list-gpus 2>/dev/null || true; } |
@@ -12,6 +14,10 @@ if [ "${2:-}" = study ]; then
   dvc repro download # the ablation, a project of its own, packs the root's archives
   cd research/ablation
   data=pack trainings='^(factorial|published)@'
+elif [ "${2:-}" = suspects ]; then
+  dvc repro preprocess
+  cd research/labels
+  data=code trainings='^fold@'
 else
   data=preprocess trainings='^train@'
 fi
