@@ -14,7 +14,7 @@ from research.labels.ceiling import SCORES, agreement, photographs
 from research.labels.fold import HERE, LabelsConfig, fold_of
 from research.labels.pairs import find_pairs
 from research.labels.rank import even, label_quality
-from research.labels.released import subsets
+from research.labels.report import subsets
 from tests.repo import ROOT, commit_all, copy_repository, run
 from tests.test_declarations import keys_of
 from tests.tiny import pack_drawn, tiny_split
@@ -131,7 +131,7 @@ def test_folds_share_the_images_out() -> None:
 def test_subsets_leave_out_copies_and_wrong_masks() -> None:
     pairs = pd.DataFrame({"first": ["a", "c"], "second": ["x", "b"], "across": [True, False]})
     verdicts = pd.DataFrame({"name": ["a", "b", "c"], "verdict": ["fine", "inverted", "fine"]})
-    frame = subsets(("a", "b", "c"), pairs, verdicts)
+    frame = subsets(pd.Series(["a", "b", "c"]), pairs, verdicts)
     assert frame["all"].all()
     assert frame.index[~frame["no copies"]].tolist() == ["a"]
     assert frame.index[~frame["no wrong masks"]].tolist() == ["b"]

@@ -22,7 +22,7 @@ from unet.runtime.process import run_stage
 GRID, THUMB = 40, 8  # pixels: the side in which windows are cut, and that of what is compared
 WINDOWS = [(side, start) for side in (40, 32, 24) for start in range(0, GRID - side + 1, 4)]
 CANDIDATE = 0.9  # correlation of two thumbnails; most such pairs are other photographs
-# Correlation of the fitted window's details. All 62 pairs above were looked at and are the same
+# Correlation of the fitted window's details. All 59 pairs above were looked at and are the same
 # photograph; below it begin others of the same scene, at 0.95 to 0.9, that may be another shot.
 SAME = 0.95
 FITTED, BLUR, STEPS = 32, 9, 40  # side, width of the blur that is taken off, steps of the fit

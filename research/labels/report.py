@@ -5,10 +5,14 @@ import sys
 from pathlib import Path
 
 import pandas as pd
+import torch
 
 from research.labels.fold import HERE
+from unet import metrics
+from unet.inference.evaluation import COUNTS
 from unet.report.tables import fill, markdown
 
+FINE = "fine"  # among the verdicts
 TITLES = {
     "accuracy": "accuracy", "iou": "IoU", "dice": "Dice", "boundary_iou": "boundary IoU",
     "accuracy_per_image": "accuracy, mean over images", "iou_per_image": "IoU, mean over images",
@@ -53,18 +57,42 @@ def ceiling(table: pd.DataFrame, models: dict[str, dict[str, float]]) -> str:
     )
 
 
-def subset_scores(scores: pd.DataFrame) -> str:
+def subsets(names: pd.Series, pairs: pd.DataFrame, verdicts: pd.DataFrame) -> pd.DataFrame:
+    """A bool column for each set of the test images ``names`` that is scored: ``all``, ``no
+    copies`` (of trainval), ``no wrong masks``, ``neither``."""
+    across = pairs[pairs["across"]]
+    copies = set(across["first"]) | set(across["second"])
+    wrong = set(verdicts.loc[verdicts["verdict"] != FINE, "name"])
+    frame = pd.DataFrame({"all": True}, index=list(names))
+    frame["no copies"] = ~frame.index.isin(copies)
+    frame["no wrong masks"] = ~frame.index.isin(wrong)
+    frame["neither"] = frame["no copies"] & frame["no wrong masks"]
+    return frame
+
+
+def subset_scores(counts: pd.DataFrame, chosen: pd.DataFrame) -> str:
     """The released models' scores with and without doubtful test images."""
-    rows = [
-        {
-            "experiment": row["experiment"],
-            "test images": f"{row['images']}: {row['num_images']:,}",
-            "accuracy": f"{row['accuracy']:.2%}",
-        }
-        | {TITLES[name]: f"{row[name]:.4f}" for name in ("iou", "dice", "iou_per_image")}
-        for _, row in scores.iterrows()
-    ]
+    rows = []
+    for key in keys_of(counts):
+        of_key = torch.from_numpy(counts[[f"{key}_{kind}" for kind in COUNTS]].to_numpy())
+        for name, kept in chosen.items():
+            found = of_key[torch.tensor(kept.tolist())]
+            rows.append(
+                {
+                    "experiment": key,
+                    "test images": f"{name}: {len(found):,}",
+                    "accuracy": f"{metrics.accuracy(found.sum(0)):.2%}",
+                    "IoU": f"{metrics.iou(found.sum(0)):.4f}",
+                    "Dice": f"{metrics.dice(found.sum(0)):.4f}",
+                    "IoU, mean over images": f"{metrics.iou(found).mean():.4f}",
+                }
+            )
     return markdown(pd.DataFrame(rows))
+
+
+def keys_of(counts: pd.DataFrame) -> list[str]:
+    """The experiments in a table of counts."""
+    return [name.removesuffix("_tp") for name in counts if name.endswith("_tp")]
 
 
 def verdicts(table: pd.DataFrame, ranking: pd.DataFrame) -> str:
@@ -88,17 +116,19 @@ def blocks(root: Path = Path()) -> dict[Path, dict[str, str]]:
     folder = root / HERE
     tables = {
         name: pd.read_csv(folder / f"{name}.csv")
-        for name in ("pairs", "ceiling", "scores", "verdicts", "test_suspects")
+        for name in ("pairs", "ceiling", "test_counts", "verdicts", "test_suspects")
     }
     models = {
         key: json.loads((root / f"metrics/scores/{key}.json").read_text(encoding="utf-8"))
-        for key in tables["scores"]["experiment"].unique()
+        for key in keys_of(tables["test_counts"])
     }
+    counts = tables["test_counts"]
+    chosen = subsets(counts["name"], tables["pairs"], tables["verdicts"])
     return {
         folder / "README.md": {
             "copies": copies(tables["pairs"]),
             "ceiling": ceiling(tables["ceiling"], models),
-            "subsets": subset_scores(tables["scores"]),
+            "subsets": subset_scores(tables["test_counts"], chosen),
             "verdicts": verdicts(tables["verdicts"], tables["test_suspects"]),
         }
     }
