@@ -6,7 +6,7 @@ export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 # An epoch's line appears when it is over, also where the output is no terminal.
 export PYTHONUNBUFFERED := 1
 
-.PHONY: help setup demo models repro parallel test lint fresh study everyday compare readme
+.PHONY: help setup demo models repro parallel test lint fresh study everyday suspects compare readme
 
 help:
 	@echo "make setup     .venv with all that is needed (6 GB); the others do it first, where it is not there"
@@ -19,6 +19,7 @@ help:
 	@echo "make compare   the experiments side by side; METRIC=accuracy for another score"
 	@echo "make fresh     which recorded stages no longer match the code and params"
 	@echo "make study     the ablation over seeds (research/ablation); JOBS as above"
+	@echo "make suspects  masks that trained models contradict, yours or the dataset's (research/labels)"
 	@echo "make lint      ruff"
 	@echo "make readme    the README files' tables and claims, the models' cards, anew from the record"
 
@@ -75,7 +76,11 @@ fresh: setup
 compare: setup
 	@python -m tools.compare --metric $(METRIC)
 
+suspects: setup
+	tools/parallel.sh "$(JOBS)" suspects
+
 readme: setup
 	python -m tools.table --readme
 	python -m tools.cards
 	python -m research.ablation.report
+	python -m research.labels.report

@@ -39,7 +39,8 @@ TINY: dict[str, Any] = {
 SMALL = TINY | {
     "num_synthetic": 96, "epochs": 6, "batch_size": 2, "max_lr": 0.02, "amp": "none",
 }  # fmt: skip
-NUM_SEEDS = 2  # of a list `seeds` the first: what is said of chance needs two
+NUM_RUNS = 2  # of a list of RUNS the first: what is said of chance needs two
+RUNS = ("seeds", "folds")
 
 
 def run(
@@ -136,7 +137,7 @@ def params_files(folder: Path) -> list[Path]:
 
 
 def make_small(folder: Path, **values: Any) -> set[str]:
-    """Rewrite all params of ``folder`` with the values of SMALL and ``values``, and few seeds.
+    """Rewrite all params of ``folder`` with the values of SMALL and ``values``, and few RUNS.
 
     Returns:
         The names that were found and set; others are not added.
@@ -150,7 +151,7 @@ def make_small(folder: Path, **values: Any) -> set[str]:
 
 
 def shrink(params: Any, values: dict[str, Any]) -> set[str]:
-    """Set in ``params``, at any depth, what bears a name of ``values``, and shorten lists of seeds.
+    """Set in ``params``, at any depth, what bears a name of ``values``, and shorten lists of RUNS.
 
     Returns:
         The names found.
@@ -160,8 +161,8 @@ def shrink(params: Any, values: dict[str, Any]) -> set[str]:
         if name in values:
             params[name] = values[name]
             found.add(name)
-        elif name == "seeds" and isinstance(value, list):
-            params[name] = value[:NUM_SEEDS]
+        elif name in RUNS and isinstance(value, list):
+            params[name] = value[:NUM_RUNS]
             found.add(name)
         else:
             found |= shrink(value, values)

@@ -1,9 +1,11 @@
 #!/usr/bin/env bash
-# Train side by side, each on a GPU of its own: tools/parallel.sh [HOW_MANY_AT_A_TIME [study]]
+# Train side by side, each on a GPU of its own:
+#   tools/parallel.sh [HOW_MANY_AT_A_TIME [study | suspects]]
 #
-# The experiments, or with `study` the runs of research/ablation. On the GPUs that
-# CUDA_VISIBLE_DEVICES lists, or all, as many at a time as there are GPUs. Without a GPU, on the CPU,
-# one a physical core: side by side with a thread each they are faster than one by one with many.
+# The experiments, with `study` the runs of research/ablation, with `suspects` the folds of
+# research/labels. On the GPUs that CUDA_VISIBLE_DEVICES lists, or all, as many at a time as there
+# are GPUs. Without a GPU, on the CPU, one a physical core: side by side with a thread each they are
+# faster than one by one with many.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 gpus=${CUDA_VISIBLE_DEVICES-$({ nvidia-smi --list-gpus 2>/dev/null || true; } |
@@ -13,6 +15,10 @@ if [ "${2:-}" = study ]; then
   dvc repro download # the ablation, a project of its own, packs the root's archives
   cd research/ablation
   data=pack trainings='@.*-[0-9]+$' # of each design: CELL-SEED
+elif [ "${2:-}" = suspects ]; then
+  dvc repro preprocess
+  cd research/labels
+  data=code trainings='^fold@'
 else
   data=preprocess trainings='^train@'
 fi

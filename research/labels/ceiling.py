@@ -1,0 +1,113 @@
+"""How well two masks of one photograph agree: ``python -m research.labels.ceiling``.
+
+Some photographs are in the dataset twice, each with a mask of its own. ``ceiling.csv`` has, by the
+scores of ``metrics/scores/``, what one mask gets where the other is the truth: what a model cannot
+be asked to surpass.
+"""
+
+from collections.abc import Callable
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor
+
+from research.labels.fold import DATA, HERE, joined
+from unet import metrics
+from unet.data.masks import BOUNDARY_RULES, foreground
+from unet.data.packed import load_split
+from unet.runtime.files import atomic_write
+from unet.runtime.process import run_stage
+
+NUM_RESAMPLES = 10_000
+Scores = dict[str, tuple[str, Callable[[Tensor], Tensor], bool]]
+# Score of metrics/scores/ -> the counts that it is made of, how, and whether of each image.
+SCORES: Scores = {
+    "accuracy": ("background", metrics.accuracy, False),
+    "iou": ("background", metrics.iou, False),
+    "dice": ("background", metrics.dice, False),
+    "boundary_iou": ("band", metrics.iou, False),
+    "accuracy_per_image": ("background", metrics.accuracy, True),
+    "iou_per_image": ("background", metrics.iou, True),
+    "dice_per_image": ("background", metrics.dice, True),
+    "boundary_iou_per_image": ("band", metrics.iou, True),
+    "accuracy_boundary_object": ("object", metrics.accuracy, False),
+    "iou_boundary_object": ("object", metrics.iou, False),
+    "accuracy_boundary_ignored": ("ignore", metrics.accuracy, False),
+    "iou_boundary_ignored": ("ignore", metrics.iou, False),
+}
+
+
+def counts_of(first: Tensor, second: Tensor) -> dict[str, Tensor]:
+    """Counts (N, 4) by each rule for the boundary, and of the boundary bands, of masks ``first``
+    (N, H, W) as predictions where ``second`` are the truth.
+
+    As of a model, the prediction is the object without its boundary, whatever the rule.
+    """
+    predicted, _ = foreground(first)
+    found = {}
+    for rule in BOUNDARY_RULES:
+        found[rule] = metrics.pixel_counts(predicted, *foreground(second, boundary=rule))
+    return found | {"band": metrics.boundary_counts(predicted, *foreground(second))}
+
+
+def agreement(first: Tensor, second: Tensor, photographs: list[int]) -> pd.DataFrame:
+    """Scores with 95 % percentile intervals of a bootstrap over the photographs.
+
+    Args:
+        first, second: masks (N, H, W) uint8 of N pairs; each is prediction once and truth once.
+        photographs: N numbers, alike for pairs of one photograph that is there three times.
+    """
+    there, back = counts_of(first, second), counts_of(second, first)
+    # (photographs, pairs): drawn together are the pairs of one photograph.
+    member = torch.from_numpy(pd.get_dummies(photographs).to_numpy().T.astype("float64"))
+    draws = np.random.default_rng(0).multinomial(
+        len(member), np.full(len(member), 1 / len(member)), NUM_RESAMPLES
+    )
+    weights = torch.cat([torch.ones(1, len(member)).double(), torch.from_numpy(draws).double()])
+    weights = weights @ member  # (1 + resamples, pairs)
+    rows = []
+    for name, (rule, score, of_each) in SCORES.items():
+        both = torch.stack([there[rule], back[rule]])  # (2, pairs, 4)
+        if of_each:
+            values = weights @ score(both).mean(0) / weights.sum(1)
+        else:
+            values = score((weights @ both.sum(0).double()).round().long())
+        low, high = np.percentile(values[1:].numpy(), [2.5, 97.5])
+        rows.append({"score": name, "value": values[0].item(), "low": low, "high": high})
+    return pd.DataFrame(rows)
+
+
+def main() -> None:
+    """See the module's text."""
+    pairs = pd.read_csv(HERE / "pairs.csv")
+    pairs = pairs[pairs["kind"].isin(["same", "mirrored"])]  # the masks of a crop do not align
+    splits = [load_split(DATA / name, torch.device("cpu")) for name in ("train", "val", "test")]
+    everything = joined(splits)
+    row_of = {name: row for row, name in enumerate(everything.names)}
+    first, second = (
+        everything.masks[torch.tensor([row_of[name] for name in pairs[column]])]
+        for column in ("first", "second")
+    )
+    turned = torch.tensor((pairs["kind"] == "mirrored").tolist())
+    first = torch.where(turned[:, None, None], first.flip(-1), first)
+    groups = photographs(list(zip(pairs["first"], pairs["second"], strict=True)))
+    table = agreement(first, second, groups)
+    table["pairs"], table["photographs"] = len(pairs), len(set(groups))
+    table["equal_masks"] = int((first == second).flatten(1).all(1).sum())
+    with atomic_write(HERE / "ceiling.csv") as temporary:
+        table.to_csv(temporary, index=False, lineterminator="\n", float_format="%.6f")
+
+
+def photographs(pairs: list[tuple[str, str]]) -> list[int]:
+    """A number for each pair, the same where pairs share an image."""
+    groups: list[set[str]] = []
+    for pair in pairs:
+        touched = [group for group in groups if group & set(pair)]
+        groups = [group for group in groups if group not in touched]
+        groups.append(set(pair).union(*touched))
+    return [next(i for i, group in enumerate(groups) if first in group) for first, _ in pairs]
+
+
+if __name__ == "__main__":
+    run_stage("ceiling", main)

@@ -1,0 +1,157 @@
+"""Train on all folds of train and val but one, and predict that one and test.
+
+``python -m research.labels.fold K`` writes ``folds/K.npz``; after an interruption it goes on.
+"""
+
+import io
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+import torch
+from pydantic import Field
+from pydantic.dataclasses import dataclass
+from torch import Tensor
+
+from stages.train import load_start, start_file
+from unet.data.masks import foreground
+from unet.data.packed import Split, load_split
+from unet.inference.config import EvaluateConfig
+from unet.losses import build_loss
+from unet.model import UNet
+from unet.runtime.config import STRICT, load_section
+from unet.runtime.device import set_up
+from unet.runtime.files import atomic_write, exclusive, sha256
+from unet.runtime.process import run_stage
+from unet.runtime.source import source_hashes
+from unet.training.checkpoint import checkpoint_folder, fingerprint, remove_checkpoint
+from unet.training.config import Experiments, TrainConfig, select_experiment
+from unet.training.learner import build_model
+from unet.training.loop import train
+
+HERE, DATA = Path("research/labels"), Path("data/packed")  # stages run in the repository's root
+NUM_LEVELS = 255  # probabilities are kept as uint8
+NUM_WATCHED = 16  # left-out images: their loss is to stay finite, no epoch is chosen by them
+
+
+@dataclass(frozen=True, config=STRICT)
+class LabelsConfig:
+    """The section ``suspects`` of ``params.yaml``; how the folds train is the root's ``train``."""
+
+    experiment: str  # of the root's params.yaml
+    seed: Annotated[int, Field(ge=0, lt=2**31)]  # of the folds
+    folds: Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=2)]
+
+    def __post_init__(self) -> None:
+        if self.folds != list(range(len(self.folds))):
+            raise ValueError(f"folds = {self.folds}: must count 0, 1, 2 and on")
+
+
+def load_labels() -> LabelsConfig:
+    """The section ``suspects`` of ``research/labels/params.yaml``, checked."""
+    return load_section("suspects", LabelsConfig, HERE / "params.yaml")
+
+
+def fold_of(num_images: int, config: LabelsConfig) -> Tensor:
+    """The fold of each image: (N,) int64, as many in each as can be."""
+    order = np.random.default_rng(config.seed).permutation(num_images)
+    return torch.from_numpy(order % len(config.folds))
+
+
+def joined(splits: list[Split]) -> Split:
+    """Several splits as one."""
+    images, masks = (torch.cat([getattr(s, part) for s in splits]) for part in ("images", "masks"))
+    return Split(images, masks, tuple(name for split in splits for name in split.names))
+
+
+def part(split: Split, rows: Tensor) -> Split:
+    """The images of ``split`` in ``rows`` (n,)."""
+    rows = rows.to(split.images.device)
+    names = tuple(split.names[row] for row in rows.tolist())
+    return Split(split.images[rows], split.masks[rows], names)
+
+
+@torch.inference_mode()
+def predict_split(model: UNet, split: Split, batch_size: int, device: torch.device) -> Tensor:
+    """Probabilities (N, S, S), float32 on the CPU, of all images."""
+    found = []
+    for rows in torch.arange(len(split)).split(batch_size):
+        images, _ = split.batch(rows, device)
+        found.append(model.predict(images).squeeze(1).cpu())
+    return torch.cat(found)
+
+
+def levels(probabilities: Tensor) -> np.ndarray:
+    """Probabilities as uint8, NUM_LEVELS for 1."""
+    return (probabilities * NUM_LEVELS).round().to(torch.uint8).numpy()
+
+
+def main() -> None:
+    """See the module's text."""
+    labels = load_labels()
+    if sys.argv[1:] not in [[str(number)] for number in labels.folds]:
+        raise ValueError(f"say which fold: one of {', '.join(map(str, labels.folds))}")
+    number = int(sys.argv[1])
+    experiments = load_section("experiments", Experiments)
+    key = select_experiment(experiments, [labels.experiment])
+    # No image that is to be judged may choose the epoch that judges it.
+    config = replace(load_section("train", TrainConfig), keep="last")
+    batch_size = load_section("evaluate", EvaluateConfig).batch_size
+    device = set_up(config.device)
+    origin = start_file(config.start_from, key)
+    start = load_start(origin, key, experiments[key]) if origin else None
+
+    everything = joined([load_split(DATA / name, device) for name in ("train", "val")])
+    test = load_split(DATA / "test", device)
+    folds = fold_of(len(everything), labels)
+    seen, unseen = (
+        part(everything, rows.nonzero()[:, 0]) for rows in (folds != number, folds == number)
+    )
+    if not len(seen) or not len(unseen):
+        raise ValueError(
+            f"suspects.folds: {len(labels.folds)} folds of {len(everything)} images: take fewer"
+        )
+    is_object, counted = foreground(seen.masks)
+    share = ((is_object & counted).sum() / counted.sum()).item()
+    settings = (labels, experiments[key], config, origin and sha256(origin), device.type)
+    files = [path for name in ("train", "val") for path in (DATA / name).iterdir()]
+    code = source_hashes("research.labels.fold")
+    folder = checkpoint_folder(
+        f"labels-{number}", fingerprint(number, *settings, torch.__version__, code, files=files)
+    )
+    with exclusive(folder / "lock", f"fold {number}"):
+        training = train(
+            experiments[key],
+            config,
+            train_split=seen,
+            val_split=part(unseen, torch.arange(min(NUM_WATCHED, len(unseen)))),
+            foreground_share=share,
+            watched=[0],
+            device=device,
+            checkpoint=folder,
+            on_epoch=lambda training: None,
+            name=f"fold {number}",
+            start=start,
+        )
+        model = build_model(experiments[key]).to(device, memory_format=torch.channels_last).eval()
+        model.load_state_dict(training.weights)
+        loss = build_loss(
+            experiments[key].loss, pos_weight=experiments[key].pos_weight, share=share
+        )
+        buffer = io.BytesIO()
+        np.savez_compressed(
+            buffer,
+            names=np.array(unseen.names),
+            left_out=levels(predict_split(model, unseen, batch_size, device)),
+            test=levels(predict_split(model, test, batch_size, device)),
+            threshold=np.array(loss.threshold),
+        )
+        with atomic_write(HERE / f"folds/{number}.npz") as temporary:
+            temporary.write_bytes(buffer.getbuffer())
+    remove_checkpoint(folder)
+
+
+if __name__ == "__main__":
+    run_stage("fold", main)

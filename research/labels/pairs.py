@@ -1,0 +1,142 @@
+"""Find copies of a photograph in the dataset: ``python -m research.labels.pairs``.
+
+Writes ``pairs.csv``: pairs of images of one breed of which one is the other, or a window of it,
+perhaps mirrored. Candidates are found by comparing each whole image with a grid of windows of each
+other, in tiny; then the window is fitted, and what is alike in its details is listed.
+"""
+
+from itertools import product
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from research.labels.fold import DATA, HERE
+from unet.data.oxford_pets import breed
+from unet.data.packed import load_split
+from unet.runtime.files import atomic_write
+from unet.runtime.process import run_stage
+
+GRID, THUMB = 40, 8  # pixels: the side in which windows are cut, and that of what is compared
+WINDOWS = [(side, start) for side in (40, 32, 24) for start in range(0, GRID - side + 1, 4)]
+CANDIDATE = 0.9  # correlation of two thumbnails; most such pairs are other photographs
+# Correlation of the fitted window's details. All 59 pairs above were looked at and are the same
+# photograph; below it begin others of the same scene, at 0.95 to 0.9, that may be another shot.
+SAME = 0.95
+FITTED, BLUR, STEPS = 32, 9, 40  # side, width of the blur that is taken off, steps of the fit
+WHOLE = 0.04  # a window that leaves out less of either side is the whole image
+
+
+def unit(images: Tensor) -> Tensor:
+    """(N, D) of mean 0 and length 1, of images (N, ...)."""
+    flat = images.flatten(1)
+    return F.normalize(flat - flat.mean(1, keepdim=True), dim=1)
+
+
+def details(images: Tensor) -> Tensor:
+    """:func:`unit` of images (N, 3, S, S) less their blur: a bright sky is no likeness."""
+    margin = [BLUR // 2] * 4
+    return unit(images - F.avg_pool2d(F.pad(images, margin, mode="reflect"), BLUR, 1))
+
+
+def candidates(images: Tensor) -> list[tuple[int, int, bool, Tensor]]:
+    """Pairs (i, j, mirrored, window) of images (N, 3, S, S): i, mirrored or not, looks like the
+    window (centre x, y, half width, half height in [-1, 1]) of j; each pair once."""
+    small = F.interpolate(images, size=(GRID, GRID), mode="area")
+    whole = [unit(F.avg_pool2d(x, GRID // THUMB)) for x in (small, small.flip(-1))]
+    best = torch.zeros(2, len(images), len(images))
+    which = torch.zeros(2, len(images), len(images), dtype=torch.long)
+    windows = list(product(WINDOWS, WINDOWS))
+    for k, ((height, top), (width, left)) in enumerate(windows):
+        cut = small[:, :, top : top + height, left : left + width]
+        thumbs = unit(F.avg_pool2d(cut, (height // THUMB, width // THUMB)))
+        for mirrored in (0, 1):
+            alike = whole[mirrored] @ thumbs.T
+            which[mirrored][alike > best[mirrored]] = k
+            best[mirrored] = best[mirrored].maximum(alike)
+    best.diagonal(dim1=1, dim2=2).zero_()
+    found = []
+    for mirrored in (0, 1):
+        both = best[mirrored].maximum(best[mirrored].T)
+        for i, j in (both.triu() > CANDIDATE).nonzero().tolist():
+            if best[mirrored, j, i] > best[mirrored, i, j]:
+                i, j = j, i
+            (height, top), (width, left) = windows[which[mirrored, i, j]]
+            centre = [(2 * left + width) / GRID - 1, (2 * top + height) / GRID - 1]
+            window = torch.tensor([*centre, width / GRID, height / GRID])
+            found.append((i, j, bool(mirrored), window))
+    return found
+
+
+def fit(first: Tensor, second: Tensor, windows: Tensor) -> tuple[Tensor, Tensor]:
+    """Fit windows of ``second`` (N, 3, S, S) to all of ``first`` by gradient descent.
+
+    Returns:
+        The details' correlation (N,), and the windows (N, 4).
+    """
+    target = details(F.interpolate(first, size=(FITTED, FITTED), mode="area"))
+    source = F.interpolate(second, size=(3 * FITTED // 2,) * 2, mode="area")
+    windows = windows.clone().requires_grad_()
+    optimizer = torch.optim.Adam([windows], lr=0.01)
+    pick = torch.zeros(4, 2, 3)  # of (x, y, width, height) into an affine map's matrix
+    pick[0, 0, 2] = pick[1, 1, 2] = pick[2, 0, 0] = pick[3, 1, 1] = 1
+    size = [len(first), 3, FITTED, FITTED]
+    for _ in range(STEPS):
+        before = windows.detach().clone()
+        grid = F.affine_grid(torch.einsum("nk,kij->nij", windows, pick), size, align_corners=False)
+        seen = F.grid_sample(source, grid, padding_mode="border", align_corners=False)
+        alike = (details(seen) * target).sum(1)
+        optimizer.zero_grad()
+        (-alike.sum()).backward()
+        optimizer.step()
+    return alike.detach(), before
+
+
+def find_pairs(images: Tensor, names: list[str], splits: list[str]) -> pd.DataFrame:
+    """The pairs among images (N, 3, S, S) uint8: names, splits, kind, distance (1 less the
+    details' correlation), whether across trainval and test, and the window of the second that the
+    first shows."""
+    rows = []
+    breeds = np.array([breed(name) for name in names])
+    for one in np.unique(breeds):
+        index = np.flatnonzero(breeds == one)
+        own = images[torch.from_numpy(index)].float() / 255
+        if not (found := candidates(own)):
+            continue
+        i, j, mirrored, windows = zip(*found, strict=True)
+        first, turned = own[list(i)], torch.tensor(mirrored)
+        first = torch.where(turned[:, None, None, None], first.flip(-1), first)
+        alike, windows = fit(first, own[list(j)], torch.stack(windows))
+        for k in (alike > SAME).nonzero()[:, 0].tolist():
+            a, b = index[i[k]], index[j[k]]
+            x, y, width, height = windows[k].tolist()
+            whole = max(abs(x), abs(y), 1 - width, 1 - height) < WHOLE
+            kind = " ".join(["mirrored"] * mirrored[k] + ["crop"] * (not whole)) or "same"
+            rows.append(
+                {
+                    "first": names[a], "second": names[b], "first_split": splits[a],
+                    "second_split": splits[b], "kind": kind, "distance": 1 - alike[k].item(),
+                    "across": (splits[a] == "test") != (splits[b] == "test"),
+                    "x": x, "y": y, "width": width, "height": height,
+                }
+            )  # fmt: skip
+    return pd.DataFrame(rows).sort_values(["distance", "first"], ignore_index=True)
+
+
+def main() -> None:
+    """See the module's text."""
+    parts, names, splits = [], [], []
+    for name in ("train", "val", "test"):
+        split = load_split(DATA / name, torch.device("cpu"))
+        parts.append(split.images.permute(0, 3, 1, 2))
+        names += split.names
+        splits += [name] * len(split)
+    table = find_pairs(torch.cat(parts), names, splits)
+    with atomic_write(HERE / "pairs.csv") as temporary:
+        table.to_csv(temporary, index=False, lineterminator="\n", float_format="%.3f")
+
+
+if __name__ == "__main__":
+    run_stage("pairs", main)

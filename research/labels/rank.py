@@ -1,0 +1,151 @@
+"""Rank the images by how much their mask contradicts the predictions: ``python -m
+research.labels.rank``.
+
+Every image is judged by models that have not seen it: ``suspects.csv`` has all of them, the worst
+first, ``suspects.jpg`` shows the worst thirty.
+"""
+
+import io
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+from matplotlib.figure import Figure
+from torch import Tensor
+
+from research.labels.fold import DATA, HERE, NUM_LEVELS, load_labels
+from unet import metrics
+from unet.data.masks import foreground
+from unet.data.packed import Split, load_split
+from unet.runtime.files import atomic_write
+from unet.runtime.process import run_stage
+
+NUM_SHOWN = 30
+LABELLED, PREDICTED = "#F0E442", "#D81B60"  # outlines
+# Of the published score. At cleanlab's 0.1 the few worst pixels decide, which every rough outline
+# has; at 0.2 the whole masks that are known to be inverted are the first (README.md).
+TEMPERATURE = 0.2
+
+
+def label_quality(probabilities: Tensor, masks: Tensor) -> Tensor:
+    """How well each mask goes with the predictions: float32 (N,) in [0, 1], small is suspect.
+
+    The soft minimum over the pixels that count of the probability of each pixel's own label,
+    boundary as background: V. Lad, J. Mueller, *Estimating label quality and errors in semantic
+    segmentation data via any model*, arXiv 2307.05080 (``cleanlab.segmentation``, softmin).
+
+    Args:
+        probabilities: (N, H, W) in [0, 1], of the object; 0.5 where both are as likely.
+        masks: (N, H, W) uint8 codes.
+    """
+    is_object, counted = foreground(masks)
+    own = torch.where(is_object, probabilities, 1 - probabilities).flatten(1)
+    weights = ((1 - own) / TEMPERATURE).exp() * counted.flatten(1)
+    return (own * weights).sum(1) / weights.sum(1).clamp(min=1e-9)
+
+
+def even(probabilities: Tensor, threshold: float) -> Tensor:
+    """Probabilities, moved so that ``threshold`` becomes 0.5: a weighted loss's odds are its
+    weight times too high, and its threshold is where they are even."""
+    odds = probabilities * (1 - threshold)
+    return odds / (odds + (1 - probabilities) * threshold)
+
+
+def judged(split: Split, probabilities: Tensor, name: str) -> pd.DataFrame:
+    """A row an image of ``split``: name, split, score, IoU, shares of the counted pixels.
+
+    Args:
+        probabilities: (N, S, S) in [0, 1]; an object is above 0.5.
+        name: what to call the split.
+    """
+    predicted = probabilities > 0.5
+    is_object, counted = foreground(split.masks)
+    num_counted = counted.flatten(1).sum(1).clamp(min=1)
+    return pd.DataFrame(
+        {
+            "name": split.names,
+            "split": name,
+            "score": label_quality(probabilities, split.masks),
+            "iou": metrics.iou(metrics.pixel_counts(predicted, is_object, counted)),
+            "predicted_share": (predicted & counted).flatten(1).sum(1) / num_counted,
+            "labelled_share": (is_object & counted).flatten(1).sum(1) / num_counted,
+        }
+    )
+
+
+def write_ranking(
+    splits: dict[str, Split], probabilities: dict[str, Tensor], csv: Path, picture: Path
+) -> pd.DataFrame:
+    """Rank the images of all ``splits`` together and write the table and the picture.
+
+    Args:
+        probabilities: split -> (N, S, S) in [0, 1], 0.5 where both are as likely.
+    """
+    tables = [judged(split, probabilities[name], name) for name, split in splits.items()]
+    ranking = pd.concat(tables, ignore_index=True).sort_values(["score", "name"])
+    with atomic_write(csv) as temporary:
+        ranking.to_csv(temporary, index=False, lineterminator="\n", float_format="%.5f")
+    row_of = {(k, n): row for k, split in splits.items() for row, n in enumerate(split.names)}
+    tiles = []
+    for _, row in ranking.head(NUM_SHOWN).iterrows():
+        split, index = splits[row["split"]], row_of[row["split"], row["name"]]
+        labelled = foreground(split.masks[index])[0]
+        predicted = probabilities[row["split"]][index] > 0.5
+        caption = f"{row['name']}\n{row['split']}, {row['score']:.3f}"
+        tiles.append((caption, split.images[index], labelled, predicted))
+    buffer = io.BytesIO()
+    draw(tiles).savefig(buffer, format="jpg", dpi=100)
+    with atomic_write(picture) as temporary:
+        temporary.write_bytes(buffer.getbuffer())
+    return ranking
+
+
+def draw(tiles: list[tuple[str, Tensor, Tensor, Tensor]]) -> Figure:
+    """A grid of (caption, image (S, S, 3) uint8, labelled (S, S) bool, predicted (S, S) bool)."""
+    columns = 6
+    rows = -(-len(tiles) // columns)
+    figure = Figure(figsize=(12, 2.4 * rows + 0.7), layout="constrained")
+    for ax in (axes := figure.subplots(rows, columns, squeeze=False)).flat:
+        ax.axis("off")
+    for ax, (caption, image, labelled, predicted) in zip(axes.flat, tiles, strict=False):
+        ax.imshow(image.numpy())
+        for mask, color in ((labelled, LABELLED), (predicted, PREDICTED)):
+            if mask.any() and not mask.all():
+                ax.contour(mask.numpy(), [0.5], colors=color, linewidths=1.5)
+        ax.set_title(caption, fontsize=8)
+    figure.suptitle("Masks that the predictions contradict most: mask yellow, prediction red")
+    return figure
+
+
+def main() -> None:
+    """See the module's text."""
+    config = load_labels()
+    splits = {
+        name: load_split(DATA / name, torch.device("cpu")) for name in ("train", "val", "test")
+    }
+    left_out: dict[str, Tensor] = {}
+    test = torch.zeros(splits["test"].masks.shape)
+    for number in config.folds:
+        path = HERE / f"folds/{number}.npz"
+        try:
+            with np.load(path) as content:
+                threshold, names = float(content["threshold"]), content["names"].tolist()
+                own, of_test = (
+                    even(torch.from_numpy(content[key]).float() / NUM_LEVELS, threshold)
+                    for key in ("left_out", "test")
+                )
+                test += of_test / len(config.folds)
+        except (OSError, EOFError, ValueError, KeyError, RuntimeError) as error:
+            raise ValueError(f"{path} cannot be read ({error}): run `make suspects`") from None
+        left_out |= dict(zip(names, own, strict=True))
+    probabilities = {"test": test}
+    for name in ("train", "val"):
+        if missing := [image for image in splits[name].names if image not in left_out]:
+            raise ValueError(f"{missing[0]} is in no fold: run `make suspects`")
+        probabilities[name] = torch.stack([left_out[image] for image in splits[name].names])
+    write_ranking(splits, probabilities, HERE / "suspects.csv", HERE / "suspects.jpg")
+
+
+if __name__ == "__main__":
+    run_stage("rank", main)

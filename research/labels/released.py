@@ -1,0 +1,48 @@
+"""Count the released models' pixels on each test image, and rank test by their predictions.
+
+``python -m research.labels.released`` writes ``test_counts.csv`` (TP, FP, FN, TN of each model on
+each image, boundary as background) and, from the mean of the models' predictions,
+``test_suspects.csv`` and ``test_suspects.jpg``.
+"""
+
+from pathlib import Path
+
+import pandas as pd
+import torch
+
+from research.labels.fold import DATA, HERE, predict_split
+from research.labels.rank import even, write_ranking
+from unet import metrics
+from unet.data.masks import foreground
+from unet.data.packed import load_split
+from unet.inference.evaluation import COUNTS
+from unet.inference.model_file import load_model
+from unet.runtime.files import atomic_write
+from unet.runtime.process import run_stage
+
+
+def main() -> None:
+    """See the module's text."""
+    device = torch.device("cpu")
+    split = load_split(DATA / "test", device)
+    files = sorted(Path("released").glob("*.safetensors"))
+    if not files:
+        raise ValueError("released/ holds no model: git checkout released")
+    is_object, counted = foreground(split.masks)
+    mean = torch.zeros(split.masks.shape)
+    table = pd.DataFrame({"name": split.names})
+    for path in files:
+        model, info = load_model(path, device)
+        probabilities = predict_split(model, split, 32, device)
+        counts = metrics.pixel_counts(probabilities > info["threshold"], is_object, counted)
+        mean += even(probabilities, info["threshold"]) / len(files)
+        table[[f"{path.stem}_{kind}" for kind in COUNTS]] = counts.numpy()
+    with atomic_write(HERE / "test_counts.csv") as temporary:
+        table.to_csv(temporary, index=False, lineterminator="\n")
+    write_ranking(
+        {"test": split}, {"test": mean}, HERE / "test_suspects.csv", HERE / "test_suspects.jpg"
+    )
+
+
+if __name__ == "__main__":
+    run_stage("released", main)

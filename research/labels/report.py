@@ -1,0 +1,148 @@
+"""The tables of this folder's README: ``python -m research.labels.report``."""
+
+import json
+import sys
+from pathlib import Path
+
+import pandas as pd
+import torch
+
+from research.labels.fold import HERE
+from unet import metrics
+from unet.inference.evaluation import COUNTS
+from unet.report.tables import fill, markdown
+
+FINE = "fine"  # among the verdicts
+TITLES = {
+    "accuracy": "accuracy", "iou": "IoU", "dice": "Dice", "boundary_iou": "boundary IoU",
+    "accuracy_per_image": "accuracy, mean over images", "iou_per_image": "IoU, mean over images",
+    "dice_per_image": "Dice, mean over images",
+    "boundary_iou_per_image": "boundary IoU, mean over images",
+    "accuracy_boundary_object": "accuracy, boundary as object",
+    "iou_boundary_object": "IoU, boundary as object",
+    "accuracy_boundary_ignored": "accuracy, boundary ignored",
+    "iou_boundary_ignored": "IoU, boundary ignored",
+}  # fmt: skip
+
+
+def copies(pairs: pd.DataFrame) -> str:
+    """How many pairs of each kind, within and across trainval and test."""
+    table = pd.crosstab(pairs["kind"], pairs["across"]).reindex(columns=[False, True], fill_value=0)
+    table = table.loc[table.sum(axis=1).sort_values(ascending=False).index]
+    rows = [(kind, str(inside), str(across)) for kind, inside, across in table.itertuples()]
+    rows.append(("all", *(str(number) for number in table.sum())))
+    columns = ["the one is the other's", "within trainval or test", "across"]
+    across = pairs[pairs["across"]]
+    images = pd.concat([across["first"], across["second"]])
+    of_test = pd.concat([across["first_split"], across["second_split"]]) == "test"
+    return (
+        f"{markdown(pd.DataFrame(rows, columns=columns))}\n\n"
+        f"{images[of_test].nunique()} test images have a copy in trainval."
+    )
+
+
+def ceiling(table: pd.DataFrame, models: dict[str, dict[str, float]]) -> str:
+    """What a mask scores against another of the same photograph, and what the models score."""
+    first = table.iloc[0]
+    rows = [
+        {"score": TITLES[row["score"]]}
+        | {"another mask": f"{row['value']:.4f} [{row['low']:.4f}, {row['high']:.4f}]"}
+        | {key: f"{scores[row['score']]:.4f}" for key, scores in models.items()}
+        for _, row in table.iterrows()
+    ]
+    return (
+        f"{first['pairs']} pairs of masks of {first['photographs']} photographs; "
+        f"{first['equal_masks'] or 'none'} of the pairs are the same mask.\n\n"
+        f"{markdown(pd.DataFrame(rows))}"
+    )
+
+
+def subsets(names: pd.Series, pairs: pd.DataFrame, verdicts: pd.DataFrame) -> pd.DataFrame:
+    """A bool column for each set of the test images ``names`` that is scored: ``all``, ``no
+    copies`` (of trainval), ``no wrong masks``, ``neither``."""
+    across = pairs[pairs["across"]]
+    copies = set(across["first"]) | set(across["second"])
+    wrong = set(verdicts.loc[verdicts["verdict"] != FINE, "name"])
+    frame = pd.DataFrame({"all": True}, index=list(names))
+    frame["no copies"] = ~frame.index.isin(copies)
+    frame["no wrong masks"] = ~frame.index.isin(wrong)
+    frame["neither"] = frame["no copies"] & frame["no wrong masks"]
+    return frame
+
+
+def subset_scores(counts: pd.DataFrame, chosen: pd.DataFrame) -> str:
+    """The released models' scores with and without doubtful test images."""
+    rows = []
+    for key in keys_of(counts):
+        of_key = torch.from_numpy(counts[[f"{key}_{kind}" for kind in COUNTS]].to_numpy())
+        for name, kept in chosen.items():
+            found = of_key[torch.tensor(kept.tolist())]
+            rows.append(
+                {
+                    "experiment": key,
+                    "test images": f"{name}: {len(found):,}",
+                    "accuracy": f"{metrics.accuracy(found.sum(0)):.2%}",
+                    "IoU": f"{metrics.iou(found.sum(0)):.4f}",
+                    "Dice": f"{metrics.dice(found.sum(0)):.4f}",
+                    "IoU, mean over images": f"{metrics.iou(found).mean():.4f}",
+                }
+            )
+    return markdown(pd.DataFrame(rows))
+
+
+def keys_of(counts: pd.DataFrame) -> list[str]:
+    """The experiments in a table of counts."""
+    return [name.removesuffix("_tp") for name in counts if name.endswith("_tp")]
+
+
+def verdicts(table: pd.DataFrame, ranking: pd.DataFrame) -> str:
+    """How many masks got each verdict, and which got the worst."""
+    ranks = {name: rank for rank, name in enumerate(ranking["name"], start=1)}
+    rows = [
+        {
+            "verdict": verdict,
+            "images": str(len(group)),
+            "which (place in the ranking)": ", ".join(
+                f"{name} ({ranks[name]})" for name in sorted(group["name"], key=ranks.get)
+            ),
+        }
+        for verdict, group in table.groupby("verdict", sort=False)
+    ]
+    return markdown(pd.DataFrame(rows))
+
+
+def blocks(root: Path = Path()) -> dict[Path, dict[str, str]]:
+    """File -> marker -> the text that belongs between its two lines."""
+    folder = root / HERE
+    tables = {
+        name: pd.read_csv(folder / f"{name}.csv")
+        for name in ("pairs", "ceiling", "test_counts", "verdicts", "test_suspects")
+    }
+    models = {
+        key: json.loads((root / f"metrics/scores/{key}.json").read_text(encoding="utf-8"))
+        for key in keys_of(tables["test_counts"])
+    }
+    counts = tables["test_counts"]
+    chosen = subsets(counts["name"], tables["pairs"], tables["verdicts"])
+    return {
+        folder / "README.md": {
+            "copies": copies(tables["pairs"]),
+            "ceiling": ceiling(tables["ceiling"], models),
+            "subsets": subset_scores(tables["test_counts"], chosen),
+            "verdicts": verdicts(tables["verdicts"], tables["test_suspects"]),
+        }
+    }
+
+
+def main() -> None:
+    """See the module's text."""
+    for path, texts in blocks().items():
+        text = fill(path.read_text(encoding="utf-8"), texts)
+        path.write_text(text, encoding="utf-8", newline="\n")
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except (ValueError, OSError, KeyError) as error:
+        sys.exit(f"report: {error}")

@@ -1,0 +1,198 @@
+"""Copies of photographs, the agreement of masks, and suspect masks, end to end on drawn images."""
+
+import re
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+import yaml
+
+from research.labels import report
+from research.labels.ceiling import SCORES, agreement, photographs
+from research.labels.fold import HERE, LabelsConfig, fold_of
+from research.labels.pairs import find_pairs
+from research.labels.rank import even, label_quality
+from research.labels.report import subsets
+from tests.repo import ROOT, commit_all, copy_repository, run
+from tests.test_declarations import keys_of
+from tests.tiny import pack_drawn, tiny_split
+from tools.copies import make_small
+from unet.data.masks import BACKGROUND, BOUNDARY, NOT_COUNTED, OBJECT
+from unet.data.synthetic import write_archives
+from unet.training.config import TrainConfig
+
+# Copies of a photograph
+
+
+def scenes(count: int, side: int = 96) -> torch.Tensor:
+    """(N, 3, S, S) uint8: each of other coloured patches, coarse and fine."""
+    generator = torch.Generator().manual_seed(0)
+    layers = [torch.rand(count, 3, cells, cells, generator=generator) for cells in (3, 5, 11)]
+    large = [torch.nn.functional.interpolate(x, size=(side, side), mode="bicubic") for x in layers]
+    return (
+        (sum(w * x for w, x in zip((3, 2, 1), large, strict=True)) / 6 * 255)
+        .clamp(0, 255)
+        .to(torch.uint8)
+    )
+
+
+def test_a_copy_a_mirror_image_and_a_crop_are_found_and_nothing_else() -> None:
+    images = scenes(12)
+    brighter = (images[0] * 0.8).to(torch.uint8)
+    crop = images[2][None, :, 10:76, 15:90].float()
+    crop = torch.nn.functional.interpolate(crop, size=(96, 96), mode="bilinear")[0]
+    more = torch.stack([brighter, images[1].flip(-1), crop.to(torch.uint8)])
+    names = [f"cat_{i}" for i in range(12)] + ["cat_copy_1", "cat_mirror_1", "cat_crop_1"]
+    names = [re.sub(r"cat_(copy|mirror|crop)_1", r"cat_9\1", name) for name in names]
+    splits = ["train"] * 12 + ["test", "val", "test"]
+    found = find_pairs(torch.cat([images, more]), names, splits)
+    by_pair = {frozenset((r["first"], r["second"])): r for _, r in found.iterrows()}
+    kinds = {pair: row["kind"] for pair, row in by_pair.items()}
+    assert kinds == {
+        frozenset(("cat_0", "cat_9copy")): "same",
+        frozenset(("cat_1", "cat_9mirror")): "mirrored",
+        frozenset(("cat_2", "cat_9crop")): "crop",
+    }
+    row = by_pair[frozenset(("cat_2", "cat_9crop"))]
+    assert (row["first"], row["across"]) == ("cat_9crop", True)
+    window = [(15 + 90) / 96 - 1, (10 + 76) / 96 - 1, 75 / 96, 66 / 96]
+    assert row[["x", "y", "width", "height"]].tolist() == pytest.approx(window, abs=0.03)
+    assert not by_pair[frozenset(("cat_1", "cat_9mirror"))]["across"]
+
+
+# The agreement of masks
+
+
+def test_a_mask_agrees_with_itself_and_another_less() -> None:
+    masks = tiny_split(6).masks
+    whole = agreement(masks, masks, list(range(6)))
+    assert list(whole["score"]) == list(SCORES)
+    np.testing.assert_array_equal(whole[["value", "low", "high"]], 1.0)
+    other = agreement(masks, masks.roll(1, dims=-1), list(range(6)))
+    assert (other["value"] < 1).all() and (other["low"] < other["high"]).all()
+    assert ((other["low"] <= other["value"]) & (other["value"] <= other["high"])).all()
+    back = agreement(masks.roll(1, dims=-1), masks, list(range(6)))
+    pd.testing.assert_frame_equal(other, back)  # neither is the truth
+
+
+def test_pairs_of_one_photograph_are_drawn_together() -> None:
+    assert photographs([("a", "b"), ("c", "d"), ("b", "e")]) == [1, 0, 1]
+    masks = tiny_split(6).masks
+    shifted = masks.roll(1, dims=-1)
+    apart = agreement(masks, shifted, list(range(6)))
+    twice = agreement(masks.repeat(2, 1, 1), shifted.repeat(2, 1, 1), [*range(6), *range(6)])
+    pd.testing.assert_frame_equal(apart, twice)
+
+
+def test_every_score_of_the_record_that_a_mask_can_have() -> None:
+    recorded = yaml.safe_load(next((ROOT / "metrics/scores").glob("*.json")).read_text())
+    assert SCORES.keys() <= recorded.keys()
+
+
+# Suspect masks
+
+
+def test_quality_is_the_soft_minimum() -> None:
+    masks = torch.tensor([[[OBJECT, BACKGROUND, BOUNDARY, NOT_COUNTED]]], dtype=torch.uint8)
+    own = np.array([0.9, 0.6, 0.2])  # of the three that count
+    probabilities = torch.tensor([[[0.9, 0.4, 0.8, 0.5]]])
+    weights = np.exp((1 - own) / 0.2)
+    expected = (weights * own).sum() / weights.sum()
+    assert label_quality(probabilities, masks).item() == pytest.approx(expected, rel=1e-5)
+    assert min(own) < expected < np.mean(own)
+
+
+def test_an_inverted_mask_is_the_most_suspect() -> None:
+    split = tiny_split(8)
+    truth = split.masks == OBJECT
+    probabilities = 0.1 + 0.8 * truth.float()
+    masks = split.masks.clone()
+    masks[3] = torch.where(truth[3], BACKGROUND, OBJECT)
+    quality = label_quality(probabilities, masks)
+    assert quality.argmin() == 3 and quality[3] < 0.5 < quality[torch.arange(8) != 3].min()
+
+
+def test_an_even_probability_is_one_half_at_the_threshold() -> None:
+    moved = even(torch.tensor([0.0, 0.5, 0.75, 1.0]), 0.75)  # of a weight of 3
+    assert moved.tolist() == pytest.approx([0, 0.25, 0.5, 1])
+    assert even(torch.tensor([0.3]), 0.5).item() == pytest.approx(0.3)
+
+
+def test_folds_share_the_images_out() -> None:
+    folds = fold_of(23, LabelsConfig("any", 0, [0, 1, 2, 3, 4]))
+    assert sorted(torch.bincount(folds).tolist()) == [4, 4, 5, 5, 5]
+    assert not torch.equal(folds, fold_of(23, LabelsConfig("any", 1, [0, 1, 2, 3, 4])))
+    with pytest.raises(ValueError, match="must count 0, 1, 2"):
+        LabelsConfig("any", 0, [1, 2])
+
+
+def test_subsets_leave_out_copies_and_wrong_masks() -> None:
+    pairs = pd.DataFrame({"first": ["a", "c"], "second": ["x", "b"], "across": [True, False]})
+    verdicts = pd.DataFrame({"name": ["a", "b", "c"], "verdict": ["fine", "inverted", "fine"]})
+    frame = subsets(pd.Series(["a", "b", "c"]), pairs, verdicts)
+    assert frame["all"].all()
+    assert frame.index[~frame["no copies"]].tolist() == ["a"]
+    assert frame.index[~frame["no wrong masks"]].tolist() == ["b"]
+    assert frame.index[frame["neither"]].tolist() == ["c"]
+
+
+@pytest.mark.slow
+def test_folds_train_and_a_planted_mask_becomes_suspect(tmp_path: Path) -> None:
+    repository = copy_repository(tmp_path)
+    assert {"folds", "epochs"} <= make_small(repository, epochs=4)
+    (raw := tmp_path / "raw").mkdir()
+    write_archives(raw, num_images=48)
+    packed = pack_drawn(repository / "data/packed", raw, image_size=32)
+    commit_all(repository)
+
+    early = run(repository, "python", "-m", "research.labels.rank", check=False)
+    assert early.returncode == 1 and "make suspects" in early.stdout
+    assert "Traceback" not in early.stdout
+    unknown = run(repository, "python", "-m", "research.labels.fold", "2", check=False)
+    assert unknown.returncode == 1 and "one of 0, 1" in unknown.stdout
+    for number in "01":
+        run(repository, "python", "-m", "research.labels.fold", number)
+    assert not list(repository.glob(".checkpoints/*/*/state.bin"))
+    folds = [np.load(repository / HERE / f"folds/{number}.npz") for number in "01"]
+    assert not set(folds[0]["names"]) & set(folds[1]["names"])
+    run(repository, "python", "-m", "research.labels.rank")
+    ranking = pd.read_csv(repository / HERE / "suspects.csv")
+    names = [name for split in ("train", "val", "test")
+             for name in (packed / split / "names.txt").read_text().split()]  # fmt: skip
+    assert sorted(ranking["name"]) == sorted(names)
+    assert ranking["score"].is_monotonic_increasing
+
+    masks = np.load(packed / "test/masks.npy")
+    masks[0] = np.where(masks[0] == OBJECT, BACKGROUND, OBJECT)
+    np.save(packed / "test/masks.npy", masks)
+    run(repository, "python", "-m", "research.labels.rank")
+    again = pd.read_csv(repository / HERE / "suspects.csv")
+    planted = (packed / "test/names.txt").read_text().split()[0]
+    before, after = (table.set_index("name")["score"] for table in (ranking, again))
+    assert after[planted] < before[planted]
+    assert after.index.get_loc(planted) < before.index.get_loc(planted)
+    pd.testing.assert_series_equal(after.drop(planted), before.drop(planted))
+    assert (repository / HERE / "suspects.jpg").stat().st_size > 10_000
+
+
+def test_a_fold_declares_what_it_reads() -> None:
+    stage = yaml.safe_load((ROOT / HERE / "dvc.yaml").read_text())["stages"]["fold"]
+    declared = {name for name in stage["params"] if isinstance(name, str)}
+    trained = {name for name in keys_of("train", TrainConfig) if name != "train.keep"}
+    assert declared == trained | {"evaluate.batch_size", "experiments.${suspects.experiment}"}
+
+
+# The record
+
+
+def test_the_tables_are_those_of_the_record() -> None:
+    for path, blocks in report.blocks(ROOT).items():
+        text = path.read_text(encoding="utf-8")
+        assert report.fill(text, blocks) == text, "make readme"
+
+
+def test_masks_that_are_known_to_be_inverted_are_the_first() -> None:
+    ranking = pd.read_csv(ROOT / HERE / "test_suspects.csv")
+    assert {"Persian_268", "Persian_273", "Maine_Coon_268"} <= set(ranking["name"].head(6))
