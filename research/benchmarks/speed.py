@@ -9,6 +9,7 @@ optimizers  what Muon costs, beside AdamW on all weights
 batches     against the batch size
 sizes       against image size, width and number of images
 mapped      arrays in memory against arrays mapped from disk, the file's cache emptied before
+graphs      on a GPU: a step as one CUDA graph against its kernels one by one
 
 Each case runs in a process of its own, case after case, round after round, so that whatever else
 the machine does falls on all alike. Results go to results/NAME.json: NAME is SUITE, or SUITE-WORD
@@ -75,6 +76,7 @@ class Case:
     keep_memory: bool = True
     muon: bool = True
     compiled: bool = False
+    graph: bool = True  # on a GPU
 
 
 PLAIN = Case(data="none", amp="none", channels_last=False, keep_memory=False, muon=False)
@@ -120,6 +122,15 @@ SUITES: dict[str, dict[str, Case]] = {
     "mapped": {
         "in memory": Case(num_images=16384),
         "mapped": Case(data="mapped", num_images=16384),
+    },
+    "graphs": {
+        f"{name}, width {width}, batches of {n}": replace(case, width=width, batch_size=n)
+        for width, n in ((16, 16), (64, 16), (64, 64))
+        for name, case in {
+            "one by one": Case(graph=False),
+            "+ torch.compile": Case(graph=False, compiled=True),
+            "graph": Case(),
+        }.items()
     },
 }
 MIN_STEPS = 3  # however long they take
@@ -213,8 +224,10 @@ def ours(case: Case, device: torch.device) -> tuple[Callable[[], int], float]:
             scores.add(loss, logits, targets)
         return len(images)
 
+    captures, learner.captures = learner.captures and case.graph, False  # a replay is not counted
     with FlopCounterMode(display=False) as counter:
         num_images = step()
+    learner.captures = captures
     if case.compiled:
         learner.net.compile()
     return step, counter.get_total_flops() / num_images

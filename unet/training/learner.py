@@ -69,9 +69,9 @@ class Learner:
     ) -> tuple[Tensor, Tensor]:
         """A step down the gradient of the loss times ``weight``: the loss, a scalar, and logits.
 
-        On a GPU a whole batch's step is recorded once and replayed as a CUDA graph: its some 1,500
-        kernels take the GPU less time than Python takes to launch them. The next step then
-        overwrites what this one returned.
+        On a GPU a whole batch's step is recorded once and replayed as a CUDA graph: its many
+        hundreds of kernels take the GPU less time than Python takes to launch them. The next step
+        then overwrites what this one returned.
         """
         if not self.captures or len(images) != self.batch_size:
             self._set_learning_rate(learning_rate)
