@@ -97,7 +97,7 @@ def main() -> None:
     experiments = load_section("experiments", Experiments)
     key = select_experiment(experiments, [labels.experiment])
     # No image that is to be judged may choose the epoch that judges it.
-    config = replace(load_section("train", TrainConfig), keep="last")
+    config = replace(load_section("train", TrainConfig), keep="last", boundary="background")
     batch_size = load_section("evaluate", EvaluateConfig).batch_size
     device = set_up(config.device)
     origin = start_file(config.start_from, key)
