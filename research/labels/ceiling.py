@@ -35,6 +35,8 @@ SCORES: Scores = {
     "iou_boundary_object": ("object", metrics.iou, False),
     "accuracy_boundary_ignored": ("ignore", metrics.accuracy, False),
     "iou_boundary_ignored": ("ignore", metrics.iou, False),
+    "accuracy_outlined": ("outlined", metrics.accuracy, False),
+    "iou_outlined": ("outlined", metrics.iou, False),
 }
 
 
@@ -42,10 +44,12 @@ def counts_of(first: Tensor, second: Tensor) -> dict[str, Tensor]:
     """Counts (N, 4) by each rule for the boundary, and of the boundary bands, of masks ``first``
     (N, H, W) as predictions where ``second`` are the truth.
 
-    As of a model, the prediction is the object without its boundary, whatever the rule.
+    As of a model, the prediction is the object without its boundary, whatever the rule; with it in
+    ``outlined`` alone, where both masks have it, as a model that learnt it as object.
     """
+    outlined, _ = foreground(first, boundary="object")
     predicted, _ = foreground(first)
-    found = {}
+    found = {"outlined": metrics.pixel_counts(outlined, *foreground(second, boundary="object"))}
     for rule in BOUNDARY_RULES:
         found[rule] = metrics.pixel_counts(predicted, *foreground(second, boundary=rule))
     return found | {"band": metrics.boundary_counts(predicted, *foreground(second))}

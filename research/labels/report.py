@@ -1,4 +1,4 @@
-"""The tables of this folder's README: ``python -m research.labels.report``."""
+"""The tables of this folder's README, and the root's: ``python -m research.labels.report``."""
 
 import json
 import sys
@@ -22,6 +22,8 @@ TITLES = {
     "iou_boundary_object": "IoU, boundary as object",
     "accuracy_boundary_ignored": "accuracy, boundary ignored",
     "iou_boundary_ignored": "IoU, boundary ignored",
+    "accuracy_outlined": "accuracy, boundary as object in both masks",
+    "iou_outlined": "IoU, boundary as object in both masks",
 }  # fmt: skip
 
 
@@ -47,7 +49,10 @@ def ceiling(table: pd.DataFrame, models: dict[str, dict[str, float]]) -> str:
     rows = [
         {"score": TITLES[row["score"]]}
         | {"another mask": f"{row['value']:.4f} [{row['low']:.4f}, {row['high']:.4f}]"}
-        | {key: f"{scores[row['score']]:.4f}" for key, scores in models.items()}
+        | {
+            key: f"{scores[row['score']]:.4f}" if row["score"] in scores else ""
+            for key, scores in models.items()
+        }
         for _, row in table.iterrows()
     ]
     return (
@@ -111,6 +116,38 @@ def verdicts(table: pd.DataFrame, ranking: pd.DataFrame) -> str:
     return markdown(pd.DataFrame(rows))
 
 
+def summary(tables: dict[str, pd.DataFrame], chosen: pd.DataFrame) -> str:
+    """The findings in a few sentences, for the root's README."""
+    across = tables["pairs"][tables["pairs"]["across"]]
+    of_test = chosen.index.isin([*across["first"], *across["second"]]).sum()
+    ceiling = tables["ceiling"].set_index("score")
+
+    def agree(score: str) -> str:
+        value, low, high = ceiling.loc[score, ["value", "low", "high"]]
+        return f"{value:.3f} [{low:.3f}, {high:.3f}]"
+
+    looked_at = tables["verdicts"]["verdict"].value_counts(sort=False)
+    wrong = looked_at.drop(FINE, errors="ignore")
+    counts, key = tables["test_counts"], keys_of(tables["test_counts"])[0]
+    of_key = torch.from_numpy(counts[[f"{key}_{kind}" for kind in COUNTS]].to_numpy())
+    all_of, rest = (
+        f"{metrics.iou(of_key[torch.tensor(chosen[name].tolist())].sum(0)):.4f}"
+        for name in ("all", "neither")
+    )
+    return "\n".join(
+        [
+            f"- {of_test} of the {len(chosen):,} test images have a copy in trainval.",
+            f"- Two masks of one photograph ({ceiling['pairs'].iloc[0]} pairs) agree at accuracy "
+            f"{agree('accuracy')} and IoU {agree('iou')}; with the boundary as object in both at "
+            f"IoU {agree('iou_outlined')}. In brackets 95 % intervals over the photographs.",
+            f"- Of {looked_at.sum()} test masks that were looked at (those that the models "
+            f"contradict most, and all that hold no animal) {wrong.sum()} are wrong: "
+            f"{', '.join(f'{number} {verdict}' for verdict, number in wrong.items())}.",
+            f"- Without those and the copies `{key}` has IoU {rest} instead of {all_of}.",
+        ]
+    )
+
+
 def blocks(root: Path = Path()) -> dict[Path, dict[str, str]]:
     """File -> marker -> the text that belongs between its two lines."""
     folder = root / HERE
@@ -125,12 +162,13 @@ def blocks(root: Path = Path()) -> dict[Path, dict[str, str]]:
     counts = tables["test_counts"]
     chosen = subsets(counts["name"], tables["pairs"], tables["verdicts"])
     return {
+        root / "README.md": {"data": summary(tables, chosen)},
         folder / "README.md": {
             "copies": copies(tables["pairs"]),
             "ceiling": ceiling(tables["ceiling"], models),
             "subsets": subset_scores(tables["test_counts"], chosen),
             "verdicts": verdicts(tables["verdicts"], tables["test_suspects"]),
-        }
+        },
     }
 
 
