@@ -121,7 +121,17 @@ def card(home: Path, scores: dict[str, Any], *, num_train: int, path: Path) -> s
         "precision": f"{precision} on {info['device']}{threads}{stored}",
         "augmentation": f"{'horizontal flip, ' * augment.flip}a window of {window} sides, shifted "
         f"by up to {augment.shift:g} sides, turned by up to {augment.rotate:g} degrees, brightness "
-        f"±{augment.brightness:g}, colour ±{augment.color:g}",
+        f"±{augment.brightness:g}, colour ±{augment.color:g}"
+        + "".join(
+            f", {name} ±{value:g}"
+            for name, value in {
+                "contrast": augment.contrast,
+                "saturation": augment.saturation,
+            }.items()
+            if value
+        )  # fmt: skip
+        + f", another's object pasted into {augment.paste:.0%} of the images" * bool(augment.paste)
+        + ", soft edges of the targets" * augment.soft_edges,
     }
     boundary = (
         "The boundary is the band that the\nannotators left unclassified."

@@ -23,7 +23,7 @@ from unet.runtime.files import atomic_write
 from unet.runtime.process import OUT_OF_MEMORY, run_stage
 
 MODELS = (Path("models"), Path("released"))
-DEFAULT = "str_tr_bce"
+DEFAULT = "pets"
 # By the ``source`` of a model's info: so that nobody takes a released model for one's own.
 TRAINED_ON = {
     "official": "Oxford-IIIT Pet",
