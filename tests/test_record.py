@@ -2,7 +2,6 @@
 
 import json
 import re
-from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
@@ -10,7 +9,7 @@ import yaml
 
 from tests.repo import ROOT, copy_repository, run
 from tools.cards import cards
-from tools.fresh import PROJECTS, is_recorded, stale_stages
+from tools.fresh import PROJECTS, is_recorded, not_run_yet, stale_stages
 from tools.models import homes_of, recorded_outputs
 from tools.table import fill, readme_blocks, scores
 from unet.config import load_params
@@ -47,15 +46,6 @@ def test_nothing_is_stale(copy: Path, project: Path) -> None:
     assert stale == {}, "`python -m tools.same REV --accept` or `dvc repro`"
     changed = run(copy, "git", "status", "--short", f"{project / 'code'}").stdout
     assert changed == "", f"commit {project / 'code'}/"
-
-
-def not_run_yet(project: Path, stages: Iterable[str]) -> set[str]:
-    """Those of ``stages`` that have no entry in the lock, and what gathers a design of which a run
-    has none: the pages say themselves which seeds their tables have."""
-    recorded = read_yaml(project / "dvc.lock")["stages"]
-    new = {stage for stage in stages if stage not in recorded}
-    gathering = {f"gather@{stage.partition('@')[0]}" for stage in new}
-    return new | gathering.intersection(stages)
 
 
 def test_a_design_that_is_not_run_through_waits(tmp_path: Path) -> None:

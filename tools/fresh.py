@@ -8,11 +8,12 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 
 from unet.runtime.config import read_yaml
 
-PROJECTS = (Path(), Path("everyday"), Path("research/ablation"))
+PROJECTS = (Path(), Path("everyday"), Path("research/ablation"), Path("research/labels"))
 
 
 def stale_stages(project: Path) -> dict[str, list[str]]:
@@ -64,15 +65,29 @@ def dvc(project: Path, *arguments: str) -> str:
     return done.stdout
 
 
+def not_run_yet(project: Path, stages: Iterable[str]) -> list[str]:
+    """Those of ``stages`` that have no entry in the lock, and what gathers a design of which a run
+    has none: the pages say themselves which seeds their tables have."""
+    recorded = read_yaml(project / "dvc.lock")["stages"]
+    new = {stage for stage in stages if stage not in recorded}
+    gathering = {f"gather@{stage.partition('@')[0]}" for stage in new}
+    return [stage for stage in stages if stage in new | gathering]
+
+
 def main() -> None:
     """See the module's text."""
-    found = {project: stale_stages(project) for project in PROJECTS if is_recorded(project)}
-    for project, stages in found.items():
-        for stage, reasons in stages.items():
-            print(f"{project / 'dvc.yaml'}: {stage}: {', '.join(reasons)}")
-    if any(found.values()):
+    stale = False
+    for project in filter(is_recorded, PROJECTS):
+        stages = stale_stages(project)
+        if waiting := not_run_yet(project, stages):
+            names = ", ".join(waiting[:3]) + ", …" * (len(waiting) > 3)
+            print(f"{project / 'dvc.yaml'}: {len(waiting)} stages have not run yet: {names}")
+        for stage in stages.keys() - set(waiting):
+            stale = True
+            print(f"{project / 'dvc.yaml'}: {stage}: {', '.join(stages[stage])}")
+    if stale:
         sys.exit("stale, and all that follows from these; `git diff code` names the modules")
-    print("nothing is stale")
+    print("nothing that has run is stale")
 
 
 if __name__ == "__main__":

@@ -109,17 +109,21 @@ def readme_blocks(root: Path) -> dict[str, str]:
         "scores": _captioned(frame, params),
         "treatments": markdown(halves),
         "times": markdown(times),
-        **{
-            project.name: _captioned(
-                scores(root / project), load_params(root / project / "params.yaml")
-            )
-            for project in others
-        },
+        **{project.name: _own_block(root / project) for project in others},
     }
 
 
-def _captioned(frame: pd.DataFrame, params: Params) -> str:
-    """The table of the scores below a line that says of what they are."""
+def _own_block(project: Path) -> str:
+    """The table of another project than the root's. Without the boundary, which no rule of training
+    favours, its scores can be set beside the root's."""
+    frame = scores(project)
+    params = load_params(project / "params.yaml")
+    ignored = RULE_ENDINGS["ignore"]
+    return _captioned(frame, params, **{BOUNDARY_RULES["ignore"]: _pair(frame, ignored)})
+
+
+def _captioned(frame: pd.DataFrame, params: Params, **more: pd.Series) -> str:
+    """The table of the scores, and of ``more``, below a line that says of what they are."""
     epochs = " or ".join(str(epoch) for epoch in frame["epoch"].unique())
     which = f"{params.preprocess.split.capitalize()} test split"
     if not params.data.is_from_download:
@@ -129,7 +133,8 @@ def _captioned(frame: pd.DataFrame, params: Params) -> str:
         f"{frame['num_images'].iloc[0]:,} images, {BOUNDARY_RULES[params.train.boundary]}, "
         f"weights after epoch {epochs} (the {params.train.keep}), one seed."
     )
-    return f"{caption}\n\n{markdown(score_table(frame))}"
+    table = score_table(frame).assign(**{name: list(column) for name, column in more.items()})
+    return f"{caption}\n\n{markdown(table)}"
 
 
 def _pair(frame: pd.DataFrame, suffix: str) -> pd.Series:

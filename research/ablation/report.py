@@ -272,7 +272,7 @@ def caption(records: Records) -> str:
 def machines(record: pd.DataFrame) -> str:
     """The models of CPU or GPU that a record's runs were trained on, with how many on each."""
     kind, counts = record["device"].iloc[0], record[MACHINE].value_counts(sort=False)
-    models = [name or "a model that was not recorded" for name in counts.index]
+    models = [name or "a CPU or GPU whose name was not recorded" for name in counts.index]
     if len(models) == 1:
         return f"trained on {models[0]} ({kind})"
     each = [f"{number} on {name}" for name, number in zip(models, counts, strict=True)]

@@ -136,13 +136,13 @@ def summary(tables: dict[str, pd.DataFrame], chosen: pd.DataFrame) -> str:
     )
     return "\n".join(
         [
-            f"- {of_test} of the {len(chosen):,} test images have a copy in trainval.",
+            f"- At least {of_test} of the {len(chosen):,} test images have a copy in trainval.",
             f"- Two masks of one photograph ({ceiling['pairs'].iloc[0]} pairs) agree at accuracy "
             f"{agree('accuracy')} and IoU {agree('iou')}; with the boundary as object in both at "
             f"IoU {agree('iou_outlined')}. In brackets 95 % intervals over the photographs.",
-            f"- Of {looked_at.sum()} test masks that were looked at (those that the models "
-            f"contradict most, and all that hold no animal) {wrong.sum()} are wrong: "
-            f"{', '.join(f'{number} {verdict}' for verdict, number in wrong.items())}.",
+            f"- Of {looked_at.sum()} test masks that were looked at (the thirty that the models "
+            f"contradict most, a few further down, all that hold no animal) {wrong.sum()} are "
+            f"wrong: {', '.join(f'{number} {verdict}' for verdict, number in wrong.items())}.",
             f"- Without those and the copies `{key}` has IoU {rest} instead of {all_of}.",
         ]
     )
