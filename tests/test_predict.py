@@ -159,6 +159,16 @@ def test_several_models_are_averaged(model: TrainedModel) -> None:
     assert torch.equal(found.mask, found.probabilities > found.threshold)
 
 
+def test_models_of_different_rules_have_no_mean(model: TrainedModel) -> None:
+    network, info = model
+    outlined = TrainedModel(network, info | {"boundary": "object"})
+    with pytest.raises(ValueError, match=r"different rules \(background, object\)"):
+        predict(photograph(), model, outlined)
+    # A folder's masks have no boundary.
+    of_a_folder = TrainedModel(network, info | {"source": "folder"})
+    predict(photograph(), outlined, of_a_folder)
+
+
 def test_a_threshold_of_one_s_own(model: TrainedModel) -> None:
     masks = [predict(photograph(), model, threshold=t).mask for t in (0.2, 0.5, 0.8)]
     counts = [mask.sum() for mask in masks]

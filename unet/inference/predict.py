@@ -132,6 +132,15 @@ def _threshold(models: tuple[TrainedModel, ...], threshold: float | None) -> flo
             raise ValueError(
                 f"the model's info has image_size = {size!r}: must be its side's pixels"
             )
+    # A folder's masks have no boundary.
+    rules = {
+        info.get("boundary", "background") for _, info in models if info.get("source") != "folder"
+    }
+    if len(rules) > 1:
+        raise ValueError(
+            f"the models learnt the object's outline by different rules ({', '.join(sorted(rules))}"
+            "): the mean of what they say is neither; take models of one rule"
+        )
     if threshold is None:
         return sum(info["threshold"] for _, info in models) / len(models)
     if not isinstance(threshold, Real) or not 0 < threshold < 1:
