@@ -5,6 +5,7 @@ import io
 import sys
 from collections.abc import Callable
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -74,7 +75,8 @@ def train_one(
         write_csv(curve, training.curve)
         write_csv(Path(f"plots/timing/{key}.csv"), training.timing)
 
-    settings = (experiment, config, content, summary, device.type, num_ranks(), torch.__version__)
+    trained = replace(config, store="float32")  # how weights are stored changes none of them
+    settings = (experiment, trained, content, summary, device.type, num_ranks(), torch.__version__)
     files = [path for name in ("train", "val") for path in (DATA / name).iterdir()]
     name = fingerprint(*settings, source_hashes("stages.train"), files=files)
     folder = checkpoint_folder(key, name)

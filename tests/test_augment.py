@@ -317,3 +317,17 @@ def test_soft_edges_are_between_0_and_1_and_keep_the_area() -> None:
         torch.equal(soft > 0.5, hard > 0.5) or ((soft > 0.5) != (hard > 0.5)).float().mean() < 0.01
     )
     torch.testing.assert_close(soft.mean((1, 2, 3)), hard.mean((1, 2, 3)), atol=0.02, rtol=0)
+
+
+def test_along_a_soft_pasted_edge_a_pixel_counts_where_it_counts_in_both() -> None:
+    """The next image's object comes onto one that does not count anywhere."""
+    images = torch.rand(2, 3, 16, 16, generator=seeded(0))
+    targets = torch.zeros(2, 2, 16, 16)
+    targets[1, 0, 4:11, 3:12] = 1
+    targets[1, 1] = 1  # all of it counts
+    for soft in (False, True):
+        config = tiny_augment(paste=1.0, rotate=20.0, soft_edges=soft)
+        _, (first, _) = augmented(images, targets, config, seeded(0))
+        counts = first[1] > 0.999
+        assert 30 < counts.sum() < 70
+        assert (first[0][counts] > 0.999).all()

@@ -101,6 +101,15 @@ def test_kernels_are_stored_in_half_the_bytes(tmp_path: Path) -> None:
     assert paths[2].read_bytes() == paths[1].read_bytes()
 
 
+def test_a_kernel_beyond_float16_is_refused_before_anything_is_written(tmp_path: Path) -> None:
+    path, state = tmp_path / "large.safetensors", saved_model().state_dict()
+    state["head.weight"].view(-1)[0] = 1e6
+    with pytest.raises(ValueError, match="head.weight is too large for float16: set train.store"):
+        save_model(path, state, INFO, store="float16")
+    assert not path.exists()
+    save_model(path, state, INFO)
+
+
 def nothing(path: Path) -> None:
     assert not path.exists()
 
@@ -187,7 +196,8 @@ def with_kernels_rounded_in_silence(path: Path) -> None:
 def with_a_kernel_beyond_float16(path: Path) -> None:
     state = saved_model().state_dict()
     state["head.weight"].view(-1)[0] = 1e6
-    save_model(path, state, INFO, store="float16")
+    halves = {k: t.half() if t.ndim == 4 and k.endswith("weight") else t for k, t in state.items()}
+    write_tensors(path, halves, INFO | {"store": "float16"})
 
 
 def with_a_rounded_bias(path: Path) -> None:

@@ -16,7 +16,7 @@ from unet.runtime.files import atomic_write
 from unet.runtime.process import run_stage
 
 MODELS, RELEASED = Path("models"), Path("released")
-PROJECTS = (Path(), Path("everyday"))  # whose models are released; no key is in two of them
+PROJECTS = (Path(), Path("everyday"))  # whose models are released
 
 
 def main() -> None:
@@ -30,8 +30,21 @@ def main() -> None:
 
 def recorded_outputs(root: Path = Path()) -> dict[str, str]:
     """File name -> MD5 of each model, and what `plot` needs of its training, by the locks of all
-    PROJECTS."""
-    return {name: digest for project in PROJECTS for name, digest in _outputs(root, project)}
+    PROJECTS.
+
+    Raises:
+        ValueError: two of them have an experiment of the same name.
+    """
+    recorded: dict[str, str] = {}
+    for project in PROJECTS:
+        for name, digest in _outputs(root, project):
+            if name in recorded:
+                raise ValueError(
+                    f"{name.split('.')[0]} is an experiment of the root and of {project}/: name "
+                    "one of them otherwise in its params.yaml"
+                )
+            recorded[name] = digest
+    return recorded
 
 
 def homes_of(root: Path = Path()) -> dict[str, Path]:
@@ -76,6 +89,10 @@ def place(recorded: dict[str, str]) -> None:
     files = sorted(RELEASED.glob("*.safetensors")) + sorted(RELEASED.glob("*.npz"))
     if not files:
         raise ValueError(f"{RELEASED}/ holds no models: `git checkout {RELEASED}` brings them back")
+    released = {path.name.split(".")[0] for path in files}
+    parts = {name for name in recorded if name.split(".")[0] in released}
+    if missing := sorted(parts - {path.name for path in files}):
+        raise ValueError(f"{RELEASED / missing[0]} is missing: `git checkout {RELEASED}`")
     homes, targets = homes_of(), {}
     for source in files:
         found = md5(source)
@@ -115,9 +132,17 @@ def release(recorded: dict[str, str]) -> None:
     the card of a model that changed (``python -m tools.cards`` writes it anew).
 
     Raises:
-        ValueError: one is neither here nor released already as ``dvc.lock`` records it.
+        ValueError: one is neither here nor released already as ``dvc.lock`` records it; or a lock
+            is missing that may record what would be removed.
     """
     homes = homes_of()
+    not_run = [project for project in PROJECTS if not (project / "dvc.lock").exists()]
+    unknown = [path for path in RELEASED.glob("*.safetensors") if path.name not in recorded]
+    if not_run and unknown:
+        raise ValueError(
+            f"{unknown[0]} is in no lock, and {not_run[0] / 'dvc.lock'} is missing: "
+            f"`git checkout {not_run[0] / 'dvc.lock'}`, or remove the model"
+        )
     there = {path for path in RELEASED.glob("*.*") if recorded.get(path.name) == md5(path)}
     for name, expected in recorded.items():
         model = homes[name] / MODELS / name

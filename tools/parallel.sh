@@ -8,6 +8,11 @@
 # faster than one by one with many.
 set -euo pipefail
 cd "$(dirname "$0")/.."
+case ${1:-1} in *[!0-9]* | 0*)
+  echo "parallel: JOBS = $1: must be a number above 0" >&2
+  exit 1
+  ;;
+esac
 gpus=${CUDA_VISIBLE_DEVICES-$({ nvidia-smi --list-gpus 2>/dev/null || true; } |
   sed -n 's/^GPU \([0-9]*\):.*/\1/p' | paste -sd,)}
 number=$(tr , '\n' <<<"$gpus" | grep -c . || true)

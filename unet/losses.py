@@ -33,7 +33,7 @@ class Loss(nn.Module, ABC):
 
         Args:
             logits: (N, 1, H, W), any float dtype.
-            targets: (N, 1, H, W), any float dtype, in {0, 1}.
+            targets: (N, 1, H, W), any float dtype, in [0, 1]; between them along soft edges.
             counted: (N, 1, H, W) bool, the pixels that count; None: all of them.
         """
 

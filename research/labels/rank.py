@@ -6,6 +6,8 @@ first, ``suspects.jpg`` shows the worst thirty.
 """
 
 import io
+import zipfile
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -42,7 +44,8 @@ def label_quality(probabilities: Tensor, masks: Tensor) -> Tensor:
     is_object, counted = foreground(masks)
     own = torch.where(is_object, probabilities, 1 - probabilities).flatten(1)
     weights = ((1 - own) / TEMPERATURE).exp() * counted.flatten(1)
-    return (own * weights).sum(1) / weights.sum(1).clamp(min=1e-9)
+    total = weights.sum(1)  # 0 where no pixel counts: nothing is contradicted
+    return torch.where(total > 0, (own * weights).sum(1) / total.clamp(min=1e-9), 1.0)
 
 
 def even(probabilities: Tensor, threshold: float) -> Tensor:
@@ -113,7 +116,7 @@ def draw(tiles: list[tuple[str, Tensor, Tensor, Tensor]]) -> Figure:
         for mask, color in ((labelled, LABELLED), (predicted, PREDICTED)):
             if mask.any() and not mask.all():
                 ax.contour(mask.numpy(), [0.5], colors=color, linewidths=1.5)
-        ax.set_title(caption, fontsize=8)
+        ax.set_title(caption, fontsize=8, parse_math=False)
     figure.suptitle("Masks that the predictions contradict most: mask yellow, prediction red")
     return figure
 
@@ -136,9 +139,13 @@ def main() -> None:
                     for key in ("left_out", "test")
                 )
                 test += of_test / len(config.folds)
-        except (OSError, EOFError, ValueError, KeyError, RuntimeError) as error:
+            if own.shape[1:] != test.shape[1:]:
+                raise ValueError(f"images of {tuple(own.shape[1:])} pixels")
+            left_out |= dict(zip(names, own, strict=True))
+        except (
+            OSError, EOFError, ValueError, KeyError, RuntimeError, zipfile.BadZipFile, zlib.error,
+        ) as error:  # fmt: skip
             raise ValueError(f"{path} cannot be read ({error}): run `make suspects`") from None
-        left_out |= dict(zip(names, own, strict=True))
     probabilities = {"test": test}
     for name in ("train", "val"):
         if missing := [image for image in splits[name].names if image not in left_out]:

@@ -153,5 +153,9 @@ def paste_next(images: Tensor, targets: Tensor, paste: Tensor) -> tuple[Tensor, 
     objects = their_targets[:, :1] * paste
     weight = F.avg_pool2d(objects, 3, stride=1, padding=1, count_include_pad=False)
     pasted = torch.where(objects > 0, their_targets, targets)
+    # Along a soft edge both images show: a pixel counts there if it counts in both.
+    soft = (objects > 0) & (objects < 0.999)
+    both = torch.minimum(targets[:, 1:], their_targets[:, 1:])
+    pasted[:, 1:] = torch.where(soft, both, pasted[:, 1:])
     pasted[:, :1] = torch.maximum(targets[:, :1], objects)
     return torch.lerp(images, others, weight), pasted

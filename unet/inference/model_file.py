@@ -37,11 +37,19 @@ def save_model(
             ``epoch``.
         store: ``float32``, or ``float16``: so the kernels, nearly all of the bytes; then ``info``
             says it, too. What batch normalisation has summed up stays float32.
+
+    Raises:
+        ValueError: a kernel is too large for float16.
     """
     assert all(name in info for name in (*ARCHITECTURE, "threshold", "epoch"))
     tensors = {name: tensor.cpu().contiguous() for name, tensor in state.items()}
     if store == "float16":  # no entry else: the models that are recorded keep their bytes
         tensors = {k: t.half() if _is_kernel(k, t) else t for k, t in tensors.items()}
+        if broken := [name for name, tensor in tensors.items() if not tensor.isfinite().all()]:
+            raise ValueError(
+                f"{path}: {broken[0]} is too large for float16: set train.store to float32 and run "
+                "again, which resumes"
+            )
         info = info | {"store": store}
     # One entry: the order of several is not defined, and the file's bytes would vary.
     metadata = {"unet": json.dumps(info, sort_keys=True)}

@@ -183,7 +183,8 @@ def train_epoch(
         disable=None if distributed.rank() == 0 else True,
     ) as bar:  # fmt: skip
         for step, (indices, transforms) in enumerate(zip(batches, drawn, strict=True)):
-            # Drawn for the whole batch, so that the number of ranks changes no image.
+            # Drawn for the whole batch, so that the number of ranks changes no image but by what is
+            # pasted: that comes of the rank's own images.
             mine = distributed.share_of(len(indices))
             images, targets, counted = load_batch(
                 split, indices[mine], transforms.part(mine), size=size, device=device,
@@ -227,7 +228,7 @@ def new_training(
     def step() -> None:
         batch = load_batch(
             split, indices, transforms, size=split.image_size, device=device,
-            boundary=config.boundary,
+            boundary=config.boundary, soft_edges=config.augment.soft_edges,
         )  # fmt: skip
         trial.step(batch.images, batch.targets, config.max_lr / 25, counted=batch.counted)
 
