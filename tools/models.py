@@ -136,7 +136,8 @@ def release(recorded: dict[str, str]) -> None:
             is missing that may record what would be removed.
     """
     homes = homes_of()
-    not_run = [project for project in PROJECTS if not (project / "dvc.lock").exists()]
+    projects = [project for project in PROJECTS if project.is_dir()]
+    not_run = [project for project in projects if not (project / "dvc.lock").exists()]
     unknown = [path for path in RELEASED.glob("*.safetensors") if path.name not in recorded]
     if not_run and unknown:
         raise ValueError(
