@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from tests.repo import commit_all, copy_repository, make_tiny, run
+from tools.models import PROJECTS
 from unet.data.synthetic import write_archives
 
 ROOT = Path(__file__).parents[1]
@@ -43,7 +44,9 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     repository.mkdir()
     copy_repository(repository)
     make_tiny(repository)
-    (repository / "dvc.lock").unlink(missing_ok=True)
+    # Of released models, which are left behind.
+    for project in PROJECTS:
+        (repository / project / "dvc.lock").unlink(missing_ok=True)
     for name in ("metrics", "plots/curves", "plots/timing"):
         shutil.rmtree(repository / name, ignore_errors=True)
     run(repository, "dvc", "repro")

@@ -44,7 +44,9 @@ def test_it_trains_scores_and_releases_by_its_own_params(released: Path) -> None
     scores = json.loads((home / f"metrics/scores/{KEY}.json").read_text(encoding="utf-8"))
     rule = EVERYDAY.train.boundary
     assert rule in BOUNDARY_RULES and rule != "background"
-    assert scores["iou"] == scores[f"iou_boundary_{rule}"] != scores["iou_boundary_background"]
+    assert scores["iou"] == scores[f"iou_boundary_{rule}"]
+    by_rule = [scores[f"accuracy_boundary_{name}"] for name in (rule, "background")]
+    assert scores["accuracy"] == by_rule[0] != by_rule[1]
     model = released / f"released/{KEY}.safetensors"
     assert model.read_bytes() == (home / f"models/{KEY}.safetensors").read_bytes()
     _, info = load_model(model)

@@ -20,6 +20,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from stages import plot
+from tests.repo import ROOT
 from tests.tiny import tiny_split
 from unet.data.packed import Split, SplitWriter
 from unet.report import figures
@@ -624,7 +625,9 @@ def test_titles_of_drawn_pictures_say_drawn(
         key: {"downsample": "mp", "upsample": "tr", "loss": "dice", "width": 4, "depth": 2}
         for key in ("a", "b")
     }
-    (tmp_path / "params.yaml").write_text(yaml.safe_dump({"experiments": experiments}))
+    train = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))["train"]
+    params = {"experiments": experiments, "train": train | {"boundary": "background"}}
+    (tmp_path / "params.yaml").write_text(yaml.safe_dump(params))
     for key in experiments:
         write_result(tmp_path, key, names=test.names, loss_name="dice")
     monkeypatch.chdir(tmp_path)
