@@ -35,8 +35,8 @@ from research.ablation.record import gather, load_record
 from research.ablation.train import Mirrored, experiment_of, recipe
 from tests.repo import ROOT, commit_all, copy_repository, make_study_tiny, make_tiny, run
 from tests.tiny import tiny_config, tiny_model
-from tools.table import fill
 from unet.config import load_params
+from unet.report.tables import fill
 
 DESIGN = Design("official", 32, 4, 2, "none", 1, "cpu", [0, 1, 2])
 NAMES = run_names(CELLS, DESIGN)

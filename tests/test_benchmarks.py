@@ -16,6 +16,7 @@ from research.benchmarks.shortcuts import WAYS
 from research.benchmarks.speed import SUITES, Case, measure
 from tests.repo import copy_repository, make_tiny, run
 from unet.model import UNet
+from unet.report.tables import fill
 
 TINY = Case(width=4, size=32, batch_size=8, num_images=32)
 
@@ -28,7 +29,7 @@ def test_the_page_shows_the_results() -> None:
     assert "<!-- few_photos -->" in text
     for page, made in report.pages().items():
         text = page.read_text(encoding="utf-8")
-        assert report.fill(text, made) == text, f"{page}: python -m research.benchmarks.report"
+        assert fill(text, made) == text, f"{page}: python -m research.benchmarks.report"
 
 
 def test_a_way_that_does_not_pass_the_bar_is_not_said_to(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -21,6 +21,7 @@ from tests.tiny import pack_drawn, tiny_split
 from tools.copies import make_small
 from unet.data.masks import BACKGROUND, BOUNDARY, NOT_COUNTED, OBJECT
 from unet.data.synthetic import write_archives
+from unet.report.tables import fill
 from unet.training.config import TrainConfig
 
 # Copies of a photograph
@@ -198,7 +199,7 @@ def test_a_fold_declares_what_it_reads() -> None:
 def test_the_tables_are_those_of_the_record() -> None:
     for path, blocks in report.blocks(ROOT).items():
         text = path.read_text(encoding="utf-8")
-        assert report.fill(text, blocks) == text, "make readme"
+        assert fill(text, blocks) == text, "make readme"
 
 
 def test_masks_that_are_known_to_be_inverted_are_the_first() -> None:

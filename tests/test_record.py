@@ -11,10 +11,11 @@ from tests.repo import ROOT, copy_repository, run
 from tools.cards import cards
 from tools.fresh import PROJECTS, is_recorded, not_run_yet, stale_stages
 from tools.models import homes_of, recorded_outputs
-from tools.table import fill, readme_blocks, scores
+from tools.table import readme_blocks, scores
 from unet.config import load_params
 from unet.data.oxford_pets import md5
 from unet.inference.model_file import load_model
+from unet.report.tables import fill
 from unet.runtime.config import read_yaml
 
 KEYS = tuple(load_params(ROOT / "params.yaml").experiments)

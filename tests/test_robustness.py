@@ -10,13 +10,14 @@ import pytest
 from research.robustness import report
 from research.robustness.damages import DAMAGES
 from tests.repo import ROOT, run
+from unet.report.tables import fill
 
 
 def test_the_page_shows_the_results() -> None:
     text = report.README.read_text(encoding="utf-8")
     blocks = report.blocks()
     assert set(blocks) == {"bad_input", "photographs", "killed_runs"}
-    assert report.fill(text, blocks) == text
+    assert fill(text, blocks) == text
 
 
 def test_bad_input(tmp_path: Path) -> None:

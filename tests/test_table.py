@@ -13,7 +13,7 @@ import yaml
 from tests.repo import ROOT
 from tools.table import main, readme_blocks, scores
 from unet.config import load_params
-from unet.report.tables import fill, markdown
+from unet.report.tables import fill, markdown, rewrite
 
 
 def test_fill_replaces_what_stands_between_the_markers() -> None:
@@ -196,3 +196,14 @@ def test_models_of_another_run_do_not_get_these_scores(record: Path) -> None:
     (record / "dvc.lock").write_text("stages: {}\n", encoding="utf-8")
     with pytest.raises(ValueError, match="is not the model that dvc.lock records"):
         readme_blocks(record)
+
+
+def test_pages_are_written_all_or_none(tmp_path: Path) -> None:
+    first, second = tmp_path / "a.md", tmp_path / "b.md"
+    first.write_text("<!-- x -->\nold\n<!-- /x -->\n")
+    second.write_text("no marker\n")
+    with pytest.raises(ValueError, match="markers of y stand 0 times"):
+        rewrite({first: {"x": "new"}, second: {"y": "new"}})
+    assert "old" in first.read_text()
+    rewrite({first: {"x": "new"}})
+    assert first.read_text() == "<!-- x -->\nnew\n<!-- /x -->\n"

@@ -15,7 +15,7 @@ from unet.config import Params, load_params
 from unet.data.masks import BOUNDARY_RULES
 from unet.inference.evaluation import RULE_ENDINGS
 from unet.report.results import load_scores
-from unet.report.tables import fill, markdown
+from unet.report.tables import markdown, rewrite
 
 COLUMNS = {
     "accuracy": ("accuracy", lambda v: f"{v:.2%}"),
@@ -149,9 +149,7 @@ def main() -> None:
     parser.add_argument("--readme", action="store_true", help="into README.md, not printed")
     arguments = parser.parse_args()
     if arguments.readme:
-        readme = Path("README.md")
-        text = fill(readme.read_text(encoding="utf-8"), readme_blocks(Path()))
-        readme.write_text(text, encoding="utf-8", newline="\n")
+        rewrite({Path("README.md"): readme_blocks(Path())})
     else:
         print(score_table(scores(arguments.folder)).to_string(index=False))
 

@@ -36,10 +36,10 @@ def main() -> None:
         allowed = 0.0 if exact else TOLERANCE
         if difference > allowed:
             raise ValueError(
-                f"{key}: a score differs by {difference:.2g}, more than {allowed:g} (recorded on "
+                f"{key}: a score differs by {difference:.2g}, more than {allowed:g} (trained on "
                 f"{made_on}, here {here})"
             )
-        print(f"{key}: as recorded on {made_on}, within {allowed:g}")
+        print(f"{key}: as recorded, trained on {made_on}, within {allowed:g}")
 
 
 def largest_difference(

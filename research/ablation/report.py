@@ -20,7 +20,7 @@ from research.ablation.design import (
 from research.ablation.figure import LEVELS, SCORES, contrast
 from research.ablation.inference import contrasts, effects, pairs, verdict
 from research.ablation.record import MACHINE, load_record, with_recorded_seeds
-from unet.report.tables import fill, markdown
+from unet.report.tables import markdown, rewrite
 
 # Best validation accuracy over 15 epochs at width 64, as published (README.md has the table).
 PUBLISHED = {
@@ -397,9 +397,7 @@ def load_named(folder: Path, split: str) -> Records:
 
 def main() -> None:
     """See the module's text."""
-    for path, texts in blocks().items():
-        text = fill(path.read_text(encoding="utf-8"), texts)
-        path.write_text(text, encoding="utf-8", newline="\n")
+    rewrite(blocks())
 
 
 if __name__ == "__main__":

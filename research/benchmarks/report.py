@@ -9,7 +9,7 @@ from pathlib import Path
 import pandas as pd
 
 from research.benchmarks.common import RESULTS, read_results, summary
-from unet.report.tables import fill, markdown
+from unet.report.tables import markdown, rewrite
 
 README = Path(__file__).parent / "README.md"
 ROOT = README.parents[2]
@@ -184,9 +184,7 @@ def pages() -> dict[Path, dict[str, str]]:
 
 def main() -> None:
     """See the module's text."""
-    for page, made in pages().items():
-        text = fill(page.read_text(encoding="utf-8"), made)
-        page.write_text(text, encoding="utf-8", newline="\n")
+    rewrite(pages())
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ import torch
 from research.labels.fold import HERE
 from unet import metrics
 from unet.inference.evaluation import COUNTS
-from unet.report.tables import fill, markdown
+from unet.report.tables import markdown, rewrite
 
 FINE = "fine"  # among the verdicts
 TITLES = {
@@ -179,9 +179,7 @@ def blocks(root: Path = Path()) -> dict[Path, dict[str, str]]:
 
 def main() -> None:
     """See the module's text."""
-    for path, texts in blocks().items():
-        text = fill(path.read_text(encoding="utf-8"), texts)
-        path.write_text(text, encoding="utf-8", newline="\n")
+    rewrite(blocks())
 
 
 if __name__ == "__main__":

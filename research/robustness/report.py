@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from unet.report.tables import fill, markdown
+from unet.report.tables import markdown, rewrite
 
 README = Path(__file__).parent / "README.md"
 RESULTS = Path(__file__).parent / "results"
@@ -56,8 +56,7 @@ def blocks() -> dict[str, str]:
 
 def main() -> None:
     """See the module's text."""
-    text = fill(README.read_text(encoding="utf-8"), blocks())
-    README.write_text(text, encoding="utf-8", newline="\n")
+    rewrite({README: blocks()})
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Mapping
+from pathlib import Path
 
 import pandas as pd
 
@@ -25,3 +26,14 @@ def fill(text: str, blocks: Mapping[str, str]) -> str:
         if count != 1:
             raise ValueError(f"the markers of {name} stand {count} times, not once")
     return text
+
+
+def rewrite(pages: Mapping[Path, Mapping[str, str]]) -> None:
+    """Write each page anew with its blocks, see :func:`fill`.
+
+    Raises:
+        ValueError: as :func:`fill`; nothing is written then.
+    """
+    texts = {page: fill(page.read_text(encoding="utf-8"), blocks) for page, blocks in pages.items()}
+    for page, text in texts.items():
+        page.write_text(text, encoding="utf-8", newline="\n")
