@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from tests.repo import commit_all, copy_repository, make_tiny, run
+from tests.repo import FINISHED, commit_all, copy_repository, make_tiny, run
 from tools.models import PROJECTS
 from unet.data.synthetic import write_archives
 
@@ -39,11 +39,12 @@ def raw(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A repository whose pipeline ran through, on drawn data; tests work on copies of it."""
+    """A repository whose pipeline ran through, on drawn data, with the experiments FINISHED; tests
+    work on copies of it."""
     repository = tmp_path_factory.mktemp("finished") / "repo"
     repository.mkdir()
     copy_repository(repository)
-    make_tiny(repository)
+    make_tiny(repository, keys=FINISHED)
     # Of released models, which are left behind.
     for project in PROJECTS:
         (repository / project / "dvc.lock").unlink(missing_ok=True)

@@ -13,11 +13,16 @@ from tools.copies import (
     make_tiny,
     run,
 )
+from unet.runtime.config import read_yaml
 
 __all__ = [
-    "ENVIRONMENT", "ROOT", "RUNNING", "commit_all", "copy_repository", "make_study_tiny",
-    "make_tiny", "run", "start_queue",
+    "ENVIRONMENT", "FINISHED", "ROOT", "RUNNING", "commit_all", "copy_repository",
+    "make_study_tiny", "make_tiny", "run", "start_queue",
 ]  # fmt: skip
+
+KEYS = tuple(read_yaml(ROOT / "params.yaml")["experiments"])
+# Two are enough for what DVC does with several, and all would take the longer the more there are.
+FINISHED = tuple(dict.fromkeys((KEYS[0], KEYS[-1])))
 
 
 def start_queue(folder: Path) -> None:

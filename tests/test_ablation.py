@@ -706,6 +706,7 @@ def repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return repository
 
 
+@pytest.mark.slow
 def test_a_run_trains_and_is_no_record_alone(repository: Path) -> None:
     project = repository / HERE
     run(project, "dvc", "repro", "pack@factorial")
@@ -731,6 +732,7 @@ def test_a_run_trains_and_is_no_record_alone(repository: Path) -> None:
     assert "Traceback" not in unknown.stdout
 
 
+@pytest.mark.slow
 def test_the_root_does_not_see_the_ablation(repository: Path) -> None:
     listed = [
         run(repository, "dvc", *command).stdout

@@ -6,9 +6,8 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.repo import ROOT, run
+from tests.repo import FINISHED, run
 from tools.compare import DASH, NOTE, Tree, compare, differing, layout
-from unet.runtime.config import read_yaml
 
 KEYS = ("mp_tr_bce", "mp_tr_dice")
 
@@ -205,7 +204,7 @@ def test_nothing_is_cut_and_all_fits(width: int) -> None:
 
 @pytest.mark.slow
 def test_a_run_of_one_variant_shows_no_other_ones_scores(repository: Path) -> None:
-    first, *others = read_yaml(ROOT / "params.yaml")["experiments"]
+    first, *others = FINISHED
     run(repository, "dvc", "exp", "run", "-n", "fast", "-S", "train.epochs=3", f"evaluate@{first}")
     new = json.loads((repository / f"metrics/scores/{first}.json").read_text())
     command = ("env", "COLUMNS=200", "python", "-m", "tools.compare", "--metric", "accuracy")
