@@ -512,19 +512,30 @@ def test_two_by_two_claims_follow_from_the_record() -> None:
     def lines_of(frame: pd.DataFrame) -> list[str]:
         return report.told_apart({"a": (DESIGN, frame)}).splitlines()
 
-    planted = named_record(loss=0.02, upsample=0.02, noise=1e-5)
-    by_accuracy, by_iou, _, few = lines_of(planted)
-    assert by_iou.startswith("- *Official split, width 4*, by IoU, 3 seeds. **Told apart, 5 of 6**")
-    yes, no = by_iou.split(" Not told apart: ")
-    assert re.match(r"(mp|str)_tr_bce and (mp|str)_tr_bce \(", no)
-    assert "mp_tr_bce above mp_tr_dice (+2.0" in yes and "mp_tr_dice above str_ups_dice (+" in yes
-    assert "3 seeds are few" in few and "2 degrees of freedom" in few
-    assert "by accuracy" in by_accuracy
+    def cells_of(frame: pd.DataFrame) -> dict[str, list[str]]:
+        """Difference -> accuracy, IoU."""
+        rows = [line.strip("| ").split(" | ") for line in lines_of(frame) if line[0:1] == "|"]
+        assert rows[0] == [
+            "difference",
+            *(f"Official split, width 4: {s}" for s in ("accuracy", "IoU")),
+        ]
+        return {name: cells for name, *cells in rows[2:]}
 
-    alike = lines_of(named_record())
-    assert all("**Told apart, 0 of 6**: none." in line for line in alike[:2])
-    turned = lines_of(planted.assign(iou=1 - planted["iou"]))[1]
-    assert "str_ups_dice above mp_tr_dice (+" in turned
+    planted = named_record(loss=0.02, upsample=0.02, noise=1e-5)
+    cells = cells_of(planted)
+    assert list(cells) == [f"{a} − {b}" for a, b in combinations(NAMED, 2)]
+    apart = [name for name, (_, iou) in cells.items() if iou.startswith("**")]
+    assert apart == [name for name in cells if name != "mp_tr_bce − str_tr_bce"]
+    assert cells["mp_tr_bce − mp_tr_dice"][1].startswith("**+2.0")
+    assert "3 seeds: told apart 5 of 6 by accuracy and 5 of 6 by IoU." in lines_of(planted)[-2]
+    assert "3 seeds are few" in lines_of(planted)[-1]
+    assert "2 degrees of freedom" in lines_of(planted)[-1]
+
+    alike = named_record()
+    assert not any("**" in cell for row in cells_of(alike).values() for cell in row)
+    assert "told apart 0 of 6 by accuracy" in lines_of(alike)[-2]
+    turned = cells_of(planted.assign(iou=1 - planted["iou"]))
+    assert turned["mp_tr_bce − mp_tr_dice"][1].startswith("**-2.0")
     (one,) = lines_of(planted[planted["seed"] == 0])
     assert "one seed; of no two rows" in one
     many = replace(DESIGN, seeds=list(range(report.ENOUGH_SEEDS)))
@@ -584,7 +595,7 @@ def test_another_width_follows_in_the_same_tables() -> None:
     assert ["±" in row[3] for row in rows] == [True] * 4 + [False] * 4
     table = report.published_table(records).splitlines()
     assert [line[:9] for line in table[-2:]] == ["Width 4: ", "Width 64:"]
-    assert "width 64*: one seed" in report.told_apart(records)
+    assert "width 64: one seed" in report.told_apart(records)
 
 
 def test_the_machines_are_those_of_the_record() -> None:
@@ -622,7 +633,8 @@ def test_pages_with_and_without_the_records_over_seeds(pages: Path) -> None:
     for marker in ("official", "published"):
         assert texts[marker].count("\n| mp_tr_bce | ") == 1
     for split in ("Official", "Published"):
-        assert f"- *{split} split, width 16*, by IoU, 3 seeds" in texts["pairs"]
+        assert f"| {split} split, width 16: IoU |" in texts["pairs"]
+        assert f"{split} split, width 16, 3 seeds: told apart" in texts["pairs"]
 
     # Some seeds only, of a time before the machine's name was recorded.
     early = made_up[made_up["seed"] == 0].drop(columns="device_name")

@@ -290,38 +290,36 @@ def machines_list(records: Records) -> str:
 
 def told_apart(records: Records) -> str:
     """Which two of the named experiments differ by more than their seeds do, and which do not."""
-    lines = []
+    columns: dict[str, dict[str, str]] = {}  # title -> difference -> its cell
+    lines, seeds = [], []
     for design, record in records.values():
         if record is None:
             continue
-        num_seeds = record["seed"].nunique()
         title = f"{SPLITS[design.split]}, width {design.width}"
+        num_seeds = record["seed"].nunique()
         if num_seeds < 2:
-            lines.append(f"- *{title}*: one seed; of no two rows can it be said that they differ.")
+            lines.append(f"{title}: one seed; of no two rows can it be said that they differ.")
             continue
+        seeds.append(num_seeds)
+        told = []
         for score in PAIR_SCORES:
-            sides: dict[bool, list[str]] = {True: [], False: []}
-            for names, row in pairs(record, score).table.iterrows():
-                estimate, low, high = row["estimate"], row["low"], row["high"]
-                first, second = names.split(" - ")
-                if estimate < 0:
-                    first, second, estimate, low, high = second, first, -estimate, -high, -low
-                differ = verdict(estimate, low, high) != 0
-                words = f"{first} above {second}" if differ else f"{first} and {second}"
-                sides[differ].append(f"{words} ({points(estimate, low, high)})")
-            yes, no = ("; ".join(texts) or "none" for texts in (sides[True], sides[False]))
-            lines.append(
-                f"- *{title}*, by {SCORES[score]}, {num_seeds} seeds. **Told apart, "
-                f"{len(sides[True])} of {len(sides[True] + sides[False])}**: {yes}. Not told "
-                f"apart: {no}."
-            )
-    few = [r["seed"].nunique() for _, r in records.values() if r is not None]
-    if any(1 < number < ENOUGH_SEEDS for number in few):
-        least = min(number for number in few if number > 1)
+            table = pairs(record, score).table[["estimate", "low", "high"]]
+            differ = {names: verdict(*row) != 0 for names, *row in table.itertuples()}
+            columns[f"{title}: {SCORES[score]}"] = {
+                names.replace("-", "−"): f"**{points(*row)}**" if differ[names] else points(*row)
+                for names, *row in table.itertuples()
+            }
+            told.append(f"{sum(differ.values())} of {len(differ)} by {SCORES[score]}")
+        lines.append(f"{title}, {num_seeds} seeds: told apart {_listed(told)}.")
+    if seeds and min(seeds) < ENOUGH_SEEDS:
         lines.append(
-            f"\n{least} seeds are few: the interval from the seeds alone has {least - 1} degrees "
-            "of freedom, so that rows which cannot be told apart here may still differ."
+            f"{min(seeds)} seeds are few: the interval from the seeds alone has "
+            f"{min(seeds) - 1} degree{'s' * (min(seeds) > 2)} of freedom, so that rows which "
+            "cannot be told apart here may still differ."
         )
+    if columns:
+        table = pd.DataFrame(columns).rename_axis("difference").reset_index()
+        lines.insert(0, f"{markdown(table)}\n")
     return "\n".join(lines) or "None of the four experiments has been run over seeds yet."
 
 
