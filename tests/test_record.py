@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 import yaml
 
+from research.ablation.design import NAMED
+from research.ablation.figure import SCORES
 from tests.repo import ROOT, copy_repository, run
 from tools.cards import cards
 from tools.fresh import PROJECTS, is_recorded, not_run_yet, stale_stages
@@ -140,6 +142,17 @@ def test_the_released_models_are_the_recorded_ones() -> None:
         params = load_params(home / "params.yaml")
         assert info["width"] == params.experiments[key].width
         assert info["boundary"] == params.train.boundary
+
+
+@of_the_record
+def test_seed_0_of_the_ablation_gave_the_recorded_scores_again() -> None:
+    """As README says."""
+    for key, cell in NAMED.items():
+        path = ROOT / f"research/ablation/runs/official/{cell}-0.json"
+        run_again = json.loads(path.read_text(encoding="utf-8"))
+        row = scores(ROOT).loc[key]
+        same = [name for name in SCORES if run_again[name] == row[name]]
+        assert same == list(SCORES), f"{key}: another machine's runs? Then README says too much"
 
 
 @of_the_record
