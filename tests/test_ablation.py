@@ -745,6 +745,19 @@ def test_a_run_trains_and_is_no_record_alone(repository: Path) -> None:
 
 
 @pytest.mark.slow
+def test_data_that_a_clone_lacks_are_packed_again(repository: Path) -> None:
+    """By a stage whose lock entry is up to date, as after `git clone`."""
+    project = repository / HERE
+    run(project, "dvc", "repro", "-q", "pack@published")
+    before = (project / "dvc.lock").read_bytes()
+    shutil.rmtree(project / "data/published")
+    shutil.rmtree(project / ".dvc/cache", ignore_errors=True)
+    run(project, "dvc", "repro", "-q", "pack@published")
+    assert (project / "data/published/train/images.npy").is_file()
+    assert (project / "dvc.lock").read_bytes() == before
+
+
+@pytest.mark.slow
 def test_the_root_does_not_see_the_ablation(repository: Path) -> None:
     listed = [
         run(repository, "dvc", *command).stdout
@@ -778,10 +791,9 @@ def test_the_study_trains_the_cells_that_its_claims_need(design: str) -> None:
 def test_every_setting_of_a_design_is_tracked() -> None:
     """A run's by its stage; the seeds are the runs themselves."""
     stages = yaml.safe_load((ROOT / HERE / "dvc.yaml").read_text())["stages"]
-    *_, own = stages["factorial"]["params"]
-    (tracked,) = own.values()
+    *own, _ = stages["factorial"]["params"]
     settings = {field.name for field in fields(Design)} - {"seeds"}
-    assert {name.rpartition(".")[2] for name in tracked} == settings
+    assert sorted(own) == sorted(f"${{design}}.{setting}" for setting in settings)
 
 
 def test_a_run_needs_no_dvc() -> None:

@@ -187,7 +187,9 @@ def test_folds_train_and_a_planted_mask_becomes_suspect(tmp_path: Path) -> None:
 
 def test_a_fold_declares_what_it_reads() -> None:
     stage = yaml.safe_load((ROOT / HERE / "dvc.yaml").read_text())["stages"]["fold"]
-    declared = {name for name in stage["params"] if isinstance(name, str)}
+    own, others = stage["params"]
+    assert own == "suspects"
+    (declared,) = map(set, others.values())
     fixed = {"train.keep", "train.boundary", "train.store"}
     trained = set(keys_of("train", TrainConfig)) - fixed
     assert declared == trained | {"evaluate.batch_size", "experiments.${suspects.experiment}"}
