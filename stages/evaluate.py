@@ -25,7 +25,7 @@ def main() -> None:
     split = load_split(Path("data/packed/test"), device)
     result = evaluate(
         model, split, threshold=info["threshold"], batch_size=config.batch_size, device=device,
-        boundary=info["boundary"], name=key,
+        flip=config.flip, boundary=info["boundary"], name=key,
     )  # fmt: skip
 
     folder = Path("predictions") / key

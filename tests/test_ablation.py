@@ -11,7 +11,6 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-import torch
 import yaml
 
 from research.ablation import report
@@ -32,9 +31,9 @@ from research.ablation.figure import SCORES, draw
 from research.ablation.images import load_counts
 from research.ablation.inference import contrasts, effects, image_intervals, pairs, verdict
 from research.ablation.record import gather, load_record
-from research.ablation.train import Mirrored, experiment_of, recipe
+from research.ablation.train import experiment_of, recipe
 from tests.repo import ROOT, commit_all, copy_repository, make_study_tiny, make_tiny, run
-from tests.tiny import tiny_config, tiny_model
+from tests.tiny import tiny_config
 from unet.config import load_params
 from unet.report.tables import fill
 
@@ -695,16 +694,6 @@ def test_pages_say_what_the_record_says() -> None:
 
 
 # A run for real
-
-
-def test_a_mirrored_answer_is_the_mean_of_both() -> None:
-    model = tiny_model(random_head=True)
-    images = torch.rand(2, 3, 16, 16)
-    answer = Mirrored(model).predict(images)
-    torch.testing.assert_close(answer, Mirrored(model).predict(images.flip(-1)).flip(-1))
-    there, back = model.predict(images), model.predict(images.flip(-1)).flip(-1)
-    torch.testing.assert_close(answer, (there + back) / 2)
-    assert not torch.allclose(there, back, atol=1e-4)
 
 
 @pytest.fixture(scope="module")

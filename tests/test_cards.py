@@ -97,7 +97,7 @@ def test_a_card_says_what_the_model_is(record: Path) -> None:
     text = texts[Path(f"released/{KEY}.md")]
     for part in (
         f"# {KEY}\n", "max pooling and transposed convolution, 4 channels", "1.50 GFLOP",
-        "16 x 16 pixels", f"tools.predict photo.jpg --model {KEY} ", "--flip", "3,312 images",
+        "16 x 16 pixels", f"tools.predict photo.jpg --model {KEY} ", "3,312 images",
         "15 epochs in batches of 16", "after epoch 15 (the last); seed 3", "bf16 on cpu, 1 thread;",
         "horizontal flip, a window of 0.9 to 1.05 sides", "band between object and background "
         "counts as background", "weighing 2.33", "trained on the Oxford-IIIT Pet dataset (CC BY-SA",
@@ -105,6 +105,19 @@ def test_a_card_says_what_the_model_is(record: Path) -> None:
     ):  # fmt: skip
         assert part in text, part
     assert "**loss**: Dice." in texts[Path(f"released/{OTHER}.md")]
+
+
+@pytest.mark.parametrize(
+    ("flip", "says"),
+    [(False, "without mirror images"), (True, "the mean over\neach image and its")],
+)
+def test_a_card_says_how_the_test_images_were_predicted(
+    record: Path, flip: bool, says: str
+) -> None:
+    params = yaml.safe_load((record / "params.yaml").read_text())
+    params["evaluate"]["flip"] = flip
+    (record / "params.yaml").write_text(yaml.safe_dump(params))
+    assert says in cards(record)[Path(f"released/{KEY}.md")]
 
 
 @pytest.mark.parametrize(

@@ -20,8 +20,8 @@ OBJECT_AREA, RING_AREA, ALL = 48, 80 - 48, SIZE**2
 class Painted(nn.Module):
     """A model whose probability is the image's red channel."""
 
-    def predict(self, images: Tensor) -> Tensor:
-        return images[:, :1]
+    def predict(self, images: Tensor, *, flip: bool = False) -> Tensor:
+        return (images + images.flip(-1))[:, :1] / 2 if flip else images[:, :1]
 
 
 def ringed_split(num_images: int = 3) -> Split:
@@ -40,9 +40,19 @@ def painted_split(probabilities: Tensor, split: Split) -> Split:
 
 
 def run(
-    model: nn.Module, split: Split, threshold: float = 0.5, batch_size: int = 2, **rule: str
+    model: nn.Module, split: Split, threshold: float = 0.5, batch_size: int = 2, **rule: str | bool
 ) -> Evaluation:
     return evaluate(model, split, threshold=threshold, batch_size=batch_size, device=CPU, **rule)
+
+
+def test_flipped_the_mean_of_both_answers_is_scored() -> None:
+    split = ringed_split(1)
+    left = torch.zeros(1, SIZE, SIZE)
+    left[:, :, : SIZE // 2] = 0.8
+    painted = painted_split(left, split)
+    assert run(Painted(), painted).masks[0].tolist() == (left[0] > 0.5).tolist()
+    assert not run(Painted(), painted, flip=True).masks.any()  # 0.4 everywhere
+    assert run(Painted(), painted, threshold=0.3, flip=True).masks.all()
 
 
 def test_scores_of_object_everywhere() -> None:

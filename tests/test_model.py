@@ -199,6 +199,18 @@ def test_predict_is_the_sigmoid_of_forward_on_valid_sizes() -> None:
         torch.testing.assert_close(probabilities, torch.sigmoid(model(images)))
 
 
+@pytest.mark.parametrize("width", [16, 13])
+def test_flipped_the_answer_is_the_mean_of_both(width: int) -> None:
+    model = tiny_model(random_head=True)
+    images = torch.rand(2, 3, 16, width, generator=torch.Generator().manual_seed(0))
+    answer = model.predict(images, flip=True)
+    assert answer.shape == (2, 1, 16, width)
+    torch.testing.assert_close(answer, model.predict(images.flip(-1), flip=True).flip(-1))
+    there, back = model.predict(images), model.predict(images.flip(-1)).flip(-1)
+    torch.testing.assert_close(answer, (there + back) / 2)
+    assert not torch.allclose(there, back, atol=1e-4)
+
+
 @pytest.mark.parametrize("training", [True, False])
 def test_predict_restores_the_mode_and_touches_no_statistics(training: bool) -> None:
     model = tiny_model(random_head=True)

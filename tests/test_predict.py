@@ -82,6 +82,7 @@ def by_hand(model: TrainedModel, photo: Image.Image) -> Tensor:
     images = torch.from_numpy(np.array(small)).permute(2, 0, 1)[None] / 255
     with torch.inference_mode():
         square = network(images).sigmoid()
+        square = (square + network(images.flip(-1)).sigmoid().flip(-1)) / 2
     return F.interpolate(square, (photo.height, photo.width), mode="bilinear")[0, 0]
 
 
@@ -143,9 +144,9 @@ def test_the_answer_is_an_ordinary_tensor(model: TrainedModel) -> None:
 def test_with_the_mirror_image_the_answer_is_symmetric() -> None:
     model, photo = other_model(), photograph()
     mirrored = photo.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
-    both = [predict(each, model, flip=True).probabilities for each in (photo, mirrored)]
+    both = [predict(each, model).probabilities for each in (photo, mirrored)]
     torch.testing.assert_close(both[0], both[1].flip(1))
-    alone = [predict(each, model).probabilities for each in (photo, mirrored)]
+    alone = [predict(each, model, flip=False).probabilities for each in (photo, mirrored)]
     assert (alone[0] - alone[1].flip(1)).abs().max() > 0.01
     torch.testing.assert_close(both[0], (alone[0] + alone[1].flip(1)) / 2)
 
@@ -623,14 +624,19 @@ def test_options_reach_the_prediction(call, model: TrainedModel) -> None:
     other = other_model(image_size=24, threshold=0.3)
     save_model(Path("models/other.safetensors"), other.model.state_dict(), other.info)
     photograph().save("pet.png")
-    options = ["--flip", "--threshold", "0.45", "--probabilities"]
+    options = ["--no-flip", "--threshold", "0.45", "--probabilities"]
     models = ["--model", command.DEFAULT, "--model", "other"]
     assert call("pet.png", *models, *options).code == 0
-    found = predict("pet.png", model, load_model("models/other.safetensors"), flip=True)
+    found = predict("pet.png", model, load_model("models/other.safetensors"), flip=False)
     written = pixels_of(Path("predicted/pet_probabilities.png"))
     assert (written - 255 * found.probabilities).abs().max() <= 0.51
     mask = pixels_of(Path("predicted/pet_mask.png"))
     assert torch.equal(mask == 255, found.probabilities > 0.45)
+    assert call("pet.png", *models, "--probabilities", "--out", "flipped").code == 0
+    flipped = predict("pet.png", model, load_model("models/other.safetensors"))
+    written = pixels_of(Path("flipped/pet_probabilities.png"))
+    assert (written - 255 * flipped.probabilities).abs().max() <= 0.51
+    assert (flipped.probabilities - found.probabilities).abs().max() > 0.02
 
 
 def test_large_pictures_are_done_without_a_warning_and_giants_refused(

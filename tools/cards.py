@@ -137,6 +137,12 @@ def card(home: Path, scores: dict[str, Any], *, num_train: int, path: Path) -> s
         "The boundary is the band that the\nannotators left unclassified."
         if source != "folder" else "The masks have no\nboundary of their own."
     )  # fmt: skip
+    passes = (
+        "predicted as the mean over\neach image and its mirror image, as `tools.predict` does"
+        if params.evaluate.flip
+        else "without mirror images\n"
+        "(`tools.predict` takes the mean over each photograph and its mirror image)"
+    )
     training = "\n".join(f"- **{name}**: {fact}." for name, fact in facts.items())
     resampling = f"{DOWNSAMPLE[info['downsample']]} and {UPSAMPLE[info['upsample']]}"
     return f"""\
@@ -152,9 +158,8 @@ below it. To each pixel of a photograph it gives the probability that it belongs
 ## Use
 
 ```console
-$ python -m tools.predict photo.jpg --model {key}          # a mask of the photograph
-$ python -m tools.predict photo.jpg --model {key} --flip   # the mean with its mirror image's
-$ python -m tools.export {key}                             # as ONNX, for other languages
+$ python -m tools.predict photo.jpg --model {key}   # a mask of the photograph
+$ python -m tools.export {key}                      # as ONNX, for other languages
 ```
 
 Meant for photographs like those that it was trained on, for teaching, and to compare with. Not
@@ -167,7 +172,7 @@ photographs without one, or where a wrong mask does harm.
 
 ## Scores
 
-On the {scores["num_images"]:,} test images, over all pixels. {boundary}
+On the {scores["num_images"]:,} test images, over all pixels, {passes}. {boundary}
 
 {score_table(scores, rule)}
 

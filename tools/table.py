@@ -131,7 +131,9 @@ def _captioned(frame: pd.DataFrame, params: Params, **more: pd.Series) -> str:
     caption = (
         f"{which}, "
         f"{frame['num_images'].iloc[0]:,} images, {BOUNDARY_RULES[params.train.boundary]}, "
-        f"weights after epoch {epochs} (the {params.train.keep}), one seed."
+        f"weights after epoch {epochs} (the {params.train.keep}), "
+        + "predicted as the mean over each image and its mirror image, " * params.evaluate.flip
+        + "one seed."
     )
     table = score_table(frame).assign(**{name: list(column) for name, column in more.items()})
     return f"{caption}\n\n{markdown(table)}"

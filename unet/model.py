@@ -162,7 +162,7 @@ class UNet(nn.Module):
             )
 
     @torch.no_grad()
-    def predict(self, images: Tensor) -> Tensor:
+    def predict(self, images: Tensor, *, flip: bool = False) -> Tensor:
         """Probabilities (N, 1, H, W) in [0, 1], float32, on the model's device.
 
         The network sees objects of the size that it was trained on: images of about that size, the
@@ -174,11 +174,14 @@ class UNet(nn.Module):
 
         Args:
             images: (N, 3, H, W), RGB, floats in [0, 1].
+            flip: the mean over the images and their mirror images, in twice the time.
 
         Raises:
-            ValueError: they are not.
+            ValueError: the images are not as above.
         """
         _check_images(images)
+        if flip:
+            return (self.predict(images) + self.predict(images.flip(-1)).flip(-1)) / 2
         height, width = images.shape[-2:]
         step = 2**self.depth
         images = images.to(self.pixel_mean)  # the model's device and type of number

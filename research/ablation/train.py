@@ -2,10 +2,9 @@
 
 import json
 import sys
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import torch
-from torch import Tensor
 
 from research.ablation.design import (
     DESIGNS,
@@ -21,7 +20,6 @@ from unet.data.packed import Split, load_split, load_summary
 from unet.inference.config import EvaluateConfig
 from unet.inference.evaluation import COUNTS, cost, evaluate
 from unet.losses import build_loss
-from unet.model import UNet
 from unet.runtime.config import load_section
 from unet.runtime.device import device_name, set_up
 from unet.runtime.files import atomic_write, exclusive
@@ -34,18 +32,6 @@ from unet.training.loop import train
 from unet.training.steps import SCRATCH
 
 NUM_WATCHED = 16  # validation images: their loss is to stay finite, no epoch is chosen by them
-
-
-@dataclass(frozen=True)
-class Mirrored:
-    """A model that answers with the mean over an image and its mirror image."""
-
-    model: UNet
-
-    def predict(self, images: Tensor) -> Tensor:
-        """Probabilities (N, 1, H, W) of images (N, 3, H, W) in [0, 1]."""
-        mirrored = self.model.predict(images.flip(-1)).flip(-1)
-        return (self.model.predict(images) + mirrored) / 2
 
 
 def experiment_of(name: str, cells: list[str], design: Design) -> tuple[ExperimentConfig, int]:
@@ -116,10 +102,10 @@ def main() -> None:
         ).threshold
         plain, mirrored = (
             evaluate(
-                predictor, splits["test"], threshold=threshold, batch_size=batch_size,
-                device=device, name=name,
+                model, splits["test"], threshold=threshold, batch_size=batch_size,
+                device=device, flip=flip, name=name,
             )
-            for predictor in (model, Mirrored(model))
+            for flip in (False, True)
         )  # fmt: skip
         numbers = plain.scores | cost(model, design.image_size)
         numbers |= {f"{score}_mirrored": mirrored.scores[score] for score in ("accuracy", "iou")}

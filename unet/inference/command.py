@@ -90,7 +90,10 @@ def _parse() -> argparse.Namespace:
     add("--probabilities", action="store_true", help="also the probabilities: PNG, 255 = 1")
     add("--overwrite", action="store_true", help="replace results that are there")
     add("--threshold", type=float, help="in (0, 1); lower finds more (default: the model's own)")
-    add("--flip", action="store_true", help="average in the mirror image: better, slower")
+    add(
+        "--flip", action=argparse.BooleanOptionalAction, default=True,
+        help="the mean over the photograph and its mirror image, or, faster, without it",
+    )  # fmt: skip
     add("--device", default="cpu", help="cpu (default), cuda, mps or auto")
     add("--batch-size", type=int, default=16, help="photographs at once (default: 16)")
     return parser.parse_args()

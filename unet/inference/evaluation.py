@@ -47,6 +47,7 @@ def evaluate(
     threshold: float,
     batch_size: int,
     device: torch.device,
+    flip: bool = False,
     boundary: str = "background",
     name: str = "evaluate",
 ) -> Evaluation:
@@ -54,6 +55,7 @@ def evaluate(
 
     Args:
         threshold: a pixel is foreground where its probability is above this, in (0, 1).
+        flip: predict the mean over each image and its mirror image.
         boundary: what the boundary is in the scores whose names do not say it: ``background |
             object | ignore``, the rule that the model was trained by.
     """
@@ -62,7 +64,7 @@ def evaluate(
     bar = tqdm(total=len(split), desc=name, unit="image", leave=False, disable=None)
     for indices in torch.arange(len(split)).split(batch_size):
         images, masks = split.batch(indices, device)
-        probabilities = model.predict(images).squeeze(1)
+        probabilities = model.predict(images, flip=flip).squeeze(1)
         predicted = probabilities > threshold
         for rule in BOUNDARY_RULES:
             target, counted = foreground(masks, boundary=rule)
