@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from filelock import FileLock
 
 from tests.repo import FINISHED, commit_all, copy_repository, make_tiny, run
 from tools.models import PROJECTS
@@ -39,10 +40,20 @@ def raw(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A repository whose pipeline ran through, on drawn data, with the experiments FINISHED; tests
-    work on copies of it."""
-    repository = tmp_path_factory.mktemp("finished") / "repo"
-    repository.mkdir()
+    """A repository whose pipeline ran through, on drawn data, with the experiments FINISHED; not to
+    be written to: tests change copies of it."""
+    shared = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        shared = shared.parent  # of all workers: whoever needs it first makes it
+    with FileLock(shared / "finished.lock"):
+        if not (shared / "finished").exists():
+            make_finished(shared / "making")
+            (shared / "making").rename(shared / "finished")
+    return shared / "finished"
+
+
+def make_finished(repository: Path) -> None:
+    shutil.rmtree(repository, ignore_errors=True)
     copy_repository(repository)
     make_tiny(repository, keys=FINISHED)
     # Of released models, which are left behind.
@@ -52,7 +63,6 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
         shutil.rmtree(repository / name, ignore_errors=True)
     run(repository, "dvc", "repro")
     commit_all(repository)
-    return repository
 
 
 @pytest.fixture

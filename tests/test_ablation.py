@@ -788,6 +788,6 @@ def test_every_setting_of_a_design_is_tracked() -> None:
 def test_a_run_needs_no_dvc() -> None:
     modules = ("pack", "train", "gather")
     code = "".join(f"import research.ablation.{name}\n" for name in modules)
-    code += "import sys\nprint([name for name in sys.modules if name.startswith('dvc')])"
-    assert run(ROOT, sys.executable, "-c", code).stdout.strip() == "[]"
-    assert run(ROOT, sys.executable, "-c", f"import dvc.repo\n{code}").stdout.strip() != "[]"
+    seen = "import sys\nprint([name for name in sys.modules if name.startswith('dvc')])"
+    assert run(ROOT, sys.executable, "-c", code + seen).stdout.strip() == "[]"
+    assert run(ROOT, sys.executable, "-c", f"import dvc\n{seen}").stdout.strip() != "[]"

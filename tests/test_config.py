@@ -60,6 +60,7 @@ train:
     color: 0.05
 evaluate:
   batch_size: 64
+  flip: false
   device: auto
 experiments:
   mp_tr_bce:
@@ -224,7 +225,7 @@ MISTAKES = {
     ),
     "missing key": ("  epochs: 15\n", "", ["train.epochs", "is missing"]),
     "missing section": (
-        "evaluate:\n  batch_size: 64\n  device: auto\n",
+        "evaluate:\n  batch_size: 64\n  flip: false\n  device: auto\n",
         "",
         ["evaluate", "is missing"],
     ),

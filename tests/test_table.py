@@ -146,6 +146,11 @@ def test_the_caption_says_what_was_kept(record: Path) -> None:
     caption = readme_blocks(record)["scores"].splitlines()[0]
     assert "3,669 images" in caption
     assert caption.endswith("after epoch 15 or 12 (the best), one seed.")
+    (record / "params.yaml").write_text(params.replace("flip: false", "flip: true"), "utf-8")
+    caption = readme_blocks(record)["scores"].splitlines()[0]
+    assert caption.endswith(
+        "(the last), predicted as the mean over each image and its mirror image, one seed."
+    )
 
 
 def test_the_rule_of_training_is_said_and_the_others_have_columns(record: Path) -> None:
