@@ -98,6 +98,9 @@ def test_experiments_without_scores_are_named_in_one_line(record: Path) -> None:
             f"{KEYS[1]}, {KEYS[2]}: in {record / 'params.yaml'}, but without scores in "
             f"{record / 'metrics/scores'}: run `dvc repro`"
         )
+    (record / "dvc.yaml").touch()  # a pipeline elsewhere
+    with pytest.raises(ValueError, match=f"run `dvc --cd {record} repro`$"):
+        scores(record)
 
 
 @pytest.mark.parametrize(
@@ -149,7 +152,8 @@ def test_the_caption_says_what_was_kept(record: Path) -> None:
     (record / "params.yaml").write_text(params.replace("flip: false", "flip: true"), "utf-8")
     caption = readme_blocks(record)["scores"].splitlines()[0]
     assert caption.endswith(
-        "(the last), predicted as the mean over each image and its mirror image, one seed."
+        "predicted as the mean over each image and its mirror image (twice the GFLOP shown), "
+        "one seed."
     )
 
 

@@ -47,9 +47,11 @@ def scores(root: Path) -> pd.DataFrame:
                 f"scores of {key} cannot be read ({problem}): run `dvc repro -s -f evaluate@{key}`"
             ) from None
     if missing:
+        inside = root != Path() and (root / "dvc.yaml").exists()
+        command = f"dvc --cd {root} repro" if inside else "dvc repro"
         raise ValueError(
             f"{', '.join(missing)}: in {root / 'params.yaml'}, but without scores in "
-            f"{root / 'metrics/scores'}: run `dvc repro`"
+            f"{root / 'metrics/scores'}: run `{command}`"
         )
     return pd.DataFrame.from_dict(rows, orient="index")
 
@@ -132,7 +134,8 @@ def _captioned(frame: pd.DataFrame, params: Params, **more: pd.Series) -> str:
         f"{which}, "
         f"{frame['num_images'].iloc[0]:,} images, {BOUNDARY_RULES[params.train.boundary]}, "
         f"weights after epoch {epochs} (the {params.train.keep}), "
-        + "predicted as the mean over each image and its mirror image, " * params.evaluate.flip
+        + "predicted as the mean over each image and its mirror image (twice the GFLOP shown), "
+        * params.evaluate.flip
         + "one seed."
     )
     table = score_table(frame).assign(**{name: list(column) for name, column in more.items()})
