@@ -274,6 +274,9 @@ def test_what_is_no_model_or_threshold_is_one_line(models: tuple, options: dict,
 
 
 def test_a_batch_of_none_is_refused(model: TrainedModel) -> None:
+    for flip in ("no", 1, None):
+        with pytest.raises(ValueError, match=f"flip = {flip!r}: must be True or False"):
+            predict(photograph(), model, flip=flip)
     with pytest.raises(ValueError, match="batch_size = 0"):
         list(predict_all([photograph()], model, batch_size=0))
 

@@ -153,7 +153,7 @@ def card(home: Path, scores: dict[str, Any], *, num_train: int, path: Path) -> s
 A U-Net with {resampling}, {info["width"]} channels on its first level and {info["depth"]} levels
 below it. To each pixel of a photograph it gives the probability that it belongs to {learnt}.
 {sum(p.numel() for p in model.parameters()):,} parameters, {path.stat().st_size / 1e6:.1f} MB, \
-{scores["gflops"]:.2f} GFLOP for an image of {size} x {size} pixels.
+{scores["gflops"]:.2f} GFLOP for one pass over an image of {size} x {size} pixels.
 
 ## Use
 

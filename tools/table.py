@@ -117,7 +117,7 @@ def readme_blocks(root: Path) -> dict[str, str]:
 
 def _own_block(project: Path) -> str:
     """The table of another project than the root's. Without the boundary, which no rule of training
-    favours, its scores can be set beside the root's."""
+    favours, its scores can be set beside the root's, if `evaluate.flip` is the same."""
     frame = scores(project)
     params = load_params(project / "params.yaml")
     ignored = RULE_ENDINGS["ignore"]

@@ -92,7 +92,7 @@ def _parse() -> argparse.Namespace:
     add("--threshold", type=float, help="in (0, 1); lower finds more (default: the model's own)")
     add(
         "--flip", action=argparse.BooleanOptionalAction, default=True,
-        help="the mean over the photograph and its mirror image, or, faster, without it",
+        help="the mean over the photograph and its mirror image (default), or without it, faster",
     )  # fmt: skip
     add("--device", default="cpu", help="cpu (default), cuda, mps or auto")
     add("--batch-size", type=int, default=16, help="photographs at once (default: 16)")

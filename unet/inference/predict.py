@@ -53,8 +53,8 @@ def predict(
         photo: a file's path; a picture of Pillow, which is turned upright as its EXIF tag says; or
             a tensor (3, H, W), RGB, uint8 or floats in [0, 1] (rounded to 8 bits).
         models: what :func:`load_model` returns; the probabilities of several are averaged.
-        flip: the mean over the photograph and its mirror image. False: a little worse, in half the
-            time.
+        flip: the mean over the photograph and its mirror image; False saves the second pass, and is
+            a little worse.
         threshold: in (0, 1); by default the one in the model's file, of several their mean.
 
     Raises:
@@ -89,6 +89,8 @@ def predict_all(
         ValueError: as :func:`predict`.
     """
     threshold = _threshold(models, threshold)
+    if not isinstance(flip, bool):
+        raise ValueError(f"flip = {flip!r}: must be True or False")
     if not isinstance(batch_size, Integral) or batch_size < 1:
         raise ValueError(f"batch_size = {batch_size!r}: must be a whole number, at least 1")
     batch: list[tuple[Photo, _Shrunk]] = []
@@ -230,7 +232,7 @@ def _picture(photo: Photo) -> Image.Image:
 def _square(model: nn.Module, images: Tensor, *, flip: bool) -> Tensor:
     """Probabilities (N, S, S) float32 of images (N, S, S, 3) uint8, on the CPU."""
     device = next(model.parameters()).device
-    # As a split's batch is made: what is scored there is what people get here.
+    # As a split's batch is made: with the same `flip` people get what is scored there.
     batch = images.to(device).permute(0, 3, 1, 2).float().div_(255)
     return model.predict(batch, flip=flip).squeeze(1).cpu()
 
