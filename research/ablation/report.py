@@ -272,12 +272,13 @@ def caption(records: Records) -> str:
 def machines(record: pd.DataFrame) -> str:
     """The models of CPU or GPU that a record's runs were trained on, with how many on each."""
     kind, counts = record["device"].iloc[0], record[MACHINE].value_counts(sort=False)
-    unnamed = f"a {'CPU' if kind == 'cpu' else 'GPU'} whose name was not recorded"
+    unit = "CPU" if kind == "cpu" else "GPU"
+    unnamed = f"a {unit} whose name was not recorded"
     models = [name or unnamed for name in counts.index]
     if len(models) == 1:
         return f"trained on {models[0]}{f' ({kind})' * (models[0] != unnamed)}"
     each = [f"{number} on {name}" for name, number in zip(models, counts, strict=True)]
-    return f"trained on more than one model ({kind}): {_listed(each)}"
+    return f"trained on {len(models)} kinds of {unit}: {_listed(each)}"
 
 
 def machines_list(records: Records) -> str:
