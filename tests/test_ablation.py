@@ -602,7 +602,7 @@ def test_the_machines_are_those_of_the_record() -> None:
     assert report.machines(frame) == "trained on a CPU (cpu)"
     names = ["GPU A"] * 9 + ["GPU B"] * 3
     mixed = report.machines(frame.assign(device="cuda", device_name=names))
-    assert mixed == "trained on 2 kinds of GPU: 9 on GPU A and 3 on GPU B"
+    assert mixed == "trained on 2 kinds of GPU: 9 runs on GPU A and 3 runs on GPU B"
     assert "not recorded" in report.machines(frame.assign(device_name=""))
 
 

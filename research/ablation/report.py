@@ -277,7 +277,10 @@ def machines(record: pd.DataFrame) -> str:
     models = [name or unnamed for name in counts.index]
     if len(models) == 1:
         return f"trained on {models[0]}{f' ({kind})' * (models[0] != unnamed)}"
-    each = [f"{number} on {name}" for name, number in zip(models, counts, strict=True)]
+    each = [
+        f"{number} run{'s' * (number != 1)} on {name}"
+        for name, number in zip(models, counts, strict=True)
+    ]
     return f"trained on {len(models)} kinds of {unit}: {_listed(each)}"
 
 
