@@ -11,6 +11,7 @@ from unet.data.packed import load_split
 from unet.inference.config import EvaluateConfig
 from unet.inference.evaluation import cost, evaluate
 from unet.inference.model_file import load_model
+from unet.model import TTA
 from unet.runtime.config import load_section
 from unet.runtime.device import set_up
 from unet.runtime.files import atomic_write, sha256
@@ -25,7 +26,7 @@ def main() -> None:
     split = load_split(Path("data/packed/test"), device)
     result = evaluate(
         model, split, threshold=info["threshold"], batch_size=config.batch_size, device=device,
-        flip=config.flip, boundary=info["boundary"], name=key,
+        boundary=info["boundary"], name=key, **(TTA if config.tta else {}),
     )  # fmt: skip
 
     folder = Path("predictions") / key

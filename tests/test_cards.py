@@ -108,14 +108,11 @@ def test_a_card_says_what_the_model_is(record: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("flip", "says"),
-    [(False, "without mirror images"), (True, "the mean over\neach image and its")],
+    ("tta", "says"), [(False, "in one pass each"), (True, "with test-time\naugmentation")]
 )
-def test_a_card_says_how_the_test_images_were_predicted(
-    record: Path, flip: bool, says: str
-) -> None:
+def test_a_card_says_how_the_test_images_were_predicted(record: Path, tta: bool, says: str) -> None:
     params = yaml.safe_load((record / "params.yaml").read_text())
-    params["evaluate"]["flip"] = flip
+    params["evaluate"]["tta"] = tta
     (record / "params.yaml").write_text(yaml.safe_dump(params))
     assert says in cards(record)[Path(f"released/{KEY}.md")]
 

@@ -60,7 +60,7 @@ train:
     color: 0.05
 evaluate:
   batch_size: 64
-  flip: false
+  tta: false
   device: auto
 experiments:
   mp_tr_bce:
@@ -191,7 +191,7 @@ MISTAKES = {
     ),
     "list too short": ("[0.75, 1.1]", "[1.1]", ["train.augment.scale.1", "missing"]),
     "off is no bool": ("  amp: auto", "  amp: off", ["train.amp", '"off"', "'bf16'", "'none'"]),
-    "yes is no bool": ("flip: true", "flip: yes", ["train.augment.flip", '"yes"', "boolean"]),
+    "yes is no bool": ("flip: true", "flip: yes", ["train.augment.flip", '"yes"', "true or false"]),
     "choice": (
         "upsample: tr",
         "upsample: nearest",
@@ -225,7 +225,7 @@ MISTAKES = {
     ),
     "missing key": ("  epochs: 15\n", "", ["train.epochs", "is missing"]),
     "missing section": (
-        "evaluate:\n  batch_size: 64\n  flip: false\n  device: auto\n",
+        "evaluate:\n  batch_size: 64\n  tta: false\n  device: auto\n",
         "",
         ["evaluate", "is missing"],
     ),
@@ -308,7 +308,7 @@ def test_two_mistakes_are_two_lines(load: Load, tmp_path: Path) -> None:
     path = tmp_path / "params.yaml"
     assert str(caught.value).splitlines() == [
         f"{path}: train.epochs = 0: must be greater than or equal to 1",
-        f"{path}: train.augment.flip = 1: must be a valid boolean",
+        f"{path}: train.augment.flip = 1: must be true or false",
     ]
 
 

@@ -1,4 +1,5 @@
 import math
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -20,7 +21,8 @@ OBJECT_AREA, RING_AREA, ALL = 48, 80 - 48, SIZE**2
 class Painted(nn.Module):
     """A model whose probability is the image's red channel."""
 
-    def predict(self, images: Tensor, *, flip: bool = False) -> Tensor:
+    def predict(self, images: Tensor, *, flip: bool = False, scales: tuple = (1.0,)) -> Tensor:
+        self.scales = scales
         return (images + images.flip(-1))[:, :1] / 2 if flip else images[:, :1]
 
 
@@ -40,7 +42,7 @@ def painted_split(probabilities: Tensor, split: Split) -> Split:
 
 
 def run(
-    model: nn.Module, split: Split, threshold: float = 0.5, batch_size: int = 2, **rule: str | bool
+    model: nn.Module, split: Split, threshold: float = 0.5, batch_size: int = 2, **rule: Any
 ) -> Evaluation:
     return evaluate(model, split, threshold=threshold, batch_size=batch_size, device=CPU, **rule)
 
@@ -53,6 +55,13 @@ def test_flipped_the_mean_of_both_answers_is_scored() -> None:
     assert run(Painted(), painted).masks[0].tolist() == (left[0] > 0.5).tolist()
     assert not run(Painted(), painted, flip=True).masks.any()  # 0.4 everywhere
     assert run(Painted(), painted, threshold=0.3, flip=True).masks.all()
+
+
+def test_the_scales_are_the_model_s() -> None:
+    model = Painted()
+    for scales in ({"scales": (0.5, 1.0)}, {}):
+        run(model, ringed_split(), **scales)
+        assert model.scales == scales.get("scales", (1.0,))
 
 
 def test_scores_of_object_everywhere() -> None:

@@ -7,12 +7,14 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
+from torch.nn import functional as F
 
 from tests.tiny import tiny_model
 from unet.model import (
     DOWNSAMPLE,
     PIXEL_MEAN,
     PIXEL_STD,
+    TTA,
     UPSAMPLE,
     UNet,
     build_downsample,
@@ -209,6 +211,41 @@ def test_flipped_the_answer_is_the_mean_of_both(width: int) -> None:
     there, back = model.predict(images), model.predict(images.flip(-1)).flip(-1)
     torch.testing.assert_close(answer, (there + back) / 2)
     assert not torch.allclose(there, back, atol=1e-4)
+
+
+def test_at_several_scales_the_answer_is_the_mean_of_the_resized() -> None:
+    model = tiny_model(random_head=True)
+    images = torch.rand(2, 3, 40, 24, generator=torch.Generator().manual_seed(0))
+
+    def at(height: int, width: int) -> Tensor:
+        resized = F.interpolate(images, (height, width), mode="bilinear", antialias=True)
+        answer = model.predict(resized)
+        return F.interpolate(answer, (40, 24), mode="bilinear", antialias=True)
+
+    answer = model.predict(images, scales=(0.5, 1.0, 1.25))
+    torch.testing.assert_close(answer, (at(20, 12) + model.predict(images) + at(50, 30)) / 3)
+    assert not torch.allclose(answer, model.predict(images), atol=1e-3)
+    one = model.predict(images, scales=(0.01 + 0.99,))
+    assert torch.equal(one, model.predict(images))
+
+
+def test_test_time_augmentation_takes_any_size() -> None:
+    model = tiny_model(random_head=True)
+    for side in ((1, 1), (3, 50)):
+        found = model.predict(torch.ones(1, 3, *side), **TTA)
+        assert found.shape == (1, 1, *side)
+        assert found.min() >= 0 and found.max() <= 1
+    images = torch.rand(1, 3, 16, 16, generator=torch.Generator().manual_seed(0))
+    mirrored = model.predict(images.flip(-1), **TTA).flip(-1)
+    torch.testing.assert_close(model.predict(images, **TTA), mirrored)
+
+
+@pytest.mark.parametrize("scales", [(), (0.0,), (1.0, -1.0), (1.0, math.nan), (5.0,)])
+def test_scales_out_of_range_are_refused(scales: tuple[float, ...]) -> None:
+    with pytest.raises(
+        ValueError, match=r"scales = .*: must be one or more factors in \[0.25, 4\]"
+    ):
+        tiny_model().predict(torch.zeros(1, 3, 8, 8), scales=scales)
 
 
 @pytest.mark.parametrize("training", [True, False])

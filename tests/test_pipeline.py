@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 import yaml
 from PIL import Image
 
@@ -27,7 +28,10 @@ from tests.repo import (
     start_queue,
 )
 from tools.fresh import stale_stages
+from unet.data.masks import OBJECT
+from unet.data.packed import load_split
 from unet.inference.model_file import load_model
+from unet.model import TTA
 from unet.report.results import load_scores
 
 FIRST, LAST = FINISHED[0], FINISHED[-1]
@@ -55,6 +59,27 @@ def test_outputs(finished: Path) -> None:
     for picture in ("learning_curves.png", "comparison.jpg", "iou_spread.jpg", "progress.jpg"):
         with Image.open(finished / "plots" / picture) as image:
             assert min(image.size) > 400 and np.asarray(image).std() > 10
+
+
+def test_with_augmentation_the_scores_are_those_of_the_augmented_prediction(
+    repository: Path,
+) -> None:
+    plain = load_scores(repository, FIRST)
+    path = repository / "params.yaml"
+    params = yaml.safe_load(path.read_text())
+    params["evaluate"]["tta"] = not params["evaluate"]["tta"]
+    path.write_text(yaml.safe_dump(params, sort_keys=False))
+    assert ran(run(repository, "dvc", "repro", f"evaluate@{FIRST}").stdout) == {
+        "code",
+        f"evaluate@{FIRST}",
+    }
+    model, info = load_model(repository / f"models/{FIRST}.safetensors")
+    split = load_split(repository / "data/packed/test", torch.device("cpu"))
+    images, masks = split.batch(torch.arange(len(split)), torch.device("cpu"))
+    found = model.predict(images, **(TTA if params["evaluate"]["tta"] else {}))
+    correct = (found[:, 0] > info["threshold"]) == (masks == OBJECT)
+    accuracy = load_scores(repository, FIRST)["accuracy"]
+    assert accuracy == pytest.approx(correct.double().mean().item(), abs=1e-4) != plain["accuracy"]
 
 
 def test_nothing_to_do_the_second_time_and_tracked_files_stay(repository: Path) -> None:

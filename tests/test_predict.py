@@ -76,13 +76,15 @@ def pixels_of(path: Path) -> Tensor:
     return torch.from_numpy(np.array(Image.open(path)))
 
 
-def by_hand(model: TrainedModel, photo: Image.Image) -> Tensor:
+def by_hand(model: TrainedModel, photo: Image.Image, *, one_pass: bool = False) -> Tensor:
     network, info = model
     small = photo.resize(2 * (info["image_size"],), Image.Resampling.BILINEAR)
     images = torch.from_numpy(np.array(small)).permute(2, 0, 1)[None] / 255
     with torch.inference_mode():
-        square = network(images).sigmoid()
-        square = (square + network(images.flip(-1)).sigmoid().flip(-1)) / 2
+        if one_pass:
+            square = network(images).sigmoid()
+        else:
+            square = network.predict(images, flip=True, scales=(0.9, 1, 1.1))
     return F.interpolate(square, (photo.height, photo.width), mode="bilinear")[0, 0]
 
 
@@ -141,14 +143,14 @@ def test_the_answer_is_an_ordinary_tensor(model: TrainedModel) -> None:
     (p * torch.ones((), requires_grad=True)).sum().backward()
 
 
-def test_with_the_mirror_image_the_answer_is_symmetric() -> None:
+def test_without_augmentation_it_is_one_pass() -> None:
     model, photo = other_model(), photograph()
     mirrored = photo.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
     both = [predict(each, model).probabilities for each in (photo, mirrored)]
     torch.testing.assert_close(both[0], both[1].flip(1))
-    alone = [predict(each, model, flip=False).probabilities for each in (photo, mirrored)]
+    alone = [predict(each, model, tta=False).probabilities for each in (photo, mirrored)]
     assert (alone[0] - alone[1].flip(1)).abs().max() > 0.01
-    torch.testing.assert_close(both[0], (alone[0] + alone[1].flip(1)) / 2)
+    torch.testing.assert_close(alone[0], by_hand(model, photo, one_pass=True))
 
 
 def test_several_models_are_averaged(model: TrainedModel) -> None:
@@ -274,9 +276,9 @@ def test_what_is_no_model_or_threshold_is_one_line(models: tuple, options: dict,
 
 
 def test_a_batch_of_none_is_refused(model: TrainedModel) -> None:
-    for flip in ("no", 1, None):
-        with pytest.raises(ValueError, match=f"flip = {flip!r}: must be True or False"):
-            predict(photograph(), model, flip=flip)
+    for tta in ("no", 1, None):
+        with pytest.raises(ValueError, match=f"tta = {tta!r}: must be True or False"):
+            predict(photograph(), model, tta=tta)
     with pytest.raises(ValueError, match="batch_size = 0"):
         list(predict_all([photograph()], model, batch_size=0))
 
@@ -627,19 +629,19 @@ def test_options_reach_the_prediction(call, model: TrainedModel) -> None:
     other = other_model(image_size=24, threshold=0.3)
     save_model(Path("models/other.safetensors"), other.model.state_dict(), other.info)
     photograph().save("pet.png")
-    options = ["--no-flip", "--threshold", "0.45", "--probabilities"]
+    options = ["--no-tta", "--threshold", "0.45", "--probabilities"]
     models = ["--model", command.DEFAULT, "--model", "other"]
     assert call("pet.png", *models, *options).code == 0
-    found = predict("pet.png", model, load_model("models/other.safetensors"), flip=False)
+    found = predict("pet.png", model, load_model("models/other.safetensors"), tta=False)
     written = pixels_of(Path("predicted/pet_probabilities.png"))
     assert (written - 255 * found.probabilities).abs().max() <= 0.51
     mask = pixels_of(Path("predicted/pet_mask.png"))
     assert torch.equal(mask == 255, found.probabilities > 0.45)
-    assert call("pet.png", *models, "--probabilities", "--out", "flipped").code == 0
-    flipped = predict("pet.png", model, load_model("models/other.safetensors"))
-    written = pixels_of(Path("flipped/pet_probabilities.png"))
-    assert (written - 255 * flipped.probabilities).abs().max() <= 0.51
-    assert (flipped.probabilities - found.probabilities).abs().max() > 0.02
+    assert call("pet.png", *models, "--probabilities", "--out", "augmented").code == 0
+    augmented = predict("pet.png", model, load_model("models/other.safetensors"))
+    written = pixels_of(Path("augmented/pet_probabilities.png"))
+    assert (written - 255 * augmented.probabilities).abs().max() <= 0.51
+    assert (augmented.probabilities - found.probabilities).abs().max() > 0.02
 
 
 def test_large_pictures_are_done_without_a_warning_and_giants_refused(

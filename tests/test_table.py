@@ -145,17 +145,17 @@ def test_the_tables_hold_the_scores(record: Path) -> None:
 def test_the_caption_says_what_was_kept(record: Path) -> None:
     params = yaml.safe_load((record / "params.yaml").read_text(encoding="utf-8"))
 
-    def caption(*, flip: bool) -> str:
-        params["train"]["keep"], params["evaluate"]["flip"] = "best", flip
+    def caption(*, tta: bool) -> str:
+        params["train"]["keep"], params["evaluate"]["tta"] = "best", tta
         (record / "params.yaml").write_text(yaml.safe_dump(params, sort_keys=False), "utf-8")
         return readme_blocks(record)["scores"].splitlines()[0]
 
     edit(record / f"metrics/scores/{KEYS[1]}.json", epoch=12)
-    assert "3,669 images" in caption(flip=False)
-    assert caption(flip=False).endswith("after epoch 15 or 12 (the best), one seed.")
-    assert caption(flip=True).endswith(
-        "after epoch 15 or 12 (the best), predicted as the mean over each image and its mirror "
-        "image (twice the GFLOP shown), one seed."
+    assert "3,669 images" in caption(tta=False)
+    assert caption(tta=False).endswith("after epoch 15 or 12 (the best), one seed.")
+    assert caption(tta=True).endswith(
+        "after epoch 15 or 12 (the best), predicted with test-time augmentation (six "
+        "passes, the GFLOP shown are of one), one seed."
     )
 
 

@@ -138,10 +138,11 @@ def card(home: Path, scores: dict[str, Any], *, num_train: int, path: Path) -> s
         if source != "folder" else "The masks have no\nboundary of their own."
     )  # fmt: skip
     passes = (
-        "predicted as the mean over\neach image and its mirror image, as `tools.predict` does"
-        if params.evaluate.flip
-        else "without mirror images\n"
-        "(`tools.predict` takes the mean over each photograph and its mirror image)"
+        "predicted with test-time\n"
+        "augmentation (mirror images, three sizes), as `tools.predict` does"
+        if params.evaluate.tta
+        else "in one pass each\n"
+        "(`tools.predict` adds test-time augmentation, unless told `--no-tta`)"
     )
     training = "\n".join(f"- **{name}**: {fact}." for name, fact in facts.items())
     resampling = f"{DOWNSAMPLE[info['downsample']]} and {UPSAMPLE[info['upsample']]}"

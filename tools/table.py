@@ -117,7 +117,7 @@ def readme_blocks(root: Path) -> dict[str, str]:
 
 def _own_block(project: Path) -> str:
     """The table of another project than the root's. Without the boundary, which no rule of training
-    favours, its scores can be set beside the root's, if `evaluate.flip` is the same."""
+    favours, its scores can be set beside the root's, if `evaluate.tta` is the same."""
     frame = scores(project)
     params = load_params(project / "params.yaml")
     ignored = RULE_ENDINGS["ignore"]
@@ -134,8 +134,8 @@ def _captioned(frame: pd.DataFrame, params: Params, **more: pd.Series) -> str:
         f"{which}, "
         f"{frame['num_images'].iloc[0]:,} images, {BOUNDARY_RULES[params.train.boundary]}, "
         f"weights after epoch {epochs} (the {params.train.keep}), "
-        + "predicted as the mean over each image and its mirror image (twice the GFLOP shown), "
-        * params.evaluate.flip
+        + "predicted with test-time augmentation (six passes, the GFLOP shown are of one), "
+        * params.evaluate.tta
         + "one seed."
     )
     table = score_table(frame).assign(**{name: list(column) for name, column in more.items()})

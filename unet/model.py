@@ -6,6 +6,9 @@ are as large as the images.
 """
 
 import math
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -17,6 +20,9 @@ UPSAMPLE = ("tr", "ups")
 # Mean and standard deviation of ImageNet's channels, for pixels in [0, 1].
 PIXEL_MEAN = (0.485, 0.456, 0.406)
 PIXEL_STD = (0.229, 0.224, 0.225)
+
+# Test-time augmentation, as arguments of :meth:`UNet.predict`: six passes of the network.
+TTA: Mapping[str, Any] = MappingProxyType({"flip": True, "scales": (0.9, 1.0, 1.1)})
 
 TOLERANCE = 1e-3  # of values in [0, 1]: what resizing and rounding may add
 
@@ -162,7 +168,9 @@ class UNet(nn.Module):
             )
 
     @torch.no_grad()
-    def predict(self, images: Tensor, *, flip: bool = False) -> Tensor:
+    def predict(
+        self, images: Tensor, *, flip: bool = False, scales: Sequence[float] = (1.0,)
+    ) -> Tensor:
         """Probabilities (N, 1, H, W) in [0, 1], float32, on the model's device.
 
         The network sees objects of the size that it was trained on: images of about that size, the
@@ -175,16 +183,29 @@ class UNet(nn.Module):
         Args:
             images: (N, 3, H, W), RGB, floats in [0, 1].
             flip: the mean over the images and their mirror images, in twice the time.
+            scales: the mean over the images resized by these factors, each in [0.25, 4].
 
         Raises:
-            ValueError: the images are not as above.
+            ValueError: the images or scales are not as above.
         """
         _check_images(images)
-        if flip:
-            return (self.predict(images) + self.predict(images.flip(-1)).flip(-1)) / 2
+        if not scales or not all(0.25 <= scale <= 4 for scale in scales):
+            raise ValueError(f"scales = {scales!r}: must be one or more factors in [0.25, 4]")
+        images = images.to(self.pixel_mean)  # the model's device and type of number
+        side = images.shape[-2:]
+        answers = []
+        for scale in scales:
+            resized = _resize(images, [max(1, round(scale * pixels)) for pixels in side])
+            answer = self._predict_once(resized)
+            if flip:
+                answer = (answer + self._predict_once(resized.flip(-1)).flip(-1)) / 2
+            answers.append(_resize(answer, side))
+        return answers[0] if len(answers) == 1 else torch.stack(answers).mean(0)
+
+    def _predict_once(self, images: Tensor) -> Tensor:
+        """The probabilities of one pass."""
         height, width = images.shape[-2:]
         step = 2**self.depth
-        images = images.to(self.pixel_mean)  # the model's device and type of number
         padded = F.pad(images, (0, -width % step, 0, -height % step), mode="replicate")
         modes = [(module, module.training) for module in self.modules()]
         self.eval()
@@ -195,6 +216,14 @@ class UNet(nn.Module):
             for module, training in modes:
                 module.training = training
         return logits[..., :height, :width].float().sigmoid()
+
+
+def _resize(values: Tensor, side: Sequence[int]) -> Tensor:
+    """Values (N, C, H, W) in [0, 1] at another height and width."""
+    if tuple(side) == values.shape[-2:]:
+        return values
+    resized = F.interpolate(values, tuple(side), mode="bilinear", antialias=True)
+    return resized.clamp(0, 1)  # rounding may leave [0, 1]
 
 
 def _check_shape(images: Tensor) -> None:

@@ -13,5 +13,5 @@ class EvaluateConfig:
     """How test images are predicted."""
 
     batch_size: Annotated[int, Field(ge=1, le=2**20)]
-    flip: bool
+    tta: bool
     device: Literal["auto", "cuda", "mps", "cpu"]

@@ -1,5 +1,6 @@
 """A trained model on a whole split: scores, a table of its images, predicted masks."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -48,6 +49,7 @@ def evaluate(
     batch_size: int,
     device: torch.device,
     flip: bool = False,
+    scales: Sequence[float] = (1.0,),
     boundary: str = "background",
     name: str = "evaluate",
 ) -> Evaluation:
@@ -55,7 +57,7 @@ def evaluate(
 
     Args:
         threshold: a pixel is foreground where its probability is above this, in (0, 1).
-        flip: predict the mean over each image and its mirror image.
+        flip, scales: as of :meth:`unet.model.UNet.predict`.
         boundary: what the boundary is in the scores whose names do not say it: ``background |
             object | ignore``, the rule that the model was trained by.
     """
@@ -64,7 +66,7 @@ def evaluate(
     bar = tqdm(total=len(split), desc=name, unit="image", leave=False, disable=None)
     for indices in torch.arange(len(split)).split(batch_size):
         images, masks = split.batch(indices, device)
-        probabilities = model.predict(images, flip=flip).squeeze(1)
+        probabilities = model.predict(images, flip=flip, scales=scales).squeeze(1)
         predicted = probabilities > threshold
         for rule in BOUNDARY_RULES:
             target, counted = foreground(masks, boundary=rule)

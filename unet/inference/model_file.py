@@ -96,5 +96,8 @@ def load_model(path: str | Path, device: str | torch.device = "cpu") -> TrainedM
         SafetensorError, OSError, KeyError, TypeError, ValueError, ArithmeticError, RuntimeError,
     ) as error:  # fmt: skip
         problem = " ".join(str(error).split())
-        raise ValueError(f"{path} is not a model of this project ({problem})") from None
+        raise ValueError(
+            f"{path} is not a model of this project, a .safetensors file that its training wrote "
+            f"({problem})"
+        ) from None
     return TrainedModel(model.to(device, memory_format=torch.channels_last).eval(), info)

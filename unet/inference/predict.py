@@ -20,6 +20,7 @@ from torch.nn import functional as F
 
 from unet.data.photos import read_photo, to_photo
 from unet.inference.model_file import TrainedModel, load_model
+from unet.model import TTA
 
 __all__ = ["Photo", "Prediction", "load_model", "predict", "predict_all"]
 
@@ -45,7 +46,7 @@ class Prediction:
 
 
 def predict(
-    photo: Photo, *models: TrainedModel, flip: bool = True, threshold: float | None = None
+    photo: Photo, *models: TrainedModel, tta: bool = True, threshold: float | None = None
 ) -> Prediction:
     """The object in one photograph.
 
@@ -53,21 +54,22 @@ def predict(
         photo: a file's path; a picture of Pillow, which is turned upright as its EXIF tag says; or
             a tensor (3, H, W), RGB, uint8 or floats in [0, 1] (rounded to 8 bits).
         models: what :func:`load_model` returns; the probabilities of several are averaged.
-        flip: the mean over the photograph and its mirror image; False saves the second pass, and is
-            a little worse.
+        tta: test-time augmentation: the mean over the photograph and its mirror image, at 0.9, 1
+            and 1.1 times the model's size (:data:`unet.model.TTA`). False is one pass of the
+            network instead of six, and a little worse.
         threshold: in (0, 1); by default the one in the model's file, of several their mean.
 
     Raises:
         ValueError: an argument is none of these, or the file cannot be read.
     """
-    ((_, prediction),) = predict_all([photo], *models, flip=flip, threshold=threshold)
+    ((_, prediction),) = predict_all([photo], *models, tta=tta, threshold=threshold)
     return prediction
 
 
 def predict_all(
     photos: Iterable[Photo],
     *models: TrainedModel,
-    flip: bool = True,
+    tta: bool = True,
     threshold: float | None = None,
     batch_size: int = 16,
     on_error: Callable[[Photo, ValueError], None] | None = None,
@@ -89,8 +91,8 @@ def predict_all(
         ValueError: as :func:`predict`.
     """
     threshold = _threshold(models, threshold)
-    if not isinstance(flip, bool):
-        raise ValueError(f"flip = {flip!r}: must be True or False")
+    if not isinstance(tta, bool):
+        raise ValueError(f"tta = {tta!r}: must be True or False")
     if not isinstance(batch_size, Integral) or batch_size < 1:
         raise ValueError(f"batch_size = {batch_size!r}: must be a whole number, at least 1")
     batch: list[tuple[Photo, _Shrunk]] = []
@@ -105,7 +107,7 @@ def predict_all(
                     raise
                 on_error(photo, error)
         if batch and (future is None or len(batch) == batch_size):
-            yield from _predict_batch(batch, models, flip=flip, threshold=threshold)
+            yield from _predict_batch(batch, models, tta=tta, threshold=threshold)
             batch = []
 
 
@@ -229,12 +231,12 @@ def _picture(photo: Photo) -> Image.Image:
 
 
 @torch.no_grad()
-def _square(model: nn.Module, images: Tensor, *, flip: bool) -> Tensor:
+def _square(model: nn.Module, images: Tensor, *, tta: bool) -> Tensor:
     """Probabilities (N, S, S) float32 of images (N, S, S, 3) uint8, on the CPU."""
     device = next(model.parameters()).device
-    # As a split's batch is made: with the same `flip` people get what is scored there.
+    # As a split's batch is made: with the same `tta` people get what is scored there.
     batch = images.to(device).permute(0, 3, 1, 2).float().div_(255)
-    return model.predict(batch, flip=flip).squeeze(1).cpu()
+    return model.predict(batch, **(TTA if tta else {})).squeeze(1).cpu()
 
 
 @torch.no_grad()
@@ -242,12 +244,12 @@ def _predict_batch(
     batch: list[tuple[Photo, _Shrunk]],
     models: tuple[TrainedModel, ...],
     *,
-    flip: bool,
+    tta: bool,
     threshold: float,
 ) -> Iterator[tuple[Photo, Prediction]]:
     started = time.perf_counter()
     squares = [
-        _square(model, torch.stack([s.images[info["image_size"]] for _, s in batch]), flip=flip)
+        _square(model, torch.stack([s.images[info["image_size"]] for _, s in batch]), tta=tta)
         for model, info in models
     ]
     share = (time.perf_counter() - started) / len(batch)

@@ -115,7 +115,9 @@ def _reword(item: dict[str, Any], schema: Any, key: list[str]) -> list[str]:
     if item["type"] == "unexpected_keyword_argument":
         allowed = ", ".join(field.name for field in fields(_type_of(schema, key[:-1])))
         return [f"unknown key; allowed: {allowed}"]
-    problem = re.sub(r"^\w+ should", "must", item["msg"]).replace("an object", "a mapping")
+    problem = re.sub(r"^\w+ should", "must", item["msg"])
+    for theirs, ours in [("an object", "a mapping"), ("a valid boolean", "true or false")]:
+        problem = problem.replace(theirs, ours)
     # Of `X | None` pydantic names X alone.
     return [problem, "null"] if NoneType in get_args(_type_of(schema, key)) else [problem]
 
