@@ -66,7 +66,7 @@ def test_the_readme_says_what_few_photographs_gave() -> None:
     text = " ".join(text.split())
     assert f"IoU {iou['from the released model, max_lr 0.001']:.2f} on 400 other" in text
     assert f"200 from random weights {iou['from random weights, max_lr 0.004']:.2f}," in text
-    assert f"model without training {iou['the released model as it is']:.2f} (" in text
+    assert f"`mp_tr_bce` without training {iou['the released model as it is']:.2f} (" in text
 
 
 @pytest.mark.parametrize("changes", [{}, {"data": "mapped"}, {"work": "evaluation"}])

@@ -1,0 +1,83 @@
+"""Models as they are, scored on a folder of photographs and masks."""
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from tests.test_folder_pipeline import own_folder
+from tests.tiny import tiny_model
+from tools import score
+from unet.inference.model_file import load_model, save_model
+from unet.inference.predict import predict
+
+COUNT = 24
+INFO = {
+    "downsample": "mp", "upsample": "tr", "width": 4, "depth": 2, "threshold": 0.4, "epoch": 1,
+    "image_size": 32, "source": "folder", "boundary": "background",
+}  # fmt: skip
+
+
+@pytest.fixture
+def folder(tmp_path: Path, root: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Photographs and masks, and two models beside, ``a`` and ``b``, of different image sizes."""
+    monkeypatch.chdir(root)
+    for seed, (name, size) in enumerate({"a": 32, "b": 48}.items()):
+        model = tiny_model(seed, random_head=True)
+        save_model(tmp_path / name, model.state_dict(), INFO | {"image_size": size})
+    return own_folder(tmp_path / "own", COUNT)
+
+
+def scored(
+    capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch, *arguments: str | Path
+) -> str:
+    monkeypatch.setattr(sys, "argv", ["score", *map(str, arguments)])
+    score.main()
+    return capsys.readouterr().out
+
+
+@pytest.mark.parametrize("tta", [True, False])
+def test_all_images_have_the_scores_of_their_predictions(
+    folder: Path, capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch, tta: bool
+) -> None:
+    options = ["--all"] if tta else ["--all", "--no-tta"]
+    said = scored(capsys, monkeypatch, folder, "--model", folder.parent / "a", *options)
+    model = load_model(folder.parent / "a")
+    right = pixels = 0
+    for photo in (folder / "images").iterdir():
+        with Image.open(photo) as image:
+            small = image.convert("RGB").resize((32, 32), Image.Resampling.BILINEAR)
+        found = predict(small, model, tta=tta).mask
+        with Image.open(folder / f"masks/{photo.stem}_mask.png") as mask:
+            truth = torch.from_numpy(np.array(mask.resize((32, 32), Image.Resampling.NEAREST)) > 0)
+        right, pixels = right + (found == truth).sum().item(), pixels + found.numel()
+    *_, row = said.splitlines()
+    assert row.split()[0] == str(folder.parent / "a")
+    assert row.split()[1] == f"{right / pixels:.2%}"
+    assert f"All {COUNT} images of {folder}" in said and ("one pass" in said) != tta
+
+
+def test_the_test_images_are_those_of_the_pipeline(
+    folder: Path, capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    photos = sorted(path.stem for path in (folder / "images").iterdir())
+    for name, chosen in {"test": photos[:6], "val": photos[6:8], "train": photos[8:]}.items():
+        (folder / f"{name}.txt").write_text("\n".join(chosen))
+    models = [part for name in "ab" for part in ("--model", folder.parent / name)]
+    said = scored(capsys, monkeypatch, folder, *models)
+    assert f"The 6 test images of {folder}" in said
+    assert said.count("masks: 24 of 0 and 255") == 1  # not once for each image size
+    first, second = (line.split() for line in said.splitlines()[-2:])
+    assert first[0].endswith("/a") and second[0].endswith("/b") and first[1:] != second[1:]
+
+
+def test_what_is_missing_is_named(
+    folder: Path, capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(ValueError, match="model nowhere: no such file"):
+        scored(capsys, monkeypatch, folder, "--model", "nowhere")
+    with pytest.raises(ValueError, match="no such folder"):
+        scored(capsys, monkeypatch, folder / "none", "--model", folder.parent / "a")
