@@ -74,7 +74,7 @@ fresh: setup
 	@python -m tools.fresh
 
 compare: setup
-	@python -m tools.compare --metric $(METRIC)
+	@python -m tools.compare --metric "$(METRIC)"
 
 suspects: setup
 	tools/parallel.sh "$(JOBS)" suspects

@@ -1,5 +1,6 @@
 import hashlib
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -7,7 +8,8 @@ import pytest
 import yaml
 
 from tests.repo import FINISHED, run
-from tools.compare import DASH, NOTE, Tree, compare, differing, layout
+from tools.compare import DASH, NOTE, Tree, compare, differing, layout, main
+from tools.fresh import stale_stages
 
 KEYS = ("mp_tr_bce", "mp_tr_dice")
 
@@ -226,3 +228,12 @@ def test_a_run_of_one_variant_shows_no_other_ones_scores(repository: Path) -> No
     assert done.returncode == 1 and done.stdout.startswith("compare: metric 'auc': must be one of")
     done = run(repository, *command, "nowhere", check=False)
     assert done.returncode == 1 and "nowhere" in done.stdout and done.stdout.count("\n") == 1
+
+
+def test_broken_params_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("params.yaml").write_text("train:\n  epochs: 15 : 3\n")
+    monkeypatch.setattr(sys, "argv", ["compare"])
+    for command in (main, lambda: stale_stages(Path())):
+        with pytest.raises(ValueError, match=r"params\.yaml is not valid YAML: line 2"):
+            command()

@@ -191,6 +191,18 @@ MISTAKES = {
     ),
     "list too short": ("[0.75, 1.1]", "[1.1]", ["train.augment.scale.1", "missing"]),
     "off is no bool": ("  amp: auto", "  amp: off", ["train.amp", '"off"', "'bf16'", "'none'"]),
+    "data in what is written": ("path: data/raw", "path: data", ["data.path = data: data/packed"]),
+    "data that are written": (
+        "path: data/raw",
+        "path: ./data/packed/train",
+        ["data.path = ./data/packed/train", "name a folder of its own"],
+    ),
+    "two names to some file systems": (
+        "  mp_tr_dice:",
+        "  MP_tr_BCE:",
+        ["experiments.mp_tr_bce and experiments.MP_tr_BCE"],
+    ),
+    "a long name": ("  mp_tr_dice:", f"  {'a' * 101}:", ["letters, digits, _ and -, at most 100"]),
     "yes is no bool": ("flip: true", "flip: yes", ["train.augment.flip", '"yes"', "true or false"]),
     "choice": (
         "upsample: tr",

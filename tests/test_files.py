@@ -90,12 +90,23 @@ def test_what_a_killed_process_left_is_removed(
 ) -> None:
     gone, there = (tmp_path / f".scores.json.{number}.tmp" for number in (11, 12))
     other = tmp_path / ".curve.csv.11.tmp"
-    for path in (gone, there, other):
+    odd = [tmp_path / f".scores.json.{number}.tmp" for number in ("mine", "11.mine", "9" * 30)]
+    for path in (gone, there, other, *odd):
         path.write_text("half")
     monkeypatch.setattr(psutil, "pid_exists", lambda number: number == 12)
     with atomic_write(tmp_path / "scores.json") as temporary:
         temporary.write_text("whole")
-    assert sorted(tmp_path.iterdir()) == sorted([there, other, tmp_path / "scores.json"])
+    assert sorted(tmp_path.iterdir()) == sorted([there, other, *odd, tmp_path / "scores.json"])
+
+
+def test_what_was_left_of_a_name_that_is_a_pattern_is_removed(tmp_path: Path) -> None:
+    path = tmp_path / "cat[1].png"
+    dead = subprocess.Popen([sys.executable, "-c", ""])
+    dead.wait()
+    path.with_name(f".{path.name}.{dead.pid}.tmp").touch()
+    with atomic_write(path) as temporary:
+        temporary.touch()
+    assert list(tmp_path.iterdir()) == [path]
 
 
 def test_a_full_disk_names_the_file(tmp_path: Path) -> None:

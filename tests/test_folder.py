@@ -277,8 +277,10 @@ LISTS = {
     "no test.txt": ({"train": NAMES[:3]}, "but no test.txt"),
     "unknown": ({"train": [*NAMES[:3], "nobody"], "test": NAMES[4:6]}, "train.txt lists nobody"),
     "in two": ({"train": NAMES[:3], "test": NAMES[2:6]}, f"{NAMES[2]} is listed in train.txt and"),
-    "twice": ({"train": NAMES[:3] + NAMES[:1], "test": NAMES[4:6]}, "is listed in twice"),
+    "twice": ({"train": NAMES[:3] + NAMES[:1], "test": NAMES[4:6]}, "is listed twice in train.txt"),
     "empty": ({"train": NAMES[:3], "test": []}, "test.txt lists none"),
+    "one to train": ({"train": NAMES[:1], "test": NAMES[4:6]}, "train.txt must list two or more"),
+    "capital": ({"Train": NAMES[:3], "test": NAMES[4:6]}, "Train.txt: a list of names is called"),
 }
 
 

@@ -1,5 +1,6 @@
 import itertools
 import math
+from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -240,8 +241,38 @@ def test_test_time_augmentation_takes_any_size() -> None:
     torch.testing.assert_close(model.predict(images, **TTA), mirrored)
 
 
-@pytest.mark.parametrize("scales", [(), (0.0,), (1.0, -1.0), (1.0, math.nan), (5.0,)])
-def test_scales_out_of_range_are_refused(scales: tuple[float, ...]) -> None:
+@pytest.mark.parametrize("factors", [[0.5, 1.0], (1,)])
+@pytest.mark.parametrize(
+    "make", [tuple, iter, np.array, torch.tensor], ids=lambda make: make.__name__
+)
+def test_scales_may_be_any_numbers_in_a_row(factors: list[float], make: Callable) -> None:
+    model = tiny_model(random_head=True)
+    images = torch.rand(1, 3, 16, 16, generator=torch.Generator().manual_seed(0))
+    expected = model.predict(images, scales=factors)
+    assert torch.equal(model.predict(images, scales=make(factors)), expected)
+
+
+@pytest.mark.parametrize("number", [torch.half, torch.bfloat16, torch.double])
+def test_other_numbers_than_float32(number: torch.dtype) -> None:
+    model = tiny_model(random_head=True)
+    images = torch.rand(1, 3, 16, 16, generator=torch.Generator().manual_seed(0))
+    expected = model.predict(images, **TTA)
+    found = model.to(number).predict(images.to(number), **TTA)
+    assert found.dtype == torch.float32
+    torch.testing.assert_close(found, expected, atol=0.02, rtol=0)
+
+
+@pytest.mark.parametrize("flip", ["no", None, 1])
+def test_flip_is_true_or_false(flip: object) -> None:
+    with pytest.raises(ValueError, match="flip = .*: must be True or False"):
+        tiny_model().predict(torch.zeros(1, 3, 8, 8), flip=flip)
+
+
+@pytest.mark.parametrize(
+    "scales",
+    [(), (0.0,), (1.0, -1.0), (1.0, math.nan), (5.0,), 1.0, "1", [None], [[1.0]], torch.ones(())],
+)
+def test_scales_out_of_range_are_refused(scales: object) -> None:
     with pytest.raises(
         ValueError, match=r"scales = .*: must be one or more factors in \[0.25, 4\]"
     ):

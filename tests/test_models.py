@@ -1,11 +1,12 @@
 """The released models and the locks that record them."""
 
+import sys
 from pathlib import Path
 
 import pytest
 import yaml
 
-from tools.models import place, recorded_outputs, release
+from tools.models import main, place, recorded_outputs, release
 from unet.data.oxford_pets import md5
 
 PARTS = ("{}.safetensors", "{}.progress.npz")
@@ -65,3 +66,9 @@ def test_what_is_no_longer_recorded_is_removed(folder: Path) -> None:
     (folder / "everyday/dvc.lock").write_text(yaml.safe_dump({"stages": {}}))
     release(recorded_outputs())
     assert names(folder) == {part.format("mine") for part in PARTS}
+
+
+def test_an_option_that_is_none_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "argv", ["models", "--relase"])
+    with pytest.raises(SystemExit, match="2"):
+        main()

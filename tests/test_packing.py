@@ -285,8 +285,10 @@ def test_many_unusable_files_are_counted(files: tuple[Files, Files], tmp_path: P
     write(tmp_path / ANNOTATIONS, files[1])
     with pytest.raises(ValueError) as caught:
         pack(tmp_path, tmp_path / "out", data_config(), config())
-    assert str(caught.value).startswith("47 files")
-    assert str(caught.value).count("has no image") == 12
+    said = str(caught.value)
+    assert said.startswith("47 files")
+    first, others = re.findall(r"(\w+) \(and 46 more: (.*), …\): listed, but has no image", said)[0]
+    assert len({first, *others.split(", ")}) == 13
 
 
 @pytest.mark.parametrize("name", [IMAGES, ANNOTATIONS])

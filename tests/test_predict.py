@@ -283,6 +283,12 @@ def test_a_batch_of_none_is_refused(model: TrainedModel) -> None:
         list(predict_all([photograph()], model, batch_size=0))
 
 
+def test_one_photograph_is_no_list_of_them(model: TrainedModel) -> None:
+    for photo in ("cat.jpg", Path("cat.jpg"), photograph()):
+        with pytest.raises(ValueError, match="photos: must be several"):
+            list(predict_all(photo, model))
+
+
 def readme_block(language: str, having: str) -> str:
     text = (ROOT / "README.md").read_text(encoding="utf-8")
     blocks = re.findall(rf"```{language}\n(.*?)```", text, re.DOTALL)
@@ -552,11 +558,16 @@ def test_a_photograph_is_never_replaced(call) -> None:
         (["pet.png", "--model", "pet.png"], "pet.png is not a model of this project"),
         (["pet.png", "--cut"], "unrecognized arguments: --cut"),
         (["pet.png", "--colour"], "unrecognized arguments: --colour"),
+        (["-pet.png"], "for the file of that name write ./-pet.png"),
+        (["pet.png", ""], "an argument is empty"),
+        (["pet.png", "--out", ""], "an argument is empty"),
+        (["empty", "--out", "./empty"], "--out empty: is the photographs' own folder"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )  # fmt: skip
 def test_what_cannot_be_done_is_one_line(call, arguments: list[str], text: str) -> None:
     photograph().save("pet.png")
+    photograph().save("-pet.png")
     Path("empty").mkdir()
     Path("empty/notes.txt").touch()
     result = call(*arguments)
@@ -597,6 +608,20 @@ def test_a_full_disk_is_one_line_and_leaves_nothing_half_written(
     assert "No space left" in result.err and "pet_mask.png" in result.err
     assert result.err.count("\n") == 1
     assert written() == []
+
+
+def test_the_files_of_a_photograph_appear_together(call, monkeypatch: pytest.MonkeyPatch) -> None:
+    photograph().save("pet.png")
+
+    def stopped(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("unet.inference.pictures.overlay_picture", stopped)
+        assert call("pet.png", "--cutout", "--overlay").code == "predict: stopped"
+    assert written() == []
+    assert call("pet.png", "--cutout", "--overlay").code == 0
+    assert written() == ["pet_cutout.png", "pet_mask.png", "pet_overlay.jpg"]
 
 
 @pytest.mark.parametrize("error", [MemoryError(), torch.OutOfMemoryError("CUDA out of memory.")])

@@ -1,8 +1,11 @@
 """Scores found anew beside the recorded ones."""
 
+from pathlib import Path
+
 import pytest
 
-from tools.verify import largest_difference
+from tools.verify import check_evaluated, largest_difference
+from unet.runtime.files import sha256
 
 RECORDED = {"iou": 0.8, "accuracy": 0.9, "predictions": "a"}
 
@@ -18,3 +21,16 @@ def test_other_predictions_or_scores_are_refused() -> None:
         largest_difference(RECORDED, RECORDED | {"predictions": "b"}, exact=True)
     with pytest.raises(ValueError, match=r"other scores than recorded: \['dice'\]"):
         largest_difference(RECORDED, RECORDED | {"dice": 0.9}, exact=False)
+
+
+def test_recorded_scores_are_no_evaluation(tmp_path: Path) -> None:
+    message = "a: was not evaluated here: .*repro --force --single-item evaluate@a"
+    with pytest.raises(ValueError, match=message):
+        check_evaluated(tmp_path, "a", RECORDED)
+    files = [tmp_path / f"predictions/a/{name}" for name in ("images.csv", "masks.npy")]
+    files[0].parent.mkdir(parents=True)
+    for file in files:
+        file.write_text(file.name)
+    with pytest.raises(ValueError, match=message):
+        check_evaluated(tmp_path, "a", RECORDED)
+    check_evaluated(tmp_path, "a", RECORDED | {"predictions": sha256(*files)})

@@ -19,6 +19,8 @@ from typing import Any
 
 from ruamel.yaml import YAML, YAMLError
 
+from unet.runtime.config import read_yaml
+from unet.runtime.process import run_stage
 from unet.runtime.source import hash_lines
 
 DASH = "-"
@@ -289,12 +291,10 @@ def main() -> None:
     parser.add_argument("--metric", default="iou", help="the score to show (default: iou)")
     parser.add_argument("revs", metavar="REV", nargs="*", help="baselines (default: HEAD)")
     arguments = parser.parse_args()
+    read_yaml("params.yaml")  # broken, it would look like one without experiments
     width = shutil.get_terminal_size().columns
     print(compare(list(rows(arguments.revs)), arguments.metric, width))
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except ValueError as error:
-        sys.exit(f"compare: {error}")
+    run_stage("compare", main)

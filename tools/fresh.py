@@ -12,6 +12,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from unet.runtime.config import read_yaml
+from unet.runtime.process import run_stage
 
 PROJECTS = (Path(), Path("everyday"), Path("research/ablation"), Path("research/labels"))
 
@@ -22,6 +23,7 @@ def stale_stages(project: Path) -> dict[str, list[str]]:
     Raises:
         ValueError: DVC cannot tell; with its message.
     """
+    read_yaml(project / "params.yaml")  # of a broken one DVC says nothing here
     dvc(project, "repro", "--quiet", "--single-item", "code")
     tracked = subprocess.run(
         ["git", "ls-files"], cwd=project, capture_output=True, text=True, check=True
@@ -86,12 +88,12 @@ def main() -> None:
             stale = True
             print(f"{project / 'dvc.yaml'}: {stage}: {', '.join(stages[stage])}")
     if stale:
-        sys.exit("stale, and all that follows from these; `git diff code` names the modules")
+        sys.exit(
+            "stale, and all that follows from these; `git diff code` or `git log -p code` names "
+            "the modules"
+        )
     print("nothing that has run is stale")
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except ValueError as error:
-        sys.exit(f"fresh: {error}")
+    run_stage("fresh", main)

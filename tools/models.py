@@ -4,8 +4,8 @@ DVC then takes their trainings as done: no network, no remote. ``--release`` goe
 a maintainer: the models of the pipelines become the released ones.
 """
 
+import argparse
 import shutil
-import sys
 from pathlib import Path
 
 from dvc.repo import Repo
@@ -21,8 +21,11 @@ PROJECTS = (Path(), Path("everyday"))  # whose models are released
 
 def main() -> None:
     """See the module's text."""
+    parser = argparse.ArgumentParser("python -m tools.models", description=__doc__.splitlines()[0])
+    parser.add_argument("--release", action="store_true", help="models/ -> released/")
+    arguments = parser.parse_args()
     recorded = recorded_outputs()
-    if sys.argv[1:] == ["--release"]:
+    if arguments.release:
         release(recorded)
     else:
         place(recorded)

@@ -1,8 +1,8 @@
 """Score models on photographs and masks, without training.
 
 ``python -m tools.score FOLDER``, where FOLDER is what ``data.path`` can be. It scores the test
-images, the same that the pipeline would take, so that a model as it is can be compared with one that
-is trained on the other images; ``--all`` takes every image. It changes nothing in the repository.
+images, the same that the pipeline would take, so that a model as it is can be compared with one
+that is trained on the other images; ``--all`` takes every image. It changes nothing here.
 """
 
 import argparse

@@ -5,7 +5,6 @@
 """
 
 import argparse
-import sys
 from pathlib import Path
 
 import pandas as pd
@@ -16,6 +15,7 @@ from unet.data.masks import BOUNDARY_RULES
 from unet.inference.evaluation import RULE_ENDINGS
 from unet.report.results import load_scores
 from unet.report.tables import markdown, rewrite
+from unet.runtime.process import run_stage
 
 COLUMNS = {
     "accuracy": ("accuracy", lambda v: f"{v:.2%}"),
@@ -160,7 +160,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except ValueError as error:
-        sys.exit(f"table: {error}")
+    run_stage("table", main)

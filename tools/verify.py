@@ -6,6 +6,7 @@ CPU model that made the record, within 1e-4 on another. Exit status 1 where they
 
 import json
 import subprocess
+from pathlib import Path
 
 import pandas as pd
 import torch
@@ -15,6 +16,7 @@ from unet.config import load_params
 from unet.inference.model_file import load_model
 from unet.report.results import load_scores
 from unet.runtime.device import device_name, resolve_amp
+from unet.runtime.files import sha256
 from unet.runtime.process import run_stage
 
 TOLERANCE = 1e-4  # another CPU rounds differently, and a few pixels fall on the other side
@@ -31,8 +33,10 @@ def main() -> None:
         _, info = load_model(project / f"models/{key}.safetensors")
         # Two kinds of CPU may bear one name; whether bf16 is the faster tells some apart.
         exact = made_on == here and info["amp"] == fastest
+        found = load_scores(project, key)
+        check_evaluated(project, key, found)
         recorded = json.loads(committed((project / f"metrics/scores/{key}.json").as_posix()))
-        difference = largest_difference(recorded, load_scores(project, key), exact=exact)
+        difference = largest_difference(recorded, found, exact=exact)
         allowed = 0.0 if exact else TOLERANCE
         if difference > allowed:
             raise ValueError(
@@ -40,6 +44,21 @@ def main() -> None:
                 f"{made_on}, here {here})"
             )
         print(f"{key}: as recorded, trained on {made_on}, within {allowed:g}")
+
+
+def check_evaluated(project: Path, key: str, scores: dict[str, float | str]) -> None:
+    """Refuse scores that are not those of predictions made here: a clone has the recorded ones.
+
+    Raises:
+        ValueError: the predictions are missing, or others.
+    """
+    files = [project / f"predictions/{key}/{name}" for name in ("images.csv", "masks.npy")]
+    if not all(file.exists() for file in files) or sha256(*files) != scores["predictions"]:
+        command = "dvc repro" if project == Path() else f"dvc --cd {project} repro"
+        raise ValueError(
+            f"{key}: was not evaluated here: run `{command} --force --single-item evaluate@{key}` "
+            "before, which needs the data"
+        )
 
 
 def largest_difference(

@@ -21,6 +21,13 @@ class Params:
     experiments: Experiments
 
     def __post_init__(self) -> None:
+        names: dict[str, str] = {}
+        for key in self.experiments:
+            if (other := names.setdefault(key.lower(), key)) != key:
+                raise ValueError(
+                    f"experiments.{other} and experiments.{key}: one name to file systems that do "
+                    "not tell capitals from small letters: rename one"
+                )
         size = self.preprocess.image_size
         for key, experiment in self.experiments.items():
             step = 2**experiment.depth

@@ -189,12 +189,13 @@ class UNet(nn.Module):
             ValueError: the images or scales are not as above.
         """
         _check_images(images)
-        if not scales or not all(0.25 <= scale <= 4 for scale in scales):
-            raise ValueError(f"scales = {scales!r}: must be one or more factors in [0.25, 4]")
-        images = images.to(self.pixel_mean)  # the model's device and type of number
+        factors = _check_scales(scales)
+        if not isinstance(flip, bool):
+            raise ValueError(f"flip = {flip!r}: must be True or False")
+        images = images.to(self.pixel_mean.device)
         side = images.shape[-2:]
         answers = []
-        for scale in scales:
+        for scale in factors:
             resized = _resize(images, [max(1, round(scale * pixels)) for pixels in side])
             answer = self._predict_once(resized)
             if flip:
@@ -206,6 +207,7 @@ class UNet(nn.Module):
         """The probabilities of one pass."""
         height, width = images.shape[-2:]
         step = 2**self.depth
+        images = images.to(self.pixel_mean)  # the model's type of number
         padded = F.pad(images, (0, -width % step, 0, -height % step), mode="replicate")
         modes = [(module, module.training) for module in self.modules()]
         self.eval()
@@ -218,11 +220,21 @@ class UNet(nn.Module):
         return logits[..., :height, :width].float().sigmoid()
 
 
+def _check_scales(scales: Sequence[float]) -> list[float]:
+    try:
+        factors = [float(scale) for scale in scales]
+    except (TypeError, ValueError, RuntimeError):  # the last of a tensor
+        factors = []
+    if isinstance(scales, str) or not factors or not all(0.25 <= f <= 4 for f in factors):
+        raise ValueError(f"scales = {scales!r}: must be one or more factors in [0.25, 4]")
+    return factors
+
+
 def _resize(values: Tensor, side: Sequence[int]) -> Tensor:
     """Values (N, C, H, W) in [0, 1] at another height and width."""
     if tuple(side) == values.shape[-2:]:
         return values
-    resized = F.interpolate(values, tuple(side), mode="bilinear", antialias=True)
+    resized = F.interpolate(values.float(), tuple(side), mode="bilinear", antialias=True)
     return resized.clamp(0, 1)  # rounding may leave [0, 1]
 
 

@@ -34,6 +34,12 @@ class DataConfig:
     def __post_init__(self) -> None:
         if self.path.startswith("~"):
             raise ValueError(f"data.path = {self.path!r}: write the whole path, without ~")
+        path, packed = Path(os.path.normpath(self.path)), Path("data/packed")
+        if packed.is_relative_to(path) or path.is_relative_to(packed):
+            raise ValueError(
+                f"data.path = {self.path}: {packed}, which preprocess writes, would be part of its "
+                "own input: name a folder of its own"
+            )
         if not self.is_from_download and self.source == "synthetic":
             raise ValueError(
                 f"data.source = synthetic draws into {DOWNLOADED}, but data.path = {self.path}: "

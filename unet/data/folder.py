@@ -94,6 +94,9 @@ def _name(text: str) -> str:
 
 
 def _read_lists(path: Path, names: set[str]) -> dict[str, list[str]]:
+    for file in sorted(path.iterdir()):
+        if file.name.lower() in LISTS and file.name not in LISTS:
+            raise ValueError(f"{file}: a list of names is called {file.name.lower()}: rename it")
     files = [path / name for name in LISTS if (path / name).exists()]
     if not files:
         return {}
@@ -107,8 +110,9 @@ def _read_lists(path: Path, names: set[str]) -> dict[str, list[str]]:
     for split, entries in lists.items():
         for name in entries:
             if name in seen:
-                where = f"{seen[name]}.txt and {split}.txt" if seen[name] != split else "twice"
-                raise ValueError(f"{path}: {name} is listed in {where}: each may stand once")
+                same = seen[name] == split
+                where = f"twice in {split}.txt" if same else f"in {seen[name]}.txt and {split}.txt"
+                raise ValueError(f"{path}: {name} is listed {where}: each may stand once")
             seen[name] = split
     return lists
 
@@ -130,7 +134,8 @@ def _read_list(file: Path, names: set[str]) -> list[str]:
     if unknown := [name for name in found if name not in names]:
         raise ValueError(
             f"{file} lists {unknown[0]}, which is in neither images/ nor masks/"
-            + (f" (nor are {len(unknown) - 1} others)" if unknown[1:] else "")
+            + (f" (nor is {unknown[1]})" if len(unknown) == 2 else "")
+            + (f" (nor are {len(unknown) - 1} others)" if unknown[2:] else "")
             + ": write a name a line, as the photographs are called"
         )
     return found

@@ -160,8 +160,9 @@ class MaskReader:
         if not problems:  # else what the masks hold is not known
             self._check_settings()
         return problems + [
-            f"{name}: its mask holds {_listed(found.values)}: which is the object? Set "
-            "data.object_values (a list; or half: half of white and more)"
+            f"{name}: its mask holds {_listed(found.values)}: which is the object? "
+            + ("It is a JPEG: save it as PNG, and set " if found.is_lossy else "Set ")
+            + "data.object_values (a list; or half: half of white and more)"
             + ("" if self.not_counted is not None else " or data.not_counted")
             for name, found in unclear.items()
         ]

@@ -81,7 +81,7 @@ def told(summary: dict[str, Any]) -> list[str]:
     if inverted := summary["object_at_the_border"]:
         lines.append(
             f"the object fills most of the border in {len(inverted)} masks ({_some(inverted)}): "
-            "if they are inverted, set data.object_values to dark"
+            "if they are inverted, set data.object_values to dark, or to auto where it is dark"
         )
     if pairs := summary["near_duplicates"]:
         exact = sum(pair["exact"] for pair in pairs)
@@ -143,7 +143,8 @@ def _check_objects(pixels: dict[str, np.ndarray], values: list[int] | str | None
         pixels: split -> pixels of each code (256,).
         values: that the masks hold, where their meaning was found out.
     """
-    held = f" (the masks hold {values}: see data.object_values)" if values else ""
+    held = f" (the masks hold {values}: see data.object_values and data.not_counted)"
+    held = held if values else ""
     if pixels["train"][OBJECT] in (0, pixels["train"][:NOT_COUNTED].sum()):
         raise ValueError(
             "the training images hold no object, or nothing else: nothing can be learnt" + held
@@ -245,7 +246,7 @@ def _write_splits(source: Source, out: Path, splits: dict[str, list[str]], size:
             masks.drawn["unclear"] = []
             write_masks(again, as_stored=True)
     if problems:
-        shown = "; ".join(problems[:12]) + ("; …" if len(problems) > 12 else "")
+        shown = "; ".join(_grouped(problems))
         files = "1 file" if len(problems) == 1 else f"{len(problems)} files"
         raise ValueError(f"{files} of {source.where} cannot be used: {shown}. {source.way_out}")
     return masks
@@ -336,6 +337,19 @@ def same_shape(first: tuple[int, int], second: tuple[int, int]) -> bool:
     lowest = max((side - 1) / whole for side, whole in zip(small, large, strict=True))
     highest = min((side + 1) / whole for side, whole in zip(small, large, strict=True))
     return lowest <= highest
+
+
+def _grouped(problems: list[str], at_most: int = 12) -> list[str]:
+    """Problems, each a name and a text, with a text that many have said once."""
+    names: dict[str, list[str]] = {}
+    for problem in problems:
+        name, _, text = problem.partition(": ")
+        names.setdefault(text, []).append(name)
+    lines = []
+    for text, (first, *more) in names.items():
+        others = f" (and {len(more)} more: {_some(more, at_most)})" if more else ""
+        lines.append(f"{first}{others}: {text}")
+    return lines[:at_most] + ["…"] * (len(lines) > at_most)
 
 
 def _some(names: list[str], at_most: int = 5) -> str:

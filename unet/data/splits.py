@@ -63,14 +63,17 @@ def folder_splits(
         splits["val"], splits["train"] = _drawn(splits["train"], config.val_fraction, config.seed)
     for name, found in splits.items():
         if not found:
-            how = (
-                f"{name}.txt lists none"
-                if lists.get(name) == []
-                else (
+            if lists.get(name) == []:
+                how = f"{name}.txt lists none"
+            elif len(names) < 3:
+                how = "three are needed, one for each split"
+            elif lists:
+                how = "without val.txt, train.txt must list two or more, of which one validates"
+            else:
+                how = (
                     f"preprocess.val_fraction = {config.val_fraction}, "
                     f"preprocess.test_fraction = {config.test_fraction}"
                 )
-            )
             raise ValueError(f"the {name} split of {len(names)} images is empty: {how}")
     return _limited({name: splits[name] for name in ("train", "val", "test")}, config)
 

@@ -8,6 +8,7 @@ import time
 import warnings
 from collections import Counter
 from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -48,7 +49,10 @@ class _Parser(argparse.ArgumentParser):
     """One line for an error, without the usage."""
 
     def error(self, message: str) -> None:
-        raise ValueError(f"{message} (--help lists the options)")
+        advice = "--help lists the options"
+        if dashed := [word for word in sys.argv[1:] if word[:1] == "-" and Path(word).exists()]:
+            advice = f"for the file of that name write ./{dashed[0]}"
+        raise ValueError(f"{message} ({advice})")
 
 
 def main() -> None:
@@ -84,7 +88,7 @@ def _parse() -> argparse.Namespace:
         help=f"a model's file, or its key in models/ or released/ (default: {DEFAULT}); may be "
         "given several times: their mean",
     )  # fmt: skip
-    add("--out", type=Path, default=Path("predicted"), help="folder (default: predicted)")
+    add("--out", default="predicted", help="folder (default: predicted)")
     add("--cutout", action="store_true", help="also the object alone: PNG, transparent around it")
     add("--overlay", action="store_true", help="also the photograph with the object outlined")
     add("--probabilities", action="store_true", help="also the probabilities: PNG, 255 = 1")
@@ -113,9 +117,16 @@ def _predict(arguments: argparse.Namespace) -> None:
     if arguments.device not in ("auto", "cpu", "cuda", "mps"):
         raise ValueError(f"--device {arguments.device}: must be cpu, cuda, mps or auto")
     device = resolve_device(arguments.device)
-    out: Path = arguments.out
+    if "" in [*arguments.photos, *(arguments.model or []), arguments.out]:
+        raise ValueError("an argument is empty: a variable that is not set?")
+    out = Path(arguments.out)
     if out.exists() and not out.is_dir():
         raise ValueError(f"--out {out}: is a file, must be a folder")
+    if out.resolve() in [Path(given).resolve() for given in arguments.photos]:
+        raise ValueError(
+            f"--out {out}: is the photographs' own folder, where the next run would take the "
+            "results for photographs: name another"
+        )
     files = [find_model(name) for name in arguments.model or [DEFAULT]]
     photos, passed_over = find_photos(arguments.photos)
     kinds = [kind for kind in ENDINGS if kind == "mask" or getattr(arguments, kind)]
@@ -183,7 +194,7 @@ def trained_on(info: dict[str, Any]) -> str:
 
 
 def _write(photo: Path, found: Prediction, targets: dict[str, Path]) -> None:
-    """Write the files of one photograph, each whole or not at all.
+    """Write the files of one photograph, all of them or none.
 
     Raises:
         ValueError: it can no longer be read, or is too large for a JPEG: what is wrong, to be set
@@ -201,19 +212,19 @@ def _write(photo: Path, found: Prediction, targets: dict[str, Path]) -> None:
         "overlay": lambda: pictures.overlay_picture(found, picture),
         "probabilities": lambda: pictures.probabilities_picture(found),
     }
-    for kind, path in targets.items():
-        drawn = draw[kind]()
-        profile = drawn.info.pop("icc_profile", None)
-        if profile and profile[16:20] != b"RGB ":  # of a CMYK picture, say
-            profile = None
-        # By way of memory: of a full disk Pillow's own error would not say what it is.
-        content = io.BytesIO()
-        if path.suffix == ".png":
-            drawn.save(content, "PNG", compress_level=1, icc_profile=profile)
-        else:
-            drawn.save(content, "JPEG", quality=90, icc_profile=profile)
-        with atomic_write(path) as temporary:
-            temporary.write_bytes(content.getbuffer())
+    with ExitStack() as stack:  # all get their names at its end
+        for kind, path in targets.items():
+            drawn = draw[kind]()
+            profile = drawn.info.pop("icc_profile", None)
+            if profile and profile[16:20] != b"RGB ":  # of a CMYK picture, say
+                profile = None
+            # By way of memory: of a full disk Pillow's own error would not say what it is.
+            content = io.BytesIO()
+            if path.suffix == ".png":
+                drawn.save(content, "PNG", compress_level=1, icc_profile=profile)
+            else:
+                drawn.save(content, "JPEG", quality=90, icc_profile=profile)
+            stack.enter_context(atomic_write(path)).write_bytes(content.getbuffer())
 
 
 def find_model(name: str) -> Path:

@@ -90,6 +90,8 @@ def predict_all(
     Raises:
         ValueError: as :func:`predict`.
     """
+    if isinstance(photos, str | Path | Image.Image | Tensor):
+        raise ValueError("photos: must be several, a list of them; of one: predict(photo, model)")
     threshold = _threshold(models, threshold)
     if not isinstance(tta, bool):
         raise ValueError(f"tta = {tta!r}: must be True or False")

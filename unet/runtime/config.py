@@ -111,7 +111,10 @@ def _reword(item: dict[str, Any], schema: Any, key: list[str]) -> list[str]:
     if item["type"] == "missing":
         return ["is missing"]
     if item["loc"][-1:] == ("[key]",):
-        return ["a name is made of letters, digits, _ and -, and begins with one of the first two"]
+        return [
+            "a name is made of letters, digits, _ and -, at most 100, and begins with one of the "
+            "first two"
+        ]
     if item["type"] == "unexpected_keyword_argument":
         allowed = ", ".join(field.name for field in fields(_type_of(schema, key[:-1])))
         return [f"unknown key; allowed: {allowed}"]

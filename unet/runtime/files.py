@@ -1,7 +1,9 @@
 """Files written whole or not at all, by one process at a time."""
 
+import glob
 import hashlib
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -31,8 +33,9 @@ def exclusive(lock: Path, what: str) -> Iterator[None]:
 def atomic_write(path: Path) -> Iterator[Path]:
     """A temporary name beside ``path`` to write to; renamed when the block ends well."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    for stale in path.parent.glob(f".{path.name}.*.tmp"):  # of a process that was killed
-        if not psutil.pid_exists(int(stale.name.split(".")[-2])):
+    for stale in path.parent.glob(f".{glob.escape(path.name)}.*.tmp"):  # of a killed process
+        process = stale.name.removeprefix(f".{path.name}.").removesuffix(".tmp")
+        if re.fullmatch("[0-9]{1,9}", process) and not psutil.pid_exists(int(process)):
             stale.unlink(missing_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:

@@ -16,7 +16,7 @@ from unet.training.steps import Length
 Share = Annotated[float, Field(gt=0, lt=1)]
 Positive = Annotated[float, Field(gt=0, le=1e38)]  # as float32 has them
 # DVC looks a parameter up by its dotted path and makes file names of the key.
-Key = Annotated[str, Field(pattern="^[A-Za-z0-9][A-Za-z0-9_-]*$")]
+Key = Annotated[str, Field(pattern="^[A-Za-z0-9][A-Za-z0-9_-]{0,99}$")]
 
 
 @dataclass(frozen=True, config=STRICT)
