@@ -618,7 +618,7 @@ def test_the_files_of_a_photograph_appear_together(call, monkeypatch: pytest.Mon
 
     with monkeypatch.context() as patch:
         patch.setattr("unet.inference.pictures.overlay_picture", stopped)
-        assert call("pet.png", "--cutout", "--overlay").code == "predict: stopped"
+        assert call("pet.png", "--cutout", "--overlay").err == "predict: stopped\n"
     assert written() == []
     assert call("pet.png", "--cutout", "--overlay").code == 0
     assert written() == ["pet_cutout.png", "pet_mask.png", "pet_overlay.jpg"]
