@@ -28,13 +28,17 @@ def main() -> None:
     here, fastest = device_name(cpu), resolve_amp("auto", cpu)
     released = [project for project in PROJECTS if (project / "metrics/scores").exists()]
     experiments = [(p, key) for p in released for key in load_params(p / "params.yaml").experiments]
+    missing = []
     for project, key in experiments:
         made_on = pd.read_csv(project / f"plots/timing/{key}.csv")["device"].iloc[-1]
         _, info = load_model(project / f"models/{key}.safetensors")
         # Two kinds of CPU may bear one name; whether bf16 is the faster tells some apart.
         exact = made_on == here and info["amp"] == fastest
         found = load_scores(project, key)
-        check_evaluated(project, key, found)
+        if not was_evaluated(project, key, found):
+            command = "dvc" if project == Path() else f"dvc --cd {project}"
+            missing.append(f"`{command} repro --force --single-item evaluate@{key}`")
+            continue
         recorded = json.loads(committed((project / f"metrics/scores/{key}.json").as_posix()))
         difference = largest_difference(recorded, found, exact=exact)
         allowed = 0.0 if exact else TOLERANCE
@@ -44,21 +48,16 @@ def main() -> None:
                 f"{made_on}, here {here})"
             )
         print(f"{key}: as recorded, trained on {made_on}, within {allowed:g}")
-
-
-def check_evaluated(project: Path, key: str, scores: dict[str, float | str]) -> None:
-    """Refuse scores that are not those of predictions made here: a clone has the recorded ones.
-
-    Raises:
-        ValueError: the predictions are missing, or others.
-    """
-    files = [project / f"predictions/{key}/{name}" for name in ("images.csv", "masks.npy")]
-    if not all(file.exists() for file in files) or sha256(*files) != scores["predictions"]:
-        command = "dvc repro" if project == Path() else f"dvc --cd {project} repro"
+    if missing:
         raise ValueError(
-            f"{key}: was not evaluated here: run `{command} --force --single-item evaluate@{key}` "
-            "before, which needs the data"
+            f"not evaluated here, which needs the data: run {', '.join(missing)} before"
         )
+
+
+def was_evaluated(project: Path, key: str, scores: dict[str, float | str]) -> bool:
+    """Whether the scores are of predictions made here; a clone has the recorded scores alone."""
+    files = [project / f"predictions/{key}/{name}" for name in ("images.csv", "masks.npy")]
+    return all(file.exists() for file in files) and sha256(*files) == scores["predictions"]
 
 
 def largest_difference(
