@@ -1,9 +1,9 @@
-# Everything runs in .venv, which the first target makes from requirements.txt.
+# Everything runs in .venv, which `make setup` creates from requirements.txt.
 PYTHON ?= python3
 METRIC ?= iou
 VENV := .venv
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
-# An epoch's line appears when it is over, also where the output is no terminal.
+# Print each epoch's line as soon as the epoch ends, even if the output is not a terminal.
 export PYTHONUNBUFFERED := 1
 
 .PHONY: help setup demo models repro parallel test lint fresh study everyday suspects compare readme
@@ -32,7 +32,7 @@ $(VENV)/ready: requirements.txt
 	$(VENV)/bin/python -m pip install -q --disable-pip-version-check -r requirements.txt
 	@touch $@
 
-# A run in a copy of the repository, kept as an experiment: nothing here changes.
+# Runs in a copy of the repository and is kept as an experiment; here it writes only demo/.
 demo: setup
 	@if [ "$$(git rev-parse --is-shallow-repository)" = true ]; then \
 	  echo "demo: this is a shallow clone, and DVC keeps experiments beside the whole history: git fetch --unshallow" >&2; exit 1; fi

@@ -1,8 +1,8 @@
-"""Check ``params.yaml`` as a whole, then write what the code of each stage means.
+"""Check all of ``params.yaml``, then write hashes of each stage's code.
 
-``python -m stages.code`` writes ``code/STAGE.txt``, a line for each module that the stage runs, and
+``python -m stages.code`` writes ``code/STAGE.txt``, one line per module that the stage runs, and
 ``plots/dvc.yaml``, the list of the experiments' learning curves.
-``python -m stages.code PACKAGE FOLDER STAGE...`` writes those of another package's stages.
+``python -m stages.code PACKAGE FOLDER STAGE...`` writes the hashes of another package's stages.
 """
 
 import json
@@ -41,10 +41,10 @@ def main() -> None:
 
 
 def check_is_here(setting: str, value: str, advice: str) -> None:
-    """See that a file or folder is here before DVC misses it, when outputs are already deleted.
+    """Check that a file or folder exists; DVC would notice only after it has deleted outputs.
 
     Raises:
-        ValueError: it is not.
+        ValueError: it does not exist.
     """
     if Path(value).exists():
         return
@@ -58,8 +58,8 @@ def check_is_here(setting: str, value: str, advice: str) -> None:
 
 
 def notice_another_mirror() -> None:
-    """DVC sees no change of an environment variable: the old archives would be kept in silence."""
-    with suppress(ValueError, OSError, KeyError):  # nothing packed, or a mirror out of reach
+    """Say if the mirror has other archives: DVC does not track the environment variable."""
+    with suppress(ValueError, OSError, KeyError):  # nothing packed, or the mirror is unreachable
         here = json.loads(Path("data/packed/dataset.json").read_text("utf-8"))["archives_md5"]
         if here and (offered := mirror_checksums(backoff=0)) and offered != here:
             print(
@@ -69,6 +69,7 @@ def notice_another_mirror() -> None:
 
 
 def write_hashes(package: str, folder: Path, stages: list[str] | tuple[str, ...]) -> None:
+    """Write ``folder/STAGE.txt`` for each of the ``stages`` of ``package``."""
     for stage in stages:
         write_text(folder / f"{stage}.txt", hash_lines(f"{package}.{stage}"))
 

@@ -1,4 +1,4 @@
-"""Bring the two archives into ``data/raw``, or draw the embedded data set as such archives."""
+"""Download the two archives into ``data/raw``, or write the synthetic dataset as such archives."""
 
 from unet.data.config import DOWNLOADED, DataConfig
 from unet.data.download import fetch_archives
@@ -10,7 +10,7 @@ from unet.runtime.process import run_stage
 def main() -> None:
     config = load_section("data", DataConfig)
     if not config.is_downloaded:
-        DOWNLOADED.mkdir(parents=True, exist_ok=True)  # DVC wants the output to be there
+        DOWNLOADED.mkdir(parents=True, exist_ok=True)  # DVC requires the output to exist
         print(f"nothing to download: the data are those in data.path = {config.path}")
     elif config.source == "synthetic":
         write_archives(DOWNLOADED, num_images=config.num_synthetic)

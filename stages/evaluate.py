@@ -32,17 +32,17 @@ def main() -> None:
     folder = Path("predictions") / key
     with atomic_write(folder / "images.csv") as temporary:
         result.table.to_csv(temporary, index=False, lineterminator="\n")
-    buffer = io.BytesIO()  # numpy's error of a full disk is none of the system's
+    buffer = io.BytesIO()  # to memory first: numpy's error on a full disk has no errno
     np.save(buffer, np.packbits(result.masks, axis=-1))
     with atomic_write(folder / "masks.npy") as temporary:
         temporary.write_bytes(buffer.getbuffer())
 
     scores = result.scores | cost(model, split.image_size)
     scores |= {"num_images": len(split), "threshold": info["threshold"], "epoch": info["epoch"]}
-    # By this `plot` knows that the predictions that it draws are those that were scored.
+    # With this hash, `plot` checks that it draws the predictions that were scored.
     scores["predictions"] = sha256(folder / "images.csv", folder / "masks.npy")
     write_json(Path(f"metrics/scores/{key}.json"), scores)
-    # One number a file: of more `dvc exp show` makes a table too wide to read.
+    # One number per file: more would make the table of `dvc exp show` too wide to read.
     write_json(Path(f"metrics/{key}.json"), {"iou": {key: scores["iou"]}})
 
 

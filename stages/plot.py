@@ -1,4 +1,4 @@
-"""Put the experiments side by side, as pictures."""
+"""Draw the figures that compare the experiments: ``python -m stages.plot``."""
 
 import io
 from pathlib import Path
@@ -82,7 +82,7 @@ def main() -> None:
 def save(figure: Figure, name: str) -> None:
     kind = name.rpartition(".")[2]
     options = {"pil_kwargs": {"quality": 85}} if kind == "jpg" else {}
-    buffer = io.BytesIO()  # on a full disk Pillow would cut a JPEG short without a word
+    buffer = io.BytesIO()  # to memory first: on a full disk Pillow silently truncates a JPEG
     with mpl.rc_context({"savefig.dpi": 120, "text.parse_math": False}):  # "$" in names
         figure.savefig(buffer, format=kind, **options)
     with atomic_write(PLOTS / name) as temporary:

@@ -1,4 +1,4 @@
-"""Pack the data set in ``data.path`` into arrays of one size: ``data/packed``."""
+"""Pack the dataset in ``data.path`` into arrays of one image size: ``data/packed``."""
 
 from pathlib import Path
 

@@ -63,6 +63,14 @@ def train_one(
     *,
     before_saving: Callable[[], None] = lambda: None,
 ) -> None:
+    """Train the experiment ``key`` and write its model, snapshots, curve and timing.
+
+    Args:
+        before_saving: called on rank 0; may raise, and then no model is written.
+
+    Raises:
+        ValueError: another run is at work, the loss is not finite, or the start file is unusable.
+    """
     summary = load_summary(DATA, boundary=config.boundary)
     splits = {name: load_split(DATA / name, device) for name in ("train", "val")}
     watched = np.linspace(0, len(splits["val"]) - 1, NUM_WATCHED).round().astype(int).tolist()
@@ -75,7 +83,7 @@ def train_one(
         write_csv(curve, training.curve)
         write_csv(Path(f"plots/timing/{key}.csv"), training.timing)
 
-    trained = replace(config, store="float32")  # how weights are stored changes none of them
+    trained = replace(config, store="float32")  # the dtype on disk does not affect training
     settings = (experiment, trained, content, summary, device.type, num_ranks(), torch.__version__)
     files = [path for name in ("train", "val") for path in (DATA / name).iterdir()]
     name = fingerprint(*settings, source_hashes("stages.train"), files=files)
@@ -135,7 +143,7 @@ def train_one(
             "threads": training.threads,
             "ranks": num_ranks(),
         }
-        if origin:  # no entry else: models from random weights keep the bytes that are recorded
+        if origin:  # otherwise no entry, so that models from random weights keep recorded bytes
             info["start_from"] = f"{origin.name}, SHA-256 {content}"
         save_model(Path(f"models/{key}.safetensors"), training.weights, info, store=config.store)
         write_progress(Path(f"models/{key}.progress.npz"), training, watched, curve)
@@ -143,10 +151,10 @@ def train_one(
 
 
 def start_file(start_from: str, key: str) -> Path | None:
-    """The model to take the weights from; None: they are random.
+    """The model file to start from, or None for random weights.
 
     Raises:
-        ValueError: a folder without one for the experiment ``key``, or nothing is there.
+        ValueError: no such file, or a folder without ``KEY.safetensors``.
     """
     path = Path(start_from)
     if path == Path(SCRATCH):
@@ -161,10 +169,10 @@ def start_file(start_from: str, key: str) -> Path | None:
 
 
 def load_start(file: Path, key: str, experiment: ExperimentConfig) -> Start:
-    """The weights in ``file``.
+    """Load the initial weights from ``file``.
 
     Raises:
-        ValueError: it is no model, or one of another architecture than the experiment's.
+        ValueError: it is not a model, or its architecture is not the experiment's.
     """
     try:
         model, info = load_model(file)
@@ -183,7 +191,7 @@ def load_start(file: Path, key: str, experiment: ExperimentConfig) -> Start:
 
 
 def write_progress(path: Path, training: Training, watched: list[int], curve: Path) -> None:
-    """The snapshots; the curve's hash says which training they are of."""
+    """Write the snapshots, with the curve's hash, which says which training they belong to."""
     epochs = sorted(training.snapshots)
     buffer = io.BytesIO()
     np.savez_compressed(

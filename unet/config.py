@@ -1,4 +1,4 @@
-"""All of ``params.yaml``, checked as a whole before any stage runs; a stage reads its sections."""
+"""All of ``params.yaml``, checked before any stage runs; each stage then reads its own sections."""
 
 from pathlib import Path
 
@@ -44,6 +44,6 @@ def load_params(path: str | Path = "params.yaml") -> Params:
     """Read and check ``path``.
 
     Raises:
-        ValueError: one line for each problem, naming the key, its value and what is allowed.
+        ValueError: one line per problem, with the key, its value and what is allowed.
     """
     return check(read_yaml(path), Params, path=path)

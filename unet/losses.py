@@ -1,6 +1,6 @@
-"""Losses of one foreground class, from logits, in float32 whatever the autocast.
+"""Losses for one foreground class, from logits, in float32 even under autocast.
 
-A new loss is a subclass of :class:`Loss` and a line in ``LOSSES``.
+To add a loss, subclass :class:`Loss` and add a line to ``LOSSES``.
 """
 
 import inspect
@@ -12,10 +12,10 @@ from torch.nn import functional as F
 
 
 class Loss(nn.Module, ABC):
-    """What the training asks of a loss.
+    """What training needs from a loss.
 
-    An argument ``pos_weight`` of its constructor is the experiment's ``pos_weight``; without one
-    the experiment has none.
+    If its constructor has an argument ``pos_weight``, the experiment must set ``pos_weight``;
+    otherwise the experiment must not.
     """
 
     @property
@@ -25,7 +25,7 @@ class Loss(nn.Module, ABC):
 
     @abstractmethod
     def prior(self, share: float) -> float:
-        """The probability, in (0, 1), to start from at a foreground ``share`` in (0, 1)."""
+        """The initial prediction, in (0, 1), for a foreground ``share`` in (0, 1)."""
 
     @abstractmethod
     def forward(self, logits: Tensor, targets: Tensor, counted: Tensor | None = None) -> Tensor:
@@ -33,17 +33,20 @@ class Loss(nn.Module, ABC):
 
         Args:
             logits: (N, 1, H, W), any float dtype.
-            targets: (N, 1, H, W), any float dtype, in [0, 1]; between them along soft edges.
+            targets: (N, 1, H, W), any float dtype, in [0, 1]; fractional along soft edges.
             counted: (N, 1, H, W) bool, the pixels that count; None: all of them.
+
+        Raises:
+            ValueError: ``logits`` and ``targets`` differ in shape.
         """
 
 
 class WeightedBCELoss(Loss):
-    """Binary cross-entropy whose foreground term weighs ``pos_weight``, mean over all pixels.
+    """Binary cross-entropy, its foreground term weighted by ``pos_weight``, mean over all pixels.
 
     Args:
-        pos_weight: w > 0. The loss is least where sigmoid(logit) = w p / (w p + 1 - p), so a pixel
-            is more likely foreground than not where the sigmoid passes w / (1 + w).
+        pos_weight: w > 0. For a foreground probability p, the loss is least where sigmoid(logit) =
+            w p / (w p + 1 - p), so p exceeds 0.5 where the sigmoid exceeds w / (1 + w).
     """
 
     def __init__(self, pos_weight: float = 1.0) -> None:
@@ -57,7 +60,7 @@ class WeightedBCELoss(Loss):
         return weight / (1 + weight)
 
     def prior(self, share: float) -> float:
-        """The constant prediction of least loss at a foreground share ``share``."""
+        """The constant prediction with the least loss for a foreground share ``share``."""
         weight = self.pos_weight.item()
         return weight * share / (weight * share + 1 - share)
 
@@ -77,10 +80,10 @@ class DiceLoss(Loss):
     plain sums in the denominator).
 
     Args:
-        per_image: the mean over the images' losses; False: one ratio of sums over the batch, which
+        per_image: average the loss per image; False: one ratio of sums over the batch, which
             depends on the batch size.
-        eps: makes an empty image predicted empty perfect (0/0 = 1). In pixels: small against any
-            object, so that a small object still costs its full loss.
+        eps: in pixels; makes an empty prediction of an empty image perfect (0/0 = 1). Far smaller
+            than any object, so that missing a small object still costs the full loss.
     """
 
     threshold = 0.5
@@ -91,13 +94,13 @@ class DiceLoss(Loss):
         self.eps = eps
 
     def prior(self, share: float) -> float:
-        """The prediction to start from at a foreground share ``share``: the share itself."""
+        """The initial prediction for a foreground share ``share``: the share itself."""
         return share
 
     def forward(self, logits: Tensor, targets: Tensor, counted: Tensor | None = None) -> Tensor:
         """A scalar in [0, 1]; see :class:`Loss`."""
         _check(logits, targets)
-        # A sum of fp16 or bf16 probabilities overflows or loses digits, autocast or not.
+        # Sums of fp16 or bf16 probabilities overflow or lose digits.
         with torch.autocast(logits.device.type, enabled=False):
             first = 1 if self.per_image else 0
             probabilities = logits.float().sigmoid().flatten(first)

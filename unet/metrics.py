@@ -1,8 +1,8 @@
-"""Pixel counts of each image, and the scores made of them.
+"""Pixel counts per image, and the scores computed from them.
 
-Counts are (N, 4) int64 tensors, columns TP, FP, FN, TN; they are summed or averaged only at the
-end, so that no batch size and no last batch changes a score. 0/0 is 1 everywhere: where there is
-nothing to find and nothing was claimed, nothing is wrong.
+Counts are (N, 4) int64 tensors with columns TP, FP, FN, TN. They are summed or averaged only at the
+end, so that the batch size does not change a score. 0/0 is 1 everywhere: an empty prediction of an
+empty image is correct.
 """
 
 import math
@@ -30,8 +30,8 @@ def boundary_counts(
 ) -> Tensor:
     """Counts (N, 4) of the masks' inner boundary bands, for the boundary IoU (arXiv 2103.16562).
 
-    A band is what the mask loses to an erosion by ``dilation`` of the image's diagonal (in whole
-    pixels, at least one); outside the image is background. All are bool, (N, H, W); of the bands
+    A band is what an erosion by ``dilation`` times the image's diagonal (in whole pixels, at least
+    one) removes from the mask; outside the image is background. All masks are bool (N, H, W); only
     the pixels that are ``counted`` (default: all) count.
     """
     height, width = target.shape[-2:]

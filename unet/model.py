@@ -1,4 +1,4 @@
-"""The U-Net (Ronneberger, Fischer, Brox 2015, arXiv 1505.04597) with a choice of resamplers.
+"""The U-Net (Ronneberger, Fischer, Brox 2015, arXiv 1505.04597) with a choice of resampling.
 
 ``width`` channels on the first level, twice as many on each of the ``depth`` levels below; at each
 level two 3 x 3 convolutions with batch normalisation and ReLU; "same" padding, so that the logits
@@ -24,7 +24,7 @@ PIXEL_STD = (0.229, 0.224, 0.225)
 # Test-time augmentation, as arguments of :meth:`UNet.predict`: six passes of the network.
 TTA: Mapping[str, Any] = MappingProxyType({"flip": True, "scales": (0.9, 1.0, 1.1)})
 
-TOLERANCE = 1e-3  # of values in [0, 1]: what resizing and rounding may add
+TOLERANCE = 1e-3  # for values in [0, 1], which resizing and rounding may exceed
 
 
 class ConvBlock(nn.Sequential):
@@ -48,6 +48,9 @@ def build_downsample(kind: str, channels: int) -> nn.Module:
     """(N, channels, H, W) -> (N, channels, H / 2, W / 2).
 
     ``mp``: 2 x 2 max pooling. ``str_conv``: a learned 3 x 3 convolution with stride 2.
+
+    Raises:
+        ValueError: unknown ``kind``.
     """
     if kind == "mp":
         return nn.MaxPool2d(2)
@@ -61,6 +64,9 @@ def build_upsample(kind: str, in_channels: int, out_channels: int) -> nn.Module:
 
     ``tr``: a 2 x 2 transposed convolution with stride 2. ``ups``: nearest-neighbour upsampling,
     then a 3 x 3 convolution.
+
+    Raises:
+        ValueError: unknown ``kind``.
     """
     if kind == "tr":
         return nn.ConvTranspose2d(in_channels, out_channels, 2, stride=2)
@@ -79,11 +85,11 @@ class UNet(nn.Module):
         downsample: ``mp`` or ``str_conv``, see :func:`build_downsample`.
         upsample: ``tr`` or ``ups``, see :func:`build_upsample`.
         width: channels of the first level.
-        depth: number of levels below the first; heights and widths are multiples of 2 ** depth.
-        prior: the logit's probability before training, in (0, 1): the foreground's share.
+        depth: number of levels below the first; images' sides must be multiples of 2 ** depth.
+        prior: the probability predicted before training, in (0, 1): the foreground's share.
 
     Raises:
-        ValueError: an argument that is none of these.
+        ValueError: an argument is invalid.
     """
 
     def __init__(
@@ -142,7 +148,7 @@ class UNet(nn.Module):
         """Logits (N, 1, H, W) of float ``images`` (N, 3, H, W), RGB in [0, 1].
 
         Raises:
-            ValueError: on another shape, or H or W not a multiple of 2 ** depth.
+            ValueError: another shape, or H or W is not a multiple of 2 ** depth.
         """
         self._check(images)
         x = (images - self.pixel_mean) / self.pixel_std
@@ -173,20 +179,20 @@ class UNet(nn.Module):
     ) -> Tensor:
         """Probabilities (N, 1, H, W) in [0, 1], float32, on the model's device.
 
-        The network sees objects of the size that it was trained on: images of about that size, the
-        ``image_size`` of its file's info, give good results, photographs as they are do not.
-        :func:`unet.inference.predict.predict` resizes them and its result back.
+        Results are good only for images of about the size that the model was trained on, the
+        ``image_size`` in its file's info. :func:`unet.inference.predict.predict` resizes a
+        photograph to that size, and its result back.
 
-        Pads to the next multiple of 2 ** depth by repeating the border, and crops back. Evaluation
-        mode's statistics are used whatever mode each module is in, and that mode is restored.
+        Pads to the next multiple of 2 ** depth by repeating the border, and crops back. Runs in
+        evaluation mode, then restores each module's mode.
 
         Args:
             images: (N, 3, H, W), RGB, floats in [0, 1].
-            flip: the mean over the images and their mirror images, in twice the time.
-            scales: the mean over the images resized by these factors, each in [0.25, 4].
+            flip: average over the images and their mirror images, which takes twice the time.
+            scales: average over the images resized by these factors, each in [0.25, 4].
 
         Raises:
-            ValueError: the images or scales are not as above.
+            ValueError: an argument is not as above.
         """
         _check_images(images)
         factors = _check_scales(scales)
@@ -204,10 +210,10 @@ class UNet(nn.Module):
         return answers[0] if len(answers) == 1 else torch.stack(answers).mean(0)
 
     def _predict_once(self, images: Tensor) -> Tensor:
-        """The probabilities of one pass."""
+        """Probabilities from one forward pass."""
         height, width = images.shape[-2:]
         step = 2**self.depth
-        images = images.to(self.pixel_mean)  # the model's type of number
+        images = images.to(self.pixel_mean)  # the model's dtype and device
         padded = F.pad(images, (0, -width % step, 0, -height % step), mode="replicate")
         modes = [(module, module.training) for module in self.modules()]
         self.eval()
@@ -223,7 +229,7 @@ class UNet(nn.Module):
 def _check_scales(scales: Sequence[float]) -> list[float]:
     try:
         factors = [float(scale) for scale in scales]
-    except (TypeError, ValueError, RuntimeError):  # the last of a tensor
+    except (TypeError, ValueError, RuntimeError):  # RuntimeError: from a tensor
         factors = []
     if isinstance(scales, str) or not factors or not all(0.25 <= f <= 4 for f in factors):
         raise ValueError(f"scales = {scales!r}: must be one or more factors in [0.25, 4]")
@@ -231,7 +237,7 @@ def _check_scales(scales: Sequence[float]) -> list[float]:
 
 
 def _resize(values: Tensor, side: Sequence[int]) -> Tensor:
-    """Values (N, C, H, W) in [0, 1] at another height and width."""
+    """Resize values (N, C, H, W) in [0, 1] to the height and width ``side``."""
     if tuple(side) == values.shape[-2:]:
         return values
     resized = F.interpolate(values.float(), tuple(side), mode="bilinear", antialias=True)
@@ -253,8 +259,8 @@ def _check_shape(images: Tensor) -> None:
 
 
 def _check_images(images: Tensor) -> None:
-    """What :meth:`UNet.predict` asks of its images. Not for ``forward``: it looks at the values,
-    which an exported graph cannot, and which would stall training on a GPU."""
+    """Check the images of :meth:`UNet.predict`. Not for ``forward``: this reads the values, which
+    an exported graph cannot do, and which would stall training on a GPU."""
     if not isinstance(images, Tensor):
         kind = f"{type(images).__module__}.{type(images).__name__}".removeprefix("builtins.")
         way = ": torch.from_numpy(images) makes one of an array" if "ndarray" in kind else ""

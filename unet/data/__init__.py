@@ -1,1 +1,1 @@
-"""The dataset: where it comes from, what it looks like on disk, how a batch is made of it."""
+"""The dataset: where it comes from, what it looks like on disk, how a batch is made from it."""

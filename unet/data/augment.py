@@ -1,4 +1,4 @@
-"""Random changes of the place and the colours of a whole batch at once, on its device."""
+"""Random geometric and colour augmentation of a whole batch at once, on its device."""
 
 import math
 from typing import Annotated, NamedTuple
@@ -16,14 +16,14 @@ Positive = Annotated[float, Field(gt=0)]
 
 @dataclass(frozen=True, config=STRICT)
 class AugmentConfig:
-    """Ranges of the random transforms of training images; 0 (or [1, 1]) leaves one out."""
+    """Ranges of the random transforms of training images; 0 (or [1, 1]) turns one off."""
 
     flip: bool  # left to right, half of the images
     scale: tuple[Positive, Positive]  # side of the sampled window, in image sides
-    shift: Annotated[float, Field(ge=0, le=1)]  # of the window's centre, in image sides
-    rotate: Annotated[float, Field(ge=0, le=180)]  # degrees
+    shift: Annotated[float, Field(ge=0, le=1)]  # of the window's centre, in image sides, either way
+    rotate: Annotated[float, Field(ge=0, le=180)]  # degrees, either way
     brightness: Annotated[float, Field(ge=0, lt=1)]  # factor 1 - b to 1 + b
-    color: Annotated[float, Field(ge=0, lt=1)]  # offset of each channel, pixels in [0, 1]
+    color: Annotated[float, Field(ge=0, lt=1)]  # offset of each channel, of pixels in [0, 1]
     contrast: Annotated[float, Field(ge=0, lt=1)] = 0.0  # factor 1 - c to 1 + c
     saturation: Annotated[float, Field(ge=0, le=1)] = 0.0  # factor 1 - s to 1 + s
     paste: Annotated[float, Field(ge=0, le=1)] = 0.0  # share that gets the next image's object
@@ -35,11 +35,11 @@ class AugmentConfig:
 
 
 class Transforms(NamedTuple):
-    """What is done to each of N images. None: left out.
+    """The transforms of N images. None: not applied.
 
     Attributes:
         theta: (N, 2, 3) float, output to input coordinates, as ``F.affine_grid`` takes them.
-        factor: (N, 1, 1, 1) float, of the pixels.
+        factor: (N, 1, 1, 1) float, brightness: factor of the pixels.
         offset: (N, 3, 1, 1) float, added to each channel.
         contrast: (N, 1, 1, 1) float, factor of a pixel's difference from its image's mean.
         saturation: (N, 1, 1, 1) float, factor of a pixel's difference from its own grey.
@@ -54,21 +54,21 @@ class Transforms(NamedTuple):
     paste: Tensor | None = None
 
     def part(self, images: slice) -> "Transforms":
-        """Those of some of the images."""
+        """The transforms of a slice of the images."""
         return Transforms(*(None if t is None else t[images] for t in self))
 
     def to(self, device: torch.device) -> "Transforms":
-        """The same on ``device``."""
+        """The same transforms on ``device``."""
         return Transforms(*(None if t is None else t.to(device) for t in self))
 
 
 def draw_transforms(
     num_images: int, config: AugmentConfig, generator: torch.Generator
 ) -> Transforms:
-    """Random transforms for ``num_images`` images.
+    """Draw random transforms for ``num_images`` images, on the CPU.
 
     Args:
-        generator: of the CPU, so that the same seed draws the same transforms on every device.
+        generator: a CPU generator, so that a seed draws the same transforms on every device.
     """
 
     def uniform(low: float, high: float, *shape: int) -> Tensor:
@@ -106,18 +106,18 @@ def augment(
     size: int | None = None,
     soft_edges: bool = False,
 ) -> tuple[Tensor, Tensor]:
-    """Transform each image of a batch, and its target likewise.
+    """Transform each image of a batch, and move its target with it.
 
     Args:
         images: (N, 3, H, W) float in [0, 1]; sampled bilinearly, mirrored beyond the border.
-        targets: (N, C, H, W) float in [0, 1], the object first; mirrored alike.
-        transforms: N of them, on any device.
-        size: sample the same window at ``size`` x ``size`` pixels instead (no less than half of
-            H: each output pixel blends 2 x 2 input pixels, so that fewer would skip some).
+        targets: (N, C, H, W) float in [0, 1], the object in channel 0; also mirrored.
+        transforms: of the N images, on any device.
+        size: side in pixels of the output (default: as the input). At least half of H: an output
+            pixel blends 2 x 2 input pixels, so a smaller size would skip some.
         soft_edges: sample the targets bilinearly, too, instead of the nearest pixel.
 
     Returns:
-        Both, float, in the same ranges.
+        Images and targets, float in [0, 1], at the output size.
     """
     theta, factor, offset, contrast, saturation, paste = transforms.to(images.device)
     height, width = (size, size) if size else images.shape[2:]
@@ -139,15 +139,15 @@ def augment(
 
 
 def paste_next(images: Tensor, targets: Tensor, paste: Tensor) -> tuple[Tensor, Tensor]:
-    """Put the object of the next image of the batch where it stands there, where ``paste`` is 1.
+    """Where ``paste`` is 1, paste the object of the batch's next image at its own position.
 
-    Copy and paste (Ghiasi et al. 2021, arXiv 2012.07177), so that an object is seen before many
+    Copy-paste augmentation (Ghiasi et al. 2021, arXiv 2012.07177), which shows an object on many
     backgrounds. Its edge is blended over 3 pixels.
 
     Args:
-        images: (N, 3, H, W).
-        targets: (N, C, H, W), the object first; the other channels go along with it.
-        paste: (N, 1, 1, 1), 0 or 1.
+        images: (N, 3, H, W) float.
+        targets: (N, C, H, W) float, the object in channel 0; other channels are pasted with it.
+        paste: (N, 1, 1, 1) float, 0 or 1.
     """
     others, their_targets = images.roll(-1, 0), targets.roll(-1, 0)
     objects = their_targets[:, :1] * paste

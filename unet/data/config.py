@@ -11,7 +11,7 @@ from unet.runtime.config import STRICT
 
 DOWNLOADED = Path("data/raw")  # where the stage `download` leaves the archives
 
-Value = Annotated[int, Field(ge=0, le=65535)]  # of a mask's pixel
+Value = Annotated[int, Field(ge=0, le=65535)]  # a pixel value of a mask
 Md5 = Annotated[str, Field(pattern="^[0-9a-f]{32}$")]
 
 
@@ -19,14 +19,14 @@ Md5 = Annotated[str, Field(pattern="^[0-9a-f]{32}$")]
 class DataConfig:
     """Where the photographs and masks come from."""
 
-    # A folder: the downloaded archives', or one of the user's own (unet.data.sources).
+    # The folder of the downloaded archives, or a user's own (unet.data.sources).
     path: Annotated[str, Field(min_length=1)]
     object_values: (
         Literal["auto", "half", "dark"] | Annotated[tuple[Value, ...], Field(min_length=1)]
     )
     not_counted: Value | None
     source: Literal["official", "synthetic"]
-    url: str  # of the official release; the environment's OXFORD_PETS_URL names a mirror instead
+    url: str  # of the official release; the environment variable OXFORD_PETS_URL overrides it
     images_md5: Md5
     annotations_md5: Md5
     num_synthetic: Annotated[int, Field(ge=40)]  # images that `source: synthetic` draws
@@ -53,12 +53,12 @@ class DataConfig:
 
     @property
     def is_downloaded(self) -> bool:
-        """Whether the data are those of the stage ``download``."""
+        """Whether ``path`` is the folder of the stage ``download``."""
         return Path(os.path.normpath(self.path)) == DOWNLOADED
 
     @property
     def is_from_download(self) -> bool:
-        """The same, also as a pipeline in a folder of the repository names them (everyday/)."""
+        """Whether ``path`` is that folder, also as seen from a pipeline in a subfolder."""
         return Path(os.path.normpath(self.path)) in (DOWNLOADED, Path("..", DOWNLOADED))
 
 
@@ -68,7 +68,7 @@ class PreprocessConfig:
 
     image_size: Annotated[int, Field(ge=8, le=1024)]  # pixels a side
     split: Literal["official", "sorted"]
-    val_fraction: Annotated[float, Field(gt=0, lt=1)]  # of what is not test (official split)
-    test_fraction: Annotated[float, Field(gt=0, lt=1)]  # of a folder without lists
+    val_fraction: Annotated[float, Field(gt=0, lt=1)]  # share of what is not test
+    test_fraction: Annotated[float, Field(gt=0, lt=1)]  # share of a folder without lists
     seed: Annotated[int, Field(ge=0)]
-    limit: Annotated[int, Field(ge=2)] | None  # null, or at most so many images a split
+    limit: Annotated[int, Field(ge=2)] | None  # maximum number of images per split

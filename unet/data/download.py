@@ -1,4 +1,4 @@
-"""Fetching the two archives from an address or a folder: resumed, retried, checked, renamed."""
+"""Fetch the two archives from a URL or a folder: resumes, retries and verifies checksums."""
 
 import errno
 import os
@@ -25,20 +25,20 @@ NO_WEB_ADDRESS = (
     requests.exceptions.MissingSchema,
     requests.TooManyRedirects,
 )
-TIMEOUT = (10, 60)  # seconds to connect, and between two pieces
-CHUNK = 1 << 16  # bytes; what a broken transfer loses at most
+TIMEOUT = (10, 60)  # seconds to connect, and between two chunks
+CHUNK = 1 << 16  # bytes; a broken transfer loses at most one chunk
 
 
 def fetch_archives(config: DataConfig, target: Path, *, backoff: float = 1.0) -> None:
-    """Bring both archives into the folder ``target``, from the mirror in OXFORD_PETS_URL if set.
+    """Fetch both archives into the folder ``target``, from the mirror in OXFORD_PETS_URL if set.
 
-    An archive that is there already, whole, is left alone.
+    An archive that is already there with the right checksum is kept.
 
     Args:
-        backoff: seconds before the first new attempt; doubled before each further one.
+        backoff: seconds before the first retry; doubled before each further one.
 
     Raises:
-        ValueError: no host, no such file, wrong checksum, full disk: with the way out.
+        ValueError: unreachable host, missing file, wrong checksum or full disk, with advice.
     """
     base, is_address = _source(config.url)
     checksums = mirror_checksums(backoff=backoff) or {
@@ -65,22 +65,22 @@ def fetch_archives(config: DataConfig, target: Path, *, backoff: float = 1.0) ->
 
 
 def mirror_checksums(*, backoff: float = 1.0) -> dict[str, str] | None:
-    """Archive -> MD5 by the mirror that OXFORD_PETS_URL names; None where it names none.
+    """Archive -> MD5 from the mirror in OXFORD_PETS_URL; None if it is not set.
 
     Raises:
-        ValueError: the mirror cannot be read, or has no such checksums.
+        ValueError: the mirror cannot be read, or lacks a checksum.
     """
     mirror = os.environ.get(MIRROR_VARIABLE, "").strip()
     return _read_md5sums(*_source(""), backoff) if mirror else None
 
 
 def _source(url: str) -> tuple[str, bool]:
-    """The mirror or else ``url``, with a slash at its end, and whether it is an http(s) address."""
+    """The mirror, or else ``url``, with a trailing slash, and whether it is an http(s) URL."""
     mirror = os.environ.get(MIRROR_VARIABLE, "").strip()
     base = mirror or url
     is_address = re.match(r"https?://", base) is not None
     if not is_address:
-        # A copy that DVC runs in has its own working directory; DVC_ROOT is the repository's.
+        # DVC may run in a copy of the repository; DVC_ROOT is the original.
         base = str(Path(os.environ.get("DVC_ROOT", ".")) / os.path.expanduser(base))  # noqa: PTH111
         if not Path(base).is_dir():
             name = MIRROR_VARIABLE if mirror else "data.url"
@@ -118,7 +118,7 @@ def _copy(source: Path, path: Path, checksum: str) -> None:
 
 
 def _download(url: str, path: Path, checksum: str, backoff: float) -> None:
-    # Named by the checksum: what one source began, no other goes on with.
+    # The checksum is in the name, so that a source with other content does not resume the file.
     part = path.with_name(f"{path.name}.{checksum[:8]}.part")
     _attempts(url, lambda: _fetch(url, part), backoff, progress=lambda: _size(part))
     try:
@@ -130,11 +130,11 @@ def _download(url: str, path: Path, checksum: str, backoff: float) -> None:
 
 
 def _fetch(url: str, part: Path) -> None:
-    """Load what ``part`` still lacks. Raises requests' errors if the transfer breaks."""
+    """Download the rest of ``part``; raises requests' errors if the transfer breaks."""
     begun = _size(part)
     response = _get(url, headers={"Range": f"bytes={begun}-"} if begun else {}, stream=True)
     with response:
-        if response.status_code == 416:  # nothing beyond what is there: whole, or wrong
+        if response.status_code == 416:  # nothing left to send: the file is complete, or wrong
             return
         resumed = response.status_code == 206
         if resumed and not response.headers.get("Content-Range", "").startswith(f"bytes {begun}-"):
@@ -159,7 +159,7 @@ def _fetch(url: str, part: Path) -> None:
 
 
 def _get(url: str, **options) -> requests.Response:
-    # "identity": the bytes as they lie on the server, or resuming would count others.
+    # "identity": no compression in transit, which would make the offset for resuming wrong.
     headers = {"Accept-Encoding": "identity"} | options.pop("headers", {})
     response = requests.get(url, timeout=TIMEOUT, headers=headers, **options)
     if response.status_code != 416:
@@ -168,15 +168,14 @@ def _get(url: str, **options) -> requests.Response:
 
 
 def _attempts(url: str, action, backoff: float, progress=lambda: 0, num_attempts: int = 5):
-    """``action()``, again after a pause where trying again can help; attempts that brought
-    something on are not counted."""
+    """Call ``action()`` and retry after a pause if that can help; progress resets the count."""
     failures, pause = 0, backoff
     while True:
         before = progress()
         try:
             return action()
         except requests.RequestException as error:
-            # A redirect to another kind of address (file:, say) is not followed.
+            # A redirect to another scheme, such as file:, is not followed.
             if isinstance(error, NO_WEB_ADDRESS):
                 raise ValueError(f"{url} is, or leads to, no http(s) address: {WAY_OUT}") from None
             status = getattr(error.response, "status_code", None)

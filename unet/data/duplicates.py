@@ -1,4 +1,4 @@
-"""Photographs that are nearly the same in two splits: what training has seen scores too well."""
+"""Near-duplicates in two splits: images that training has seen score too well."""
 
 from itertools import combinations
 from pathlib import Path
@@ -10,8 +10,8 @@ from PIL import Image
 
 from unet.data.parallel import in_order
 
-# How many bits may differ. On the official splits 6 find all 22 pairs with an RMS difference below
-# 4 (of 255, at 20 x 20 pixels) and 7 more, each of one breed; 8 find a pair of two breeds.
+# How many bits may differ. On the official splits 6 finds all 22 pairs with an RMS difference below
+# 4 (of 255, at 20 x 20 pixels) and 7 more, each of one breed; 8 finds a pair of two breeds.
 MAX_BITS = 6
 
 
@@ -21,18 +21,18 @@ def near_duplicates(packed: Path, splits: dict[str, list[str]]) -> list[dict[str
 
     Args:
         packed: the folder with the splits' arrays.
-        splits: their names, in the arrays' order.
+        splits: split -> names of its images, in the arrays' order.
 
     Returns:
-        For each name in the second of two splits the closest in the first, if it is so close:
-        ``names`` and ``splits`` (both of two), ``bits``, the number that differ, and whether the
-        arrays are ``exact`` copies; the closest pair first.
+        For each image of the second of two splits, its closest image in the first, if close
+        enough: ``names`` and ``splits`` (two each), ``bits`` (how many differ) and ``exact``
+        (whether the arrays are equal). The closest pair comes first.
     """
     images = {split: np.load(packed / split / "images.npy", mmap_mode="r") for split in splits}
     hashes = {split: _hashes(images[split], splits[split]) for split in splits}
     pairs = []
     for first, second in combinations(splits, 2):
-        # A split may be two at once: an image is no duplicate of itself.
+        # Two splits may share images: an image is not a duplicate of itself.
         row_of = {name: row for row, name in enumerate(splits[first])}
         for j, name in enumerate(splits[second]):
             bits = np.bitwise_count(hashes[first] ^ hashes[second][j])
@@ -47,7 +47,7 @@ def near_duplicates(packed: Path, splits: dict[str, list[str]]) -> list[dict[str
 
 
 def _hashes(images: np.ndarray, names: list[str]) -> np.ndarray:
-    """(N,) uint64 of images (N, S, S, 3)."""
+    """Perceptual hashes (N,) uint64 of images (N, S, S, 3) uint8."""
     found = in_order(zip(names, images, strict=True), _hash)
     return np.array([value for _, value in found], dtype=np.uint64)
 

@@ -1,8 +1,8 @@
-"""A data set as people have it: ``images/`` and ``masks/`` with equal names, lists if they like.
+"""A user's own dataset: ``images/`` and ``masks/`` with equal names, and optional lists.
 
 ``masks/NAME.png`` or ``masks/NAME_mask.png`` belongs to ``images/NAME.jpg``; any suffix that
 :mod:`unet.data.photos` reads will do. ``train.txt``, ``val.txt`` and ``test.txt`` beside the two
-folders hold a name (or file name) a line.
+folders hold one name (or file name) per line.
 """
 
 import unicodedata
@@ -13,8 +13,8 @@ from unet.data.photos import is_photo
 
 LISTS = ("train.txt", "val.txt", "test.txt")
 MASK_ENDING = "_mask"
-# Line ends and other control characters, and bytes that are no text. Not what cameras, phones and
-# people do write: narrow blanks, marks of direction, joined emoji.
+# Line ends, other control characters and undecodable bytes. Allowed is what cameras, phones and
+# users do write: narrow spaces, direction marks, joined emoji.
 UNLISTABLE = ("Cc", "Cs", "Zl", "Zp")
 
 
@@ -25,10 +25,10 @@ class FolderIndex:
     Attributes:
         images: name -> its photograph.
         masks: name -> its mask.
-        lists: ``train``, ``test`` and perhaps ``val`` -> names; empty where there are no lists.
-        names: all that have a photograph or a mask, sorted.
-        unlisted: those of them that are on no list, where there are lists.
-        other_files: how many files (and folders) in the two folders are no pictures.
+        lists: ``train``, ``test`` and optionally ``val`` -> names; empty if there are no lists.
+        names: all names that have a photograph or a mask, sorted.
+        unlisted: names that are on no list; empty if there are no lists.
+        other_files: number of visible files and folders in the two folders that are not pictures.
     """
 
     images: dict[str, Path]
@@ -43,11 +43,11 @@ def read_folder(path: Path) -> FolderIndex:
     """Pair photographs and masks by name.
 
     Raises:
-        ValueError: two files of one name, no pictures at all, lists that do not fit.
+        ValueError: two files have one name, a folder has no pictures, or the lists do not fit.
     """
     images, others = _pictures(path / "images")
     found, more = _pictures(path / "masks")
-    # A photograph may itself be called so: its own name goes first.
+    # A photograph's own name may end like this: an exact match comes first.
     masks = {
         name if name in images else name.removesuffix(MASK_ENDING): file
         for name, file in found.items()
@@ -70,7 +70,7 @@ def read_folder(path: Path) -> FolderIndex:
 
 
 def _pictures(folder: Path) -> tuple[dict[str, Path], int]:
-    """Name -> file of the pictures in ``folder``, and the number of what else is there."""
+    """Name -> file of the pictures in ``folder``, and the number of its other entries."""
     found: dict[str, Path] = {}
     others = 0
     for file in sorted(folder.iterdir()):
@@ -89,7 +89,7 @@ def _pictures(folder: Path) -> tuple[dict[str, Path], int]:
 
 
 def _name(text: str) -> str:
-    """As written on a Mac and elsewhere, an accented letter is two characters or one."""
+    """Normalise ``text``: macOS may write an accented letter as two characters, others as one."""
     return unicodedata.normalize("NFC", text)
 
 
@@ -123,13 +123,13 @@ def _read_list(file: Path, names: set[str]) -> list[str]:
     except (OSError, UnicodeDecodeError) as error:
         raise ValueError(f"{file} cannot be read ({error}): it must be text in UTF-8") from None
     entries = [_name(line.strip()) for line in text.splitlines()]
-    # A name, or the name of its file.
+    # An entry is a name or a file name.
     found = [
         entry if entry in names or not is_photo(Path(entry)) else Path(entry).stem
         for entry in entries
         if entry
     ]
-    # A photograph may be called `#1`: what is no name is a comment.
+    # A line that begins with # is a comment, unless a photograph is called so.
     found = [name for name in found if name in names or not name.startswith("#")]
     if unknown := [name for name in found if name not in names]:
         raise ValueError(

@@ -1,8 +1,8 @@
-"""What the pixel values of people's masks mean.
+"""What the pixel values of users' masks mean.
 
 Masks come as 0 and 255, 0 and 1, palettes, one bit, grey stored as RGB, with antialiased edges.
-What can be taken in one way only is taken so; the rest is refused with the values and the setting
-that decides.
+Unambiguous masks are accepted; the rest is refused with a message that names the values and the
+setting that decides.
 """
 
 from collections import Counter
@@ -21,8 +21,8 @@ from unet.data.photos import GREY_16_BIT, opened, orientation
 
 ObjectValues = Literal["auto", "half", "dark"] | tuple[int, ...]
 
-EDGE = 5  # pixels: what fills a square of this side is no edge
-SHOWN = 8  # values, in messages
+EDGE = 5  # pixels; an area that fills a square of this side is not an edge
+SHOWN = 8  # maximum number of values in messages
 
 
 @dataclass(frozen=True)
@@ -30,9 +30,9 @@ class Rule:
     """How the values of one mask are read.
 
     Attributes:
-        form: in words, for the summary.
-        values: those of the object; None: ``threshold`` and more is object.
-        is_dark: the other way round.
+        form: a description for the summary.
+        values: the object's values; None: values of at least ``threshold`` are object.
+        is_dark: the inverse: values below ``threshold`` are object.
     """
 
     form: str
@@ -47,9 +47,9 @@ class Values:
 
     Attributes:
         pixels: (H, W), integers: grey values, or the indices of a coloured palette.
-        full: what white is: 1, 255 or 65535.
-        is_lossy: JPEG, whose values are near those that were meant.
-        orientation: as its own EXIF tag says, 1 to 8.
+        full: the value of white: 1, 255 or 65535.
+        is_lossy: whether it is a JPEG, whose values are not exact.
+        orientation: of its own EXIF tag, 1 to 8.
     """
 
     pixels: np.ndarray
@@ -62,7 +62,7 @@ def read_values(file: Path | bytes) -> Values:
     """Read a mask.
 
     Raises:
-        ValueError: what is wrong, to be set after the file's name.
+        ValueError: what is wrong, worded to follow the file's name.
     """
     with opened(file) as image:
         pixels, full = _pixels(image)
@@ -93,7 +93,7 @@ def _pixels(image: Image.Image) -> tuple[np.ndarray, int]:
 
 
 def _palette_values(image: Image.Image) -> np.ndarray:
-    """The grey that one sees where the whole palette is grey, else the indices (as VOC's masks)."""
+    """Grey values if the whole palette is grey, else the indices (as in VOC's masks)."""
     indices = np.asarray(image)
     palette = np.array(image.getpalette("RGB"), dtype=np.uint8).reshape(-1, 3)
     is_grey = bool((palette == palette[:, :1]).all())
@@ -110,16 +110,16 @@ def _palette_values(image: Image.Image) -> np.ndarray:
 
 
 class MaskReader:
-    """Reads the masks of one data set, after a look at all of them.
+    """Reads the masks of one dataset, after :meth:`look_at` has seen all of them.
 
     Args:
-        object_values: the values of the object; ``half``: half of white and more; ``dark``: less
-            than that; ``auto``: by the values that are there.
-        not_counted: the value of pixels that are to count nowhere.
+        object_values: the object's values; ``half``: at least half of white; ``dark``: below half;
+            ``auto``: decided by the values in the masks.
+        not_counted: the value of pixels to ignore.
 
     Attributes:
-        rules: name -> how its mask is read, of masks that can be read in one way.
-        without_object: names of masks that hold more than 0, and yet no object.
+        rules: name -> how its mask is read, for unambiguous masks.
+        without_object: names of masks that hold values above 0, but no object.
     """
 
     def __init__(self, object_values: ObjectValues, not_counted: int | None) -> None:
@@ -130,10 +130,10 @@ class MaskReader:
         self._values: set[int] = set()
 
     def look_at(self, masks: Mapping[str, Path]) -> list[str]:
-        """Decide on :attr:`rules`; what cannot be read or is ambiguous, a line each.
+        """Set :attr:`rules`; returns one line per unreadable or ambiguous mask.
 
         Raises:
-            ValueError: a value that the settings name is in no mask.
+            ValueError: no mask holds a value that the settings name.
         """
         problems, unclear = [], {}
         for name, found in in_order(masks.items(), _look):
@@ -157,7 +157,7 @@ class MaskReader:
             value = min(beside_0)
             self.rules |= {name: Rule(f"0 and {value}", (value,)) for name in unclear}
             unclear = {}
-        if not problems:  # else what the masks hold is not known
+        if not problems:  # otherwise some masks' values are not known
             self._check_settings()
         return problems + [
             f"{name}: its mask holds {_listed(found.values)}: which is the object? "
@@ -168,7 +168,7 @@ class MaskReader:
         ]
 
     def _rule(self, found: "_Look") -> Rule | None:
-        """None: not by this mask's values alone."""
+        """The rule for a mask; None if its values alone do not decide."""
         if isinstance(self.object_values, tuple):
             return Rule("the values of data.object_values", self.object_values)
         values = set(found.values) - {self.not_counted}
@@ -196,10 +196,10 @@ class MaskReader:
                 )
 
     def read(self, name: str, file: Path | bytes) -> tuple[np.ndarray, int]:
-        """The mask ``name`` as it is stored, codes (H, W) uint8, and its own EXIF orientation.
+        """The mask ``name`` as stored, codes (H, W) uint8, and its own EXIF orientation, 1 to 8.
 
         Raises:
-            ValueError: what is wrong, to be set after the file's name.
+            ValueError: what is wrong, worded to follow the file's name.
         """
         found, rule = read_values(file), self.rules[name]
         by_threshold = rule.values is None
@@ -215,7 +215,7 @@ class MaskReader:
         return mask, found.orientation
 
     def describe(self) -> dict[str, Any]:
-        """What was understood: how many masks of each form, and the values that they hold."""
+        """How the masks were read: the number of masks per form, and the values that they hold."""
         forms = Counter(rule.form for rule in self.rules.values())
         values = sorted(self._values)
         return {
@@ -244,9 +244,9 @@ def _look(_name: str, file: Path) -> _Look | str:
 
 
 def _is_antialiased(found: Values, values: list[int]) -> bool:
-    """Whether it is black and white but for edges: no other value covers a square of EDGE pixels
-    (labels do), and what is far from both lies in lines thinner than that."""
-    near = found.full // 50  # as noise in JPEG
+    """Whether the mask is black and white except at edges: no other value fills a square of EDGE
+    pixels (labels would), and mid-grey occurs only in thinner lines."""
+    near = found.full // 50  # covers JPEG noise
     if values[0] < 0 or values[0] > near or values[-1] < found.full - near or len(values) < 4:
         return False
     pixels = found.pixels

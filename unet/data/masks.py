@@ -1,10 +1,10 @@
-"""The codes of a mask, and the foreground made of them."""
+"""The codes of a mask, and the foreground that they define."""
 
 from typing import TypeVar
 
 BACKGROUND, OBJECT, BOUNDARY, NOT_COUNTED = 0, 1, 2, 255
 
-# What pixels of code 2 can be -> in words.
+# How pixels of code 2 are taken -> description.
 BOUNDARY_RULES = {
     "background": "boundary as background",
     "object": "boundary as object",
@@ -22,7 +22,7 @@ def foreground(masks: Array, *, boundary: str = "background") -> tuple[Array, Ar
             ``ignore`` (they do not count). Pixels of code 255 never count.
 
     Raises:
-        ValueError: another ``boundary``.
+        ValueError: unknown ``boundary``.
     """
     if boundary not in BOUNDARY_RULES:
         raise ValueError(f"boundary = {boundary!r}: must be one of {', '.join(BOUNDARY_RULES)}")

@@ -2,7 +2,7 @@
 
 ``images.tar.gz`` holds ``images/NAME.jpg``; ``annotations.tar.gz`` holds
 ``annotations/trimaps/NAME.png`` and the lists ``annotations/{list,trainval,test}.txt`` with lines
-``NAME CLASS-ID SPECIES BREED-ID``. Both hold strays: ``._NAME`` files and ``.mat`` files.
+``NAME CLASS-ID SPECIES BREED-ID``. Both hold junk: ``._NAME`` files and ``.mat`` files.
 A trimap's codes are 1 (pet), 2 (background) and 3 (boundary).
 """
 
@@ -20,25 +20,25 @@ from unet.data.masks import BACKGROUND, BOUNDARY, OBJECT
 IMAGES = "images.tar.gz"
 ANNOTATIONS = "annotations.tar.gz"
 
-TRIMAP_CODES = {1: OBJECT, 2: BACKGROUND, 3: BOUNDARY}  # of the release -> of our masks
+TRIMAP_CODES = {1: OBJECT, 2: BACKGROUND, 3: BOUNDARY}  # the release's codes -> ours
 
 IMAGE_MEMBERS = re.compile(r"images/([^/]+)\.jpg")
 TRIMAP_MEMBERS = re.compile(r"annotations/trimaps/([^/]+)\.png")
 IMAGE_NAME = re.compile(r"[A-Za-z][A-Za-z_-]*_\d+")
 LIST_MEMBERS = re.compile(r"annotations/(trainval|test)\.txt")
 
-# Far more than any edition of the dataset holds; what is more is a decompression bomb.
+# Far more than any edition of the dataset holds; anything larger is a decompression bomb.
 MAX_FILE, MAX_ARCHIVE, MAX_TRIMAPS = 64 << 20, 4 << 30, 256 << 20  # bytes
 
 
 @dataclass(frozen=True)
 class Index:
-    """What ``annotations.tar.gz`` says there is.
+    """The contents of ``annotations.tar.gz``.
 
     Attributes:
         lists: ``trainval`` and ``test`` -> their names, in the lists' order.
         trimaps: name -> the PNG file's bytes (all of them: 19 MB in the official release).
-        num_junk: ``._`` files passed over.
+        num_junk: number of ``._`` files skipped.
     """
 
     lists: dict[str, list[str]]
@@ -55,13 +55,13 @@ def md5(path: Path) -> str:
 def members(archive: Path, pattern: re.Pattern[str]) -> Iterator[tuple[str, bytes]]:
     """Stream (first group of ``pattern``, contents) of the files whose whole name matches.
 
-    Nothing is written to disk, so no name in the archive can do harm; ``._`` files match too.
+    Nothing is written to disk, so names in the archive can do no harm; ``._`` files match too.
 
     Args:
         archive: a .tar.gz, or the folder that it unpacks to.
 
     Raises:
-        ValueError: the archive is damaged, missing, or unpacks to more than it can hold.
+        ValueError: the archive is damaged, missing, or unpacks to too many bytes.
     """
     if archive.is_dir():
         for path in sorted(archive.rglob("*")):
@@ -71,7 +71,7 @@ def members(archive: Path, pattern: re.Pattern[str]) -> Iterator[tuple[str, byte
         return
     total = 0
     try:
-        # Not "r|gz": that does not look at gzip's own checksum.
+        # Not "r|gz", which does not verify gzip's own checksum.
         with gzip.open(archive) as unpacked, tarfile.open(fileobj=unpacked, mode="r|") as tar:
             for member in tar:
                 total += member.size
@@ -80,7 +80,7 @@ def members(archive: Path, pattern: re.Pattern[str]) -> Iterator[tuple[str, byte
                 match = pattern.fullmatch(member.name.removeprefix("./"))
                 if match and member.isfile():
                     yield match[1], tar.extractfile(member).read()
-            while unpacked.read(1 << 20):  # to the end, where the checksum stands
+            while unpacked.read(1 << 20):  # to the end, where the checksum is
                 pass
     except (tarfile.TarError, EOFError, OSError, zlib.error) as error:
         raise ValueError(
@@ -95,7 +95,7 @@ def is_junk(name: str) -> bool:
 
 
 def breed(name: str) -> str:
-    """``Maine_Coon_12`` -> ``Maine_Coon``; a cat's begins with a capital."""
+    """``Maine_Coon_12`` -> ``Maine_Coon``; cat breeds begin with a capital."""
     return name.rpartition("_")[0]
 
 
@@ -103,8 +103,8 @@ def read_index(archive: Path) -> Index:
     """Read both lists and the trimaps.
 
     Raises:
-        ValueError: a list is missing, empty, holds no names, or names an image twice; a trimap is
-            there twice.
+        ValueError: a list is missing, empty, invalid, or names an image twice; a trimap occurs
+            twice; the trimaps are too large.
     """
     lists: dict[str, list[str]] = {}
     trimaps: dict[str, bytes] = {}

@@ -1,8 +1,8 @@
 """The packed arrays of a split: written once by preprocessing, read by training and evaluation.
 
 A split is a folder with ``images.npy`` (N, S, S, 3) uint8 RGB, ``masks.npy`` (N, S, S) uint8 codes
-(:mod:`unet.data.masks`) and ``names.txt``, a name a line, in the arrays' order. ``dataset.json``
-beside the folders says where they came from.
+(:mod:`unet.data.masks`) and ``names.txt``, one name per line, in the arrays' order.
+``dataset.json`` beside the folders says where the data came from.
 """
 
 import json
@@ -29,7 +29,7 @@ class Split:
 
     Attributes:
         images: (N, S, S, 3) uint8.
-        masks: (N, S, S) uint8.
+        masks: (N, S, S) uint8 codes.
         names: the N images' names.
     """
 
@@ -61,7 +61,7 @@ class Split:
 class SplitWriter:
     """A new split in ``folder`` for the images ``names``, filled row by row in any order.
 
-    Plain writes: where the disk is full they raise, while a mapped file kills the process.
+    Uses plain writes: on a full disk they raise, while a memory map would kill the process.
     """
 
     def __init__(self, folder: Path, names: list[str], size: int) -> None:
@@ -105,14 +105,15 @@ class _NpyWriter:
 
 
 def load_split(folder: Path, device: torch.device) -> Split:
-    """Open the split in ``folder``: on ``device`` where it fits, else memory-mapped.
+    """Open the split in ``folder``: on ``device`` if it takes at most half of the free memory
+    there, else memory-mapped.
 
     Raises:
         ValueError: an array is missing or damaged.
     """
     try:
         names = tuple((folder / "names.txt").read_text(encoding="utf-8").splitlines())
-        # "c": pages are shared with the file and read as they are touched; nothing is written back.
+        # "c" (copy-on-write): pages are read from the file on access; nothing is written back.
         images, masks = (
             torch.from_numpy(np.load(folder / f"{name}.npy", mmap_mode="c"))
             for name in ("images", "masks")
@@ -138,16 +139,16 @@ def load_split(folder: Path, device: torch.device) -> Split:
 
 @dataclass(frozen=True)
 class Summary:
-    """What training and the pictures need of ``dataset.json``."""
+    """The part of ``dataset.json`` that training and the figures need."""
 
     source: str  # official | mirror | synthetic | folder
     split: str  # official | sorted; of a folder: listed | random
-    foreground_share: float  # of the training split's pixels that count by a rule, in (0, 1)
-    path: str = ""  # of a folder
+    foreground_share: float  # of the training split's pixels that count, in (0, 1)
+    path: str = ""  # of a user's folder
 
     @property
     def title(self) -> str:
-        """In words, for pictures and tables: whose images, which split."""
+        """Which images and which split, for figures and tables."""
         if self.source == "folder":
             whose, split = f"images of {Path(self.path).name}, ", f"{self.split} split"
             return whose + split
@@ -161,7 +162,7 @@ def load_summary(folder: Path, *, boundary: str = "background") -> Summary:
         boundary: the rule by which pixels are foreground and count (:mod:`unet.data.masks`).
 
     Raises:
-        ValueError: it is missing, or no such summary.
+        ValueError: it is missing or invalid.
     """
     path = folder / "dataset.json"
     try:
@@ -185,7 +186,7 @@ def load_summary(folder: Path, *, boundary: str = "background") -> Summary:
 
 
 def free_memory(device: torch.device) -> int:
-    """Bytes that this process can still take on ``device``; 0 where that is not known."""
+    """Bytes that this process can still allocate on ``device``; 0 if unknown."""
     if device.type == "cuda":
         return torch.cuda.mem_get_info(device)[0]
     if device.type == "cpu":

@@ -1,4 +1,4 @@
-"""From photographs and masks, however they lie on disk, to packed arrays of one size."""
+"""Pack photographs and masks from any supported layout into arrays of one image size."""
 
 import json
 import shutil
@@ -25,19 +25,19 @@ CLASSES = {"object": OBJECT, "background": BACKGROUND, "boundary": BOUNDARY}
 
 
 def pack_into(packed: Path, raw: Path, data: DataConfig, config: PreprocessConfig) -> int:
-    """Make the folder ``packed`` of the data set in ``raw``, whole or not at all.
+    """Pack the dataset in ``raw`` into the folder ``packed``, completely or not at all.
 
     Returns:
         The number of training images.
 
     Raises:
-        ValueError: as :func:`pack`, or another process is at it.
+        ValueError: as :func:`pack`, or another process is packing.
     """
     packed.parent.mkdir(parents=True, exist_ok=True)
     new = packed.with_name(f".{packed.name}")
     with exclusive(packed.with_name(f".{packed.name}.lock"), "preprocess"):
         try:
-            shutil.rmtree(new, ignore_errors=True)  # of a run that was killed
+            shutil.rmtree(new, ignore_errors=True)  # left by a killed run
             summary = pack(raw, new, data, config)
             text = json.dumps(summary, indent=2) + "\n"
             (new / "dataset.json").write_text(text, encoding="utf-8")
@@ -52,7 +52,7 @@ def pack_into(packed: Path, raw: Path, data: DataConfig, config: PreprocessConfi
 
 
 def told(summary: dict[str, Any]) -> list[str]:
-    """What a user should know of a ``dataset.json``, in lines."""
+    """The lines to print about a ``dataset.json``."""
     lines = []
     for name, split in summary["splits"].items():
         shares = ", ".join(f"{label} {share:.1%}" for label, share in split["shares"].items())
@@ -100,8 +100,8 @@ def pack(raw: Path, out: Path, data: DataConfig, config: PreprocessConfig) -> di
     """Write the splits' arrays into ``out`` (which must not exist) and return their summary.
 
     Raises:
-        ValueError: naming every photograph without a mask or the other way round, every file that
-            cannot be read, every mask of another shape or with unknown values.
+        ValueError: names the photographs without a mask, masks without a photograph, unreadable
+            files, and masks with another shape or unknown values.
     """
     source = open_source(raw, data, config)
     files = _state(source.paths)
@@ -137,11 +137,11 @@ def pack(raw: Path, out: Path, data: DataConfig, config: PreprocessConfig) -> di
 
 
 def _check_objects(pixels: dict[str, np.ndarray], values: list[int] | str | None) -> None:
-    """Refuse splits from which nothing can be learnt or said.
+    """Refuse splits that are useless for training or scoring.
 
     Args:
         pixels: split -> pixels of each code (256,).
-        values: that the masks hold, where their meaning was found out.
+        values: the values in a folder's masks, for the message.
     """
     held = f" (the masks hold {values}: see data.object_values and data.not_counted)"
     held = held if values else ""
@@ -157,7 +157,7 @@ def _check_objects(pixels: dict[str, np.ndarray], values: list[int] | str | None
 
 
 def _shares(pixels: np.ndarray, source: str) -> dict[str, float]:
-    """Class -> its share of the pixels that count; and the share of all that do not."""
+    """Class -> its share of the pixels that count; ``not counted`` -> its share of all pixels."""
     classes = {k: v for k, v in CLASSES.items() if source != "folder" or v != BOUNDARY}
     counted = pixels[:NOT_COUNTED].sum()
     shares = {label: float(pixels[code] / max(1, counted)) for label, code in classes.items()}
@@ -169,19 +169,19 @@ def _shares(pixels: np.ndarray, source: str) -> dict[str, float]:
 class _Photo(NamedTuple):
     image: np.ndarray  # (S, S, 3) uint8
     size: tuple[int, int]  # width and height, upright
-    orientation: int  # as EXIF says, 1 to 8
+    orientation: int  # from EXIF, 1 to 8
 
 
 class _Mask(NamedTuple):
     mask: np.ndarray  # (S, S) uint8 codes
-    # Of a photograph that EXIF turns, by the mask's shape: it was "upright", it was drawn on the
-    # picture as it is "stored" and is turned here, or it may be either: "unclear". Else "plain".
+    # If EXIF turns the photograph, how the mask was drawn, judged by its shape: "upright", on the
+    # "stored" picture (it is turned here), or "unclear" (it fits both). Otherwise "plain".
     drawn: str
-    at_the_border: bool  # the object fills most of it
+    at_the_border: bool  # the object fills most of the border
 
 
 class _Masks:
-    """What is known of the masks so far: names, but for ``pixels``."""
+    """What is known about the masks so far, by name."""
 
     def __init__(self) -> None:
         self.pixels: dict[str, np.ndarray] = {}  # name -> pixels of each code (256,)
@@ -190,12 +190,12 @@ class _Masks:
 
     @property
     def all_as_stored(self) -> bool:
-        """Whether those whose shape tells were all drawn on the pictures as they are stored."""
+        """Whether all masks whose shape decides were drawn on the stored pictures."""
         return bool(self.drawn["stored"]) and not self.drawn["upright"]
 
     @property
     def all_upright(self) -> bool:
-        """Whether those whose shape tells were all drawn upright."""
+        """Whether all masks whose shape decides were drawn upright."""
         return bool(self.drawn["upright"]) and not self.drawn["stored"]
 
 
@@ -253,7 +253,7 @@ def _write_splits(source: Source, out: Path, splits: dict[str, list[str]], size:
 
 
 def _state(paths: list[Path]) -> dict[str, tuple[int, int]]:
-    """Each file of, or below, ``paths`` -> its size and when it was last written."""
+    """Each file in or below ``paths`` -> its size in bytes and modification time in ns."""
     found = {}
     for path in (file for whole in paths for file in (whole, *whole.rglob("*")) if file.is_file()):
         with suppress(OSError):
@@ -262,7 +262,7 @@ def _state(paths: list[Path]) -> dict[str, tuple[int, int]]:
 
 
 def _check_disk(folder: Path, needed: int) -> None:
-    """Ask beforehand, not after minutes of decoding, whether ``needed`` bytes fit."""
+    """Raise now, not after minutes of decoding, if ``needed`` bytes do not fit."""
     if needed > shutil.disk_usage(folder).free:
         raise ValueError(
             f"the disk is full: {folder} needs {(needed >> 20) + 1} MiB: free some space"
@@ -274,7 +274,7 @@ def _sum(pixels: Any) -> np.ndarray:
 
 
 def _read_photo(_name: str, file: File, *, size: int) -> _Photo | str:
-    """Upright and antialiased; or what is wrong."""
+    """The photograph, upright and resized with antialiasing; or what is wrong."""
     try:
         with opened(file) as stored:
             photo = to_photo(stored)
@@ -288,10 +288,10 @@ def _read_mask(
     name: str, file: File, *, source: Source, photos: Mapping[str, _Photo], size: int,
     as_stored: bool = False,
 ) -> _Mask | str:  # fmt: skip
-    """Upright, nearest neighbour; or what is wrong.
+    """The mask, upright and resized by nearest neighbour; or what is wrong.
 
     Args:
-        as_stored: a mask that fits its photograph both ways was drawn on the stored picture.
+        as_stored: assume that a mask that fits both ways was drawn on the stored picture.
     """
     try:
         codes, tag = source.read_mask(name, file)
@@ -300,9 +300,9 @@ def _read_mask(
     stored = Image.fromarray(codes)
     mask = stored.transpose(UPRIGHT[tag]) if tag in UPRIGHT else stored
     drawn = "plain"
-    if photo := photos.get(name):  # None: it is unusable itself
+    if photo := photos.get(name):  # None: the photograph is unusable
         fits = same_shape(photo.size, mask.size)
-        # What EXIF turns and the mask's own tag does not: was it drawn before or after the turn?
+        # EXIF turns the photograph, but not the mask: was it drawn before or after the turn?
         turn = UPRIGHT.get(photo.orientation) if tag == 1 else None
         may_be_stored = turn is not None and same_shape(
             photo.size[::-1] if photo.orientation >= 5 else photo.size, stored.size
@@ -311,7 +311,7 @@ def _read_mask(
             mask, drawn = stored.transpose(turn), "stored"
         elif fits:
             drawn = "unclear" if may_be_stored else "upright" if turn is not None else "plain"
-        elif same_shape(photo.size, stored.size):  # upright already, its tag a copy
+        elif same_shape(photo.size, stored.size):  # already upright, with the photograph's tag
             mask = stored
         else:
             width, height = photo.size
@@ -325,9 +325,9 @@ def _read_mask(
 
 
 def same_shape(first: tuple[int, int], second: tuple[int, int]) -> bool:
-    """Whether two sizes (width, height) are of one picture, at one scale or two.
+    """Whether two sizes (width, height) are of one picture, possibly at two scales.
 
-    The smaller one's sides are rounded to a pixel.
+    The smaller size may be rounded to whole pixels.
     """
     if first == second:
         return True
@@ -340,7 +340,7 @@ def same_shape(first: tuple[int, int], second: tuple[int, int]) -> bool:
 
 
 def _grouped(problems: list[str], at_most: int = 12) -> list[str]:
-    """Problems, each a name and a text, with a text that many have said once."""
+    """Merge problems (``name: text``) that have the same text."""
     names: dict[str, list[str]] = {}
     for problem in problems:
         name, _, text = problem.partition(": ")

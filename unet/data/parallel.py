@@ -1,4 +1,4 @@
-"""A function over many files on all cores, in order, few of them in memory at a time."""
+"""Apply a function to many files on all cores, in order, with few in memory at a time."""
 
 import os
 from collections import deque
@@ -13,9 +13,9 @@ Result = TypeVar("Result")
 def in_order(
     files: Iterable[tuple[str, File]], read: Callable[[str, File], Result]
 ) -> Iterator[tuple[str, Result]]:
-    """(name, ``read(name, file)``) of each (name, file).
+    """Yield (name, ``read(name, file)``) for each (name, file).
 
-    Threads serve: Pillow decodes and resizes without Python's lock.
+    Uses threads, because Pillow releases the GIL while it decodes and resizes.
     """
     workers = os.cpu_count() or 1
     waiting: deque[tuple[str, Any]] = deque()

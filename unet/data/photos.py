@@ -1,4 +1,4 @@
-"""Reading photographs: whatever a camera, scanner or web page stores, upright and in RGB."""
+"""Read photographs from cameras, scanners or web pages, upright and in RGB."""
 
 import io
 from collections.abc import Iterator
@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
-try:  # what iPhones store; Pillow cannot read it alone
+try:  # the format of iPhones, which Pillow alone cannot read
     import pillow_heif
 except ImportError:
     HEIF = False
@@ -16,7 +16,7 @@ else:
     pillow_heif.register_heif_opener()
     HEIF = True
 
-# HEIC in any case: passed over, a phone's photographs would be missed without a word.
+# HEIC even without pillow_heif: otherwise a phone's photographs would be skipped silently.
 SUFFIXES = frozenset(
     {".jpg", ".jpeg", ".jfif", ".png", ".webp", ".avif", ".tif", ".tiff", ".gif", ".bmp"}
     | {".heic", ".heif"}
@@ -36,22 +36,22 @@ GREY_16_BIT = ("I;16", "I;16L", "I;16B", "I;16N")
 
 
 def is_photo(path: Path) -> bool:
-    """Whether the name is a picture's: a suffix of SUFFIXES, and not hidden (``._cat.jpg``)."""
+    """Whether the name is a picture's: its suffix is in SUFFIXES, and it is not hidden."""
     return path.suffix.lower() in SUFFIXES and not path.name.startswith(".")
 
 
 @contextmanager
 def opened(source: Path | bytes) -> Iterator[Image.Image]:
-    """The first picture of an image file, decoded, as it is stored.
+    """Open the first picture of an image file, decoded, as it is stored.
 
     Args:
         source: a path, or a file's content.
 
     Raises:
-        ValueError: it cannot be read: what is wrong, to be set after the file's name.
+        ValueError: it cannot be read; the message is worded to follow the file's name.
     """
     try:
-        # Not by its path: Pillow's messages would name it, and the caller does.
+        # Pillow gets no path, because its messages would repeat the name that the caller adds.
         content = source if isinstance(source, bytes) else source.read_bytes()
     except OSError as error:
         raise ValueError(f"cannot be read ({error.strerror})") from None
@@ -74,7 +74,7 @@ def opened(source: Path | bytes) -> Iterator[Image.Image]:
 
 
 def orientation(image: Image.Image) -> int:
-    """The EXIF tag's value, 1 to 8; 1, upright as stored, where there is none that can be read."""
+    """The EXIF orientation, 1 to 8; 1 (upright as stored) if there is no readable tag."""
     try:
         value = image.getexif().get(ORIENTATION, 1)
     except Exception:  # a damaged EXIF block: Pillow raises nearly anything, viewers ignore it
@@ -83,27 +83,27 @@ def orientation(image: Image.Image) -> int:
 
 
 def read_photo(source: Path | bytes) -> Image.Image:
-    """A photograph upright, in RGB: 8 bits a channel, transparent parts on white.
+    """Read a photograph upright, in RGB: 8 bits per channel, transparent parts on white.
 
     Args:
         source: a path, or a file's content.
 
     Raises:
-        ValueError: what is wrong, to be set after the file's name.
+        ValueError: what is wrong, worded to follow the file's name.
     """
     with opened(source) as image:
         return to_photo(image)
 
 
 def to_photo(image: Image.Image) -> Image.Image:
-    """:func:`read_photo` of a picture that is open. Of its metadata the colour profile is kept."""
+    """:func:`read_photo` for an open picture. Only the colour profile is kept of its metadata."""
     turn = UPRIGHT.get(orientation(image))
     try:
         rgb = _rgb(image)
     except (OSError, ValueError) as error:
         raise ValueError(f"cannot be read ({' '.join(str(error).split())})") from None
     photo = rgb.transpose(turn) if turn is not None else rgb
-    # Not the EXIF block: by its tag the photograph would be turned again.
+    # Drop the EXIF block: its tag would turn the photograph again.
     photo.info = {key: value for key, value in photo.info.items() if key == "icc_profile"}
     return photo
 

@@ -1,4 +1,4 @@
-"""The forms in which a data set may lie in a folder, each as a source of photographs and masks."""
+"""The supported layouts of a dataset's folder, each as a source of photographs and masks."""
 
 from collections.abc import Collection, Iterator
 from pathlib import Path
@@ -13,16 +13,16 @@ from unet.data.mask_values import MaskReader
 from unet.data.photos import opened
 from unet.data.splits import assign_splits, folder_splits
 
-File = Path | bytes  # where an image file is, or what it holds
+File = Path | bytes  # an image file's path or content
 
 
 class Source(Protocol):
-    """What packing needs of a data set.
+    """What packing needs from a dataset.
 
     Attributes:
         mask: what a mask is called in messages.
-        where: what the files are of, in messages.
-        way_out: what helps against unusable files.
+        where: where the files are, in messages.
+        way_out: advice about unusable files, in messages.
         paths: the files and folders that are read.
     """
 
@@ -35,31 +35,30 @@ class Source(Protocol):
         """``train``, ``val`` and ``test`` -> names, sorted."""
 
     def check(self, names: Collection[str]) -> list[str]:
-        """What is wrong with ``names`` before any photograph is read, a line each."""
+        """Problems with ``names`` that are known before reading photographs, one line each."""
 
     def images(self, names: Collection[str]) -> Iterator[tuple[str, File]]:
         """(name, file) of the photographs ``names``, each once."""
 
     def missing_images(self) -> list[str]:
-        """What was wrong with the names while :meth:`images` ran, a line each."""
+        """Problems with names that :meth:`images` found, one line each."""
 
     def masks(self, names: Collection[str]) -> Iterator[tuple[str, File]]:
         """(name, file) of the masks ``names``."""
 
     def read_mask(self, name: str, file: File) -> tuple[np.ndarray, int]:
-        """The mask as it is stored, (H, W) uint8, codes of :mod:`unet.data.masks`, and the
-        orientation that its own EXIF tag gives; raises a ValueError that says what is wrong, to be
-        set after its name."""
+        """The mask as stored, codes (H, W) uint8 (:mod:`unet.data.masks`), and the orientation in
+        its own EXIF tag, 1 to 8; raises a ValueError, worded to follow its name."""
 
     def describe(self) -> dict[str, Any]:
-        """Its part of ``dataset.json``, once all photographs have been read."""
+        """Its part of ``dataset.json``; only after all photographs have been read."""
 
 
 def open_source(path: Path, data: DataConfig, config: PreprocessConfig) -> Source:
-    """The data set in ``path``: the release's archives, the release unpacked, or own folders.
+    """The dataset in ``path``: the release's archives, the unpacked release, or a user's folders.
 
     Raises:
-        ValueError: it is none of them, or the params ask for what it does not have.
+        ValueError: it is none of them, or the params do not fit it.
     """
     archives = [path / name for name in (oxford_pets.IMAGES, oxford_pets.ANNOTATIONS)]
     missing = [file for file in archives if not file.is_file()]
@@ -116,7 +115,7 @@ class OxfordPets:
         self.way_out = f"Mend them{fetch if data.is_downloaded else ' or bring another copy'}"
 
     def assign_splits(self, config: PreprocessConfig) -> dict[str, list[str]]:
-        """By the release's lists, or as the published table's."""
+        """By the release's lists, or as in the published table."""
         return assign_splits(self._index, config)
 
     def check(self, names: Collection[str]) -> list[str]:
@@ -125,7 +124,7 @@ class OxfordPets:
         return [f"{name}: listed, but has no trimap" for name in lacking]
 
     def images(self, names: Collection[str]) -> Iterator[tuple[str, bytes]]:
-        """In the archive's order; the names of all its images are noted."""
+        """In the archive's order; also records the names of all its images."""
         wanted = set(names)
         for name, content in oxford_pets.members(self._images, oxford_pets.IMAGE_MEMBERS):
             if oxford_pets.is_junk(name):
@@ -148,7 +147,7 @@ class OxfordPets:
         return ((name, file) for name, file in self._index.trimaps.items() if name in wanted)
 
     def read_mask(self, name: str, file: File) -> tuple[np.ndarray, int]:
-        """The trimap's codes as ours."""
+        """The trimap, converted to our codes; its orientation is always 1."""
         with opened(file) as image:
             if image.mode != "L":
                 raise ValueError(f"has mode {image.mode}, not L")
@@ -205,7 +204,7 @@ class Folder:
         return folder_splits(index.names, index.lists, config)
 
     def check(self, names: Collection[str]) -> list[str]:
-        """Names without a partner, and masks whose values can be taken in more than one way."""
+        """Names without a mask or photograph, and masks that are unreadable or ambiguous."""
         index, problems = self._index, []
         for name in sorted(names):
             if name not in index.masks:
@@ -216,16 +215,16 @@ class Folder:
         return problems + self._reader.look_at(masks)
 
     def images(self, names: Collection[str]) -> Iterator[tuple[str, Path]]:
-        """In the names' order."""
+        """Sorted by name."""
         found = self._index.images
         return ((name, found[name]) for name in sorted(names) if name in found)
 
     def missing_images(self) -> list[str]:
-        """Nothing: :meth:`check` names them."""
+        """Always empty: :meth:`check` reports them."""
         return []
 
     def masks(self, names: Collection[str]) -> Iterator[tuple[str, Path]]:
-        """In the names' order, those that :meth:`check` found nothing against."""
+        """Sorted by name, those that :meth:`check` accepted."""
         found = self._index.masks
         return (
             (name, found[name])
@@ -234,11 +233,11 @@ class Folder:
         )
 
     def read_mask(self, name: str, file: File) -> tuple[np.ndarray, int]:
-        """By what :meth:`check` found the values to mean."""
+        """By the rule that :meth:`check` found for its values."""
         return self._reader.read(name, file)
 
     def describe(self) -> dict[str, Any]:
-        """What was understood of the masks, and what was left out."""
+        """How the masks were read, and what was left out."""
         index = self._index
         return {
             "source": "folder",

@@ -1,4 +1,4 @@
-"""Which image is for training, validation or test."""
+"""Assign images to training, validation and test."""
 
 import hashlib
 
@@ -9,10 +9,10 @@ from unet.data.oxford_pets import Index, breed
 def assign_splits(index: Index, config: PreprocessConfig) -> dict[str, list[str]]:
     """``train``, ``val`` and ``test`` -> names, sorted.
 
-    ``official``: trainval gives training and validation images, the latter the same share of each
-    breed; test is test. ``sorted``: the split of the published table, which cut the sorted names of
-    all trimaps, ``._`` files in front, at 80 %: the first 60 % of the real names for training, the
-    others (dogs of mostly unseen breeds) for validation and evaluation both.
+    ``official``: trainval is divided into training and validation, with the same share of each
+    breed in validation; test is test. ``sorted``: the published table's split. It cuts the sorted
+    names of all trimaps, ``._`` files first, at 80 %: the first 60 % of the real names are for
+    training, the rest (dogs of mostly unseen breeds) for both validation and test.
 
     Raises:
         ValueError: a split would be empty.
@@ -23,7 +23,7 @@ def assign_splits(index: Index, config: PreprocessConfig) -> dict[str, list[str]
         splits = {"train": names[:cut], "val": names[cut:], "test": names[cut:]}
     else:
         trainval = index.lists["trainval"]
-        # Shuffled within each breed, then every so-and-so-many-th: stratified to within one image.
+        # Shuffled within each breed, then picked at regular steps: stratified to within one image.
         ordered = sorted(trainval, key=lambda name: (breed(name), _shuffled(name, config.seed)))
         share = config.val_fraction
         picked = {name for i, name in enumerate(ordered) if int((i + 1) * share) > int(i * share)}
@@ -48,10 +48,10 @@ def folder_splits(
     """``train``, ``val`` and ``test`` -> names of a folder's images, sorted.
 
     Args:
-        names: all of them.
-        lists: the splits that the folder itself lists: all three, ``train`` and ``test``, or none.
-            What is not listed is drawn: ``config.test_fraction`` of all, ``config.val_fraction`` of
-            what is not test.
+        names: of all images.
+        lists: split -> names from the folder's lists: all three, ``train`` and ``test``, or none.
+            The others are drawn: ``config.test_fraction`` of all, ``config.val_fraction`` of what
+            is not test.
 
     Raises:
         ValueError: a split would be empty.
@@ -79,7 +79,7 @@ def folder_splits(
 
 
 def _drawn(names: list[str], share: float, seed: int) -> tuple[list[str], list[str]]:
-    """``share`` of ``names`` (at least one) and the rest; a new name moves few of the others."""
+    """``share`` of ``names`` (at least one) and the rest; adding a name moves few others."""
     ordered = sorted(names, key=lambda name: _shuffled(name, seed))
     count = max(1, round(share * len(names)))
     return ordered[:count], ordered[count:]
@@ -95,5 +95,5 @@ def _limited(splits: dict[str, list[str]], config: PreprocessConfig) -> dict[str
 
 
 def _shuffled(name: str, seed: int) -> str:
-    """A sort key in no order, that no library's random numbers can change."""
+    """A pseudorandom sort key that does not depend on any library's generator."""
     return hashlib.sha256(f"{seed}:{name}".encode()).hexdigest()

@@ -1,7 +1,7 @@
-"""The embedded data set: drawn animals, in the two archives of the official release.
+"""The synthetic dataset: drawn animals, in two archives like those of the official release.
 
 It has the release's oddities too (see :func:`write_archives`), so that the demo and the tests run
-the code that real data runs. The same Pillow and number of images give the same bytes.
+the same code as real data. The same Pillow and number of images give the same bytes.
 """
 
 import gzip
@@ -19,7 +19,7 @@ from unet.runtime.files import atomic_write
 
 BREEDS = ("Grey_Cat", "Long_Cat", "Round_Cat", "small_dog", "tall_dog", "terrier_dog")
 PET, BACKGROUND, BOUNDARY = 1, 2, 3  # codes of a trimap in the release
-SEED = 20120616  # of the drawings; no setting, the data set is one
+SEED = 20120616  # of the drawings; fixed, so that there is only one such dataset
 
 
 def write_archives(folder: Path, *, num_images: int) -> None:
@@ -68,7 +68,7 @@ def draw_animal(
     soft = mask.filter(ImageFilter.GaussianBlur(1))
     image = Image.composite(fur, background, soft)
 
-    # The release's annotators left a band of about 3 % of the side on the outline, whiskers wider.
+    # In the release the band along the outline is about 3 % of the side, wider at whiskers.
     reach = 2 * max(1, round(0.013 * min(size))) + 1
     inner = np.asarray(mask.filter(ImageFilter.MinFilter(reach))) > 127
     outer = np.asarray(mask.filter(ImageFilter.MaxFilter(reach))) > 127

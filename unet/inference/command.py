@@ -25,18 +25,18 @@ from unet.runtime.process import OUT_OF_MEMORY, run_stage
 
 MODELS = (Path("models"), Path("released"))
 DEFAULT = "pets"
-# By the ``source`` of a model's info: so that nobody takes a released model for one's own.
+# By ``source`` in a model's info; printed so that nobody takes a released model for their own.
 TRAINED_ON = {
     "official": "Oxford-IIIT Pet",
     "mirror": "Oxford-IIIT Pet",
     "synthetic": "drawn images",
     "folder": "a folder of one's own",
 }
-# By its ``boundary``, where it is not the default and the data have one.
+# By ``boundary`` in the info, if it is not the default and the data have one.
 LEARNT_BOUNDARY = {"object": ", the outline as object", "ignore": ", the outline left out"}
 LONGEST_NAME = 255 - 20  # bytes; the rest is for the file's temporary name
 JPEG_SIDE = 65500  # pixels
-# What can be written of a photograph -> the file's ending.
+# Kind of result -> its file's ending.
 ENDINGS = {
     "mask": "_mask.png",
     "cutout": "_cutout.png",
@@ -46,7 +46,7 @@ ENDINGS = {
 
 
 class _Parser(argparse.ArgumentParser):
-    """One line for an error, without the usage."""
+    """Reports an error in one line, without the usage."""
 
     def error(self, message: str) -> None:
         advice = "--help lists the options"
@@ -56,14 +56,14 @@ class _Parser(argparse.ArgumentParser):
 
 
 def main() -> None:
-    """The command: reads ``sys.argv``; ends with status 1 where a photograph could not be done."""
+    """Run the command by ``sys.argv``; exits with status 1 if any photograph fails."""
     run_stage("predict", _main)
 
 
 def _main() -> None:
-    for stream in (sys.stdout, sys.stderr):  # a name may be no text of the terminal's encoding
+    for stream in (sys.stdout, sys.stderr):  # the terminal may be unable to encode a name
         stream.reconfigure(errors="backslashreplace")
-    # Pillow's: of large pictures, of damaged tags. What cannot be read is an error of its own.
+    # Pillow warns about large pictures and damaged tags; unreadable files raise errors anyway.
     warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
     warnings.filterwarnings("ignore", module=r"PIL\.")
     try:
@@ -105,10 +105,10 @@ def _parse() -> argparse.Namespace:
 
 
 def _predict(arguments: argparse.Namespace) -> None:
-    """Do what the arguments say.
+    """Do what the arguments ask for.
 
     Raises:
-        ValueError: they cannot be followed, or, in the end, some of the photographs were not done.
+        ValueError: an argument is invalid, or (at the end) some photographs failed.
     """
     if arguments.threshold is not None and not 0 < arguments.threshold < 1:
         raise ValueError(f"--threshold {arguments.threshold:g}: must lie between 0 and 1")
@@ -144,7 +144,7 @@ def _predict(arguments: argparse.Namespace) -> None:
     if passed_over:
         print(f"passed over: {passed_over} that are no pictures, or folders", flush=True)
     done = 0
-    hidden = True if len(photos) == 1 else None  # None: where the output is no terminal
+    hidden = True if len(photos) == 1 else None  # None: if the output is not a terminal
     with tqdm(total=len(photos), unit="photo", leave=False, disable=hidden) as bar:
 
         def fail(photo: Photo, problem: object) -> None:
@@ -186,9 +186,9 @@ def _predict(arguments: argparse.Namespace) -> None:
 
 
 def trained_on(info: dict[str, Any]) -> str:
-    """What a model of this ``info`` learnt from, in a few words."""
+    """What a model with this ``info`` was trained on, in a few words."""
     source = info.get("source")
-    # Masks of one's own have no boundary.
+    # A user's own masks have no boundary.
     boundary = "" if source == "folder" else LEARNT_BOUNDARY.get(info.get("boundary"), "")
     return TRAINED_ON.get(source, "unknown images") + boundary
 
@@ -197,12 +197,12 @@ def _write(photo: Path, found: Prediction, targets: dict[str, Path]) -> None:
     """Write the files of one photograph, all of them or none.
 
     Raises:
-        ValueError: it can no longer be read, or is too large for a JPEG: what is wrong, to be set
-            after its name.
+        ValueError: it can no longer be read, has changed, or is too large for a JPEG; worded to
+            follow its name.
     """
     if "overlay" in targets and max(found.mask.shape) > JPEG_SIDE:
         raise ValueError(f"has more than {JPEG_SIDE} pixels a side: do it without --overlay")
-    # Read again where it is drawn: kept for a batch, large photographs would fill the memory.
+    # Read again if needed: keeping a batch of large photographs would fill the memory.
     picture = read_photo(photo) if targets.keys() & {"cutout", "overlay"} else None
     if picture is not None and picture.size != tuple(reversed(found.mask.shape)):
         raise ValueError("changed while it was read")
@@ -212,13 +212,13 @@ def _write(photo: Path, found: Prediction, targets: dict[str, Path]) -> None:
         "overlay": lambda: pictures.overlay_picture(found, picture),
         "probabilities": lambda: pictures.probabilities_picture(found),
     }
-    with ExitStack() as stack:  # all get their names at its end
+    with ExitStack() as stack:  # all files are renamed at its end
         for kind, path in targets.items():
             drawn = draw[kind]()
             profile = drawn.info.pop("icc_profile", None)
-            if profile and profile[16:20] != b"RGB ":  # of a CMYK picture, say
+            if profile and profile[16:20] != b"RGB ":  # e.g. of a CMYK picture
                 profile = None
-            # By way of memory: of a full disk Pillow's own error would not say what it is.
+            # To memory first: Pillow's own error on a full disk would not say so.
             content = io.BytesIO()
             if path.suffix == ".png":
                 drawn.save(content, "PNG", compress_level=1, icc_profile=profile)
@@ -231,7 +231,7 @@ def find_model(name: str) -> Path:
     """The file of a model: ``models/NAME.safetensors``, then ``released/``, then NAME itself.
 
     Raises:
-        ValueError: there is none; the message lists the keys that there are.
+        ValueError: there is none; the message lists the available keys.
     """
     candidates = [folder / f"{name}.safetensors" for folder in MODELS]
     for path in [*candidates, Path(name)]:
@@ -245,10 +245,10 @@ def find_model(name: str) -> Path:
 
 
 def find_photos(given: Sequence[str]) -> tuple[list[Path], int]:
-    """The photographs, each once, and how many files and folders in folders are none.
+    """The photographs, each once, and the number of other files and folders in the folders.
 
     Raises:
-        ValueError: an input does not exist, or a folder holds no picture.
+        ValueError: an input is not a file or folder, or a folder holds no picture.
     """
     photos: dict[Path, Path] = {}
     passed_over = 0
@@ -258,7 +258,7 @@ def find_photos(given: Sequence[str]) -> tuple[list[Path], int]:
         if not path.is_dir() and not path.is_file():
             raise ValueError(f"{path}: is neither a file nor a folder")
         inside = sorted(path.iterdir()) if path.is_dir() else [path]
-        # A link to nowhere is one too: reading it says what is wrong.
+        # A broken link is kept: reading it says what is wrong.
         chosen = [p for p in inside if is_photo(p) and not p.is_dir()] if path.is_dir() else inside
         if not chosen:
             raise ValueError(f"{path}: no pictures in this folder ({len(inside)} other entries)")
@@ -268,19 +268,19 @@ def find_photos(given: Sequence[str]) -> tuple[list[Path], int]:
 
 
 def _place(path: Path) -> Path:
-    """One name for each file; a link keeps its own."""
+    """A unique path per file; a link to a file is not followed."""
     return path.parent.resolve() / path.name
 
 
 def output_names(photos: Sequence[Path]) -> list[str]:
-    """What the results' names begin with: the stem, or the whole name where stems are the same.
+    """How the results' names begin: with the stem, or the whole name if stems are equal.
 
     Raises:
         ValueError: the results of two photographs would have one name.
     """
     names = [photo.stem for photo in photos]
     for _ in range(2):  # the whole name of one may be the stem of another
-        # As file systems that do not tell capitals see them.
+        # As case-insensitive file systems compare them.
         counts = Counter(name.casefold() for name in names)
         names = [
             photo.name if counts[name.casefold()] > 1 else name

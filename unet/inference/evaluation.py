@@ -1,4 +1,4 @@
-"""A trained model on a whole split: scores, a table of its images, predicted masks."""
+"""Evaluate a trained model on a whole split: scores, a table per image, predicted masks."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ from unet.data.packed import Split
 from unet.model import UNet
 
 COUNTS = ("tp", "fp", "fn", "tn")
-# What the scores by a rule for the boundary end with; those by the model's own rule have no ending.
+# Boundary rule -> ending of its scores' names; scores by the model's own rule have no ending.
 RULE_ENDINGS = {
     "background": "_boundary_background",
     "object": "_boundary_object",
@@ -26,12 +26,12 @@ RULE_ENDINGS = {
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What a model did on a split.
+    """A model's results on a split.
 
     Attributes:
-        scores: a number a name; pooled over all pixels unless the name says ``per_image``, by the
-            rule for the boundary that was asked for unless the name says another.
-        table: a row an image: its name, counts and scores, by that rule.
+        scores: name -> number; pooled over all pixels unless the name says ``per_image``, by the
+            requested boundary rule unless the name says another.
+        table: one row per image: its name, counts and scores, by the requested rule.
         masks: (N, S, S) bool, the predicted objects.
     """
 
@@ -57,9 +57,9 @@ def evaluate(
 
     Args:
         threshold: a pixel is foreground where its probability is above this, in (0, 1).
-        flip, scales: as of :meth:`unet.model.UNet.predict`.
-        boundary: what the boundary is in the scores whose names do not say it: ``background |
-            object | ignore``, the rule that the model was trained by.
+        flip, scales: as in :meth:`unet.model.UNet.predict`.
+        boundary: ``background | object | ignore``, the boundary rule of scores whose names do not
+            say one: the rule that the model was trained with.
     """
     counts: dict[str, list[torch.Tensor]] = {key: [] for key in (*BOUNDARY_RULES, "half", "band")}
     found = np.empty(split.masks.shape, dtype=bool)
@@ -80,7 +80,7 @@ def evaluate(
     per_image = {key: torch.cat(batches) for key, batches in counts.items()}
     pooled = {key: table.sum(0) for key, table in per_image.items()}
     main, whole = per_image[boundary], pooled[boundary]
-    # Background's have names of their own where it is not the rule: the record has none of them.
+    # No `_boundary_background` scores if that is the rule itself: the recorded scores have none.
     rules = [rule for rule in RULE_ENDINGS if rule != "background" or boundary != "background"]
 
     scores = {
@@ -111,8 +111,7 @@ def evaluate(
 
 
 def cost(model: UNet, image_size: int) -> dict[str, Any]:
-    """Parameters, and GFLOP of one image's forward pass (a multiplication and an addition are
-    two)."""
+    """Number of parameters, and GFLOP of one image's forward pass (a multiply-add is two)."""
     with FlopCounterMode(display=False) as counter:
         model.predict(torch.zeros(1, 3, image_size, image_size, device=model.pixel_mean.device))
     return {

@@ -1,6 +1,6 @@
-"""A trained model as one ONNX file, for programs that have neither torch nor this project.
+"""Export a trained model as one ONNX file, for programs without torch and this project.
 
-Needs the packages onnx and onnxscript, to compare also onnxruntime; nothing else here does.
+Needs the packages onnx and onnxscript, and onnxruntime to compare; no other module does.
 """
 
 import warnings
@@ -13,8 +13,8 @@ from torch import Tensor, nn
 from unet.data.packed import Split
 from unet.model import UNet
 
-OPSET = 18  # what runtimes since 2023 read; the exporter's own default rises with torch
-MAX_BYTES = 2**31 - 2**20  # a protobuf message ends at 2 GiB; the graph beside the weights is small
+OPSET = 18  # runtimes since 2023 read it; the exporter's default rises with torch
+MAX_BYTES = 2**31 - 2**20  # of weights: a protobuf message is at most 2 GiB, with the small graph
 TOLERANCE = 1e-4  # of a probability: another runtime sums in another order
 
 DATASET = "trained on the Oxford-IIIT Pet dataset (CC BY-SA 4.0)"
@@ -40,7 +40,7 @@ class _Probabilities(nn.Module):
 
 
 def trained_on(info: dict[str, Any]) -> str:
-    """What a model of this ``info`` learnt from, with its licence: the end of a sentence."""
+    """What a model with this ``info`` was trained on, with its licence, to end a sentence."""
     return TRAINED_ON.get(info.get("source"), UNKNOWN)
 
 
@@ -48,10 +48,10 @@ def about(info: dict[str, Any]) -> dict[str, str]:
     """What a program needs to use the model, as the ONNX file's metadata.
 
     Args:
-        info: that of :func:`unet.inference.model_file.load_model`.
+        info: from :func:`unet.inference.model_file.load_model`.
 
     Raises:
-        ValueError: it does not say for which image size the model was trained.
+        ValueError: it lacks the image size.
     """
     if "image_size" not in info:
         raise ValueError("the model's metadata lack image_size: train it anew with `dvc repro`")
@@ -60,7 +60,7 @@ def about(info: dict[str, Any]) -> dict[str, str]:
         "threshold": repr(info["threshold"]),  # all digits
         "classes": "background,object",
         "depth": str(info["depth"]),
-        "multiple": str(2 ** info["depth"]),  # of which both sides must be one
+        "multiple": str(2 ** info["depth"]),  # both sides must be multiples of it
         "experiment": str(info.get("experiment", "")),
         "licence": f"weights: {trained_on(info)}; code: MIT",
     }
@@ -70,7 +70,7 @@ def to_onnx(model: UNet, info: dict[str, Any]) -> bytes:
     """The content of an ONNX file, float32.
 
     Its input ``images`` is float32 (N, 3, H, W), RGB in [0, 1]; its output ``probabilities``
-    float32 (N, 1, H, W) in [0, 1]. N is any, H and W are any multiples of ``2 ** depth``.
+    float32 (N, 1, H, W) in [0, 1]. N is arbitrary, H and W are multiples of ``2 ** depth``.
 
     Raises:
         ValueError: onnx or onnxscript is not installed, the model is too large for one file, or
@@ -83,7 +83,7 @@ def to_onnx(model: UNet, info: dict[str, Any]) -> bytes:
     onnx = _need("onnx", "onnxscript")
     step = 2**model.depth
     dim = torch.export.Dim
-    # Least is 1: that a batch or a bottleneck of one is a case of its own need not be assumed.
+    # Minimum 1: torch need not treat a batch or bottleneck of size 1 as a special case.
     shapes = {
         "images": {
             0: dim("batch", min=1),
@@ -92,7 +92,7 @@ def to_onnx(model: UNet, info: dict[str, Any]) -> bytes:
         }
     }
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of the exporter's own making, nothing a user can mend
+        warnings.simplefilter("ignore")  # about the exporter itself; a user cannot fix them
         program = torch.onnx.export(
             _Probabilities(model).eval(),
             (torch.zeros(2, 3, 2 * step, 3 * step, device=model.pixel_mean.device),),
@@ -120,11 +120,11 @@ def _forget_the_source(graph: Any) -> None:
 
 
 def largest_difference(content: bytes, model: UNet, split: Split, *, batch_size: int) -> float:
-    """The largest difference between a probability of ``content``, an ONNX file's, by onnxruntime,
-    and that of ``model`` (on the CPU), over all pixels of all images of ``split``; NaN counts.
+    """The largest absolute difference between the probabilities of an ONNX file's ``content`` (by
+    onnxruntime) and of ``model`` (on the CPU), over all pixels of ``split``; NaN if one is NaN.
 
     Raises:
-        ValueError: onnxruntime is not installed, or the images' side is none that the model takes.
+        ValueError: onnxruntime is not installed, or the model cannot take images of this size.
     """
     onnxruntime = _need("onnxruntime")
     step = 2**model.depth
@@ -137,14 +137,14 @@ def largest_difference(content: bytes, model: UNet, split: Split, *, batch_size:
         images, _ = split.batch(indices, cpu)
         (found,) = session.run(None, {"images": images.contiguous().numpy()})
         largest.append((torch.from_numpy(found) - model.predict(images)).abs().max())
-    return torch.stack(largest).max().item()  # NaN where one is
+    return torch.stack(largest).max().item()
 
 
 def _need(*names: str) -> ModuleType:
-    """The first of these packages; all of them are there.
+    """Import these packages; returns the first.
 
     Raises:
-        ValueError: one is missing.
+        ValueError: one is not installed.
     """
     try:
         return [__import__(name) for name in names][0]

@@ -1,4 +1,4 @@
-"""A trained model's file: safetensors, with what is needed to use it as metadata."""
+"""A trained model's file: safetensors, with the metadata needed to use it."""
 
 import json
 from pathlib import Path
@@ -15,12 +15,12 @@ ARCHITECTURE = ("downsample", "upsample", "width", "depth")
 
 
 class TrainedModel(NamedTuple):
-    """A model and what its file says of it: ``model, info = load_model(path)``.
+    """A model and its file's metadata: ``model, info = load_model(path)``.
 
     Attributes:
         model: in evaluation mode.
-        info: as in :func:`save_model`; of a training also ``image_size``, the side of the square
-            images in pixels, and its settings.
+        info: as in :func:`save_model`; training adds ``image_size``, the side of the square images
+            in pixels, and its settings.
     """
 
     model: UNet
@@ -30,20 +30,20 @@ class TrainedModel(NamedTuple):
 def save_model(
     path: Path, state: dict[str, torch.Tensor], info: dict[str, Any], *, store: str = "float32"
 ) -> None:
-    """Write a state dict, float32.
+    """Write a float32 state dict to ``path``.
 
     Args:
         info: JSON values, among them the four of ARCHITECTURE, a ``threshold`` in (0, 1) and an
             ``epoch``.
-        store: ``float32``, or ``float16``: so the kernels, nearly all of the bytes; then ``info``
-            says it, too. What batch normalisation has summed up stays float32.
+        store: dtype of the kernels, which are nearly all of the bytes: ``float32`` or ``float16``
+            (the file's info then says so). Other tensors keep their dtype.
 
     Raises:
         ValueError: a kernel is too large for float16.
     """
     assert all(name in info for name in (*ARCHITECTURE, "threshold", "epoch"))
     tensors = {name: tensor.cpu().contiguous() for name, tensor in state.items()}
-    if store == "float16":  # no entry else: the models that are recorded keep their bytes
+    if store == "float16":  # float32 adds no entry, so recorded models keep their bytes
         tensors = {k: t.half() if _is_kernel(k, t) else t for k, t in tensors.items()}
         if broken := [name for name, tensor in tensors.items() if not tensor.isfinite().all()]:
             raise ValueError(
@@ -51,7 +51,7 @@ def save_model(
                 "again, which resumes"
             )
         info = info | {"store": store}
-    # One entry: the order of several is not defined, and the file's bytes would vary.
+    # One entry: the order of several is undefined, so the file's bytes would vary.
     metadata = {"unet": json.dumps(info, sort_keys=True)}
     with atomic_write(path) as temporary:
         temporary.write_bytes(safetensors.torch.save(tensors, metadata))
@@ -62,23 +62,24 @@ def _is_kernel(name: str, tensor: torch.Tensor) -> bool:
 
 
 def load_model(path: str | Path, device: str | torch.device = "cpu") -> TrainedModel:
-    """The model saved at ``path``, float32, in evaluation mode, and its info.
+    """Load the model at ``path``, float32, in evaluation mode, and its info.
 
     Raises:
-        ValueError: no such file, none that :func:`save_model` wrote, or weights not finite.
+        ValueError: the file is missing, :func:`save_model` did not write it, or a weight is not
+            finite.
     """
     try:
         with safe_open(path, framework="pt") as file:
             info = json.loads((file.metadata() or {})["unet"])
             state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        # What the metadata asks for may be of any size, unless its largest kernel is in the file.
+        # The metadata could ask for a model of any size: its largest kernel must be in the file.
         # (Building on the device "meta" first costs a second: torch imports its compiler.)
         channels, largest = info["width"] * 2.0 ** info["depth"], state["bottleneck.3.weight"].shape
         if largest != (channels, channels, 3, 3):
             raise ValueError(f"a kernel of {list(largest)} for {channels:g} channels")
         if info.get("store") == "float16":
             state = {k: t.float() if _is_kernel(k, t) else t for k, t in state.items()}
-        with torch.random.fork_rng(devices=[]):  # the weights drawn here are for nothing
+        with torch.random.fork_rng(devices=[]):  # the weights drawn here are discarded
             model = UNet(**{name: info[name] for name in ARCHITECTURE})
         for name, expected in model.state_dict().items():
             if state[name].dtype != expected.dtype:

@@ -1,4 +1,4 @@
-"""What is drawn of a prediction: mask, cut-out, overlay, probabilities. All at the photo's size."""
+"""Pictures of a prediction at the photo's size: mask, cut-out, overlay, probabilities."""
 
 import torch
 from PIL import Image, ImageFilter
@@ -6,7 +6,7 @@ from torch import Tensor
 
 from unet.inference.predict import Prediction
 
-RAMP = 0.15  # a cut-out's edge: probabilities so far from the threshold are all or nothing
+RAMP = 0.15  # of a cut-out's edge: this far from the threshold, alpha is 0 or 255
 OUTLINE = (255, 196, 0)
 
 
@@ -23,7 +23,7 @@ def probabilities_picture(found: Prediction) -> Image.Image:
 def cutout_picture(found: Prediction, photo: Image.Image) -> Image.Image:
     """RGBA: the object with a soft edge, half transparent at the threshold.
 
-    What is wholly transparent is black: neither seen nor stored is what surrounded the object.
+    Fully transparent pixels are black, so that the object's surroundings are not stored.
     """
     alpha = _grey(_ramp(found.probabilities, found.threshold))
     picture = photo.copy()
@@ -33,12 +33,12 @@ def cutout_picture(found: Prediction, photo: Image.Image) -> Image.Image:
 
 
 def overlay_picture(found: Prediction, photo: Image.Image) -> Image.Image:
-    """RGB: the object outlined in its own colours, all else grey and darker."""
+    """RGB: the object outlined, in its own colours; all else grey and darker."""
     mask = mask_picture(found)
     around = photo.convert("L").point([round(0.6 * v) for v in range(256)]).convert("RGB")
     picture = Image.composite(photo, around, mask)
     reach = max(1, round(max(photo.size) / 300))
-    # Blurred, the mask is grey along its edge alone.
+    # The blurred mask is grey only along its edge.
     band = [min(255, 8 * min(v, 255 - v)) for v in range(256)]
     edge = mask.filter(ImageFilter.BoxBlur(reach)).point(band)
     picture.paste(OUTLINE, mask=edge)
@@ -46,7 +46,7 @@ def overlay_picture(found: Prediction, photo: Image.Image) -> Image.Image:
 
 
 def _ramp(probabilities: Tensor, threshold: float) -> Tensor:
-    """uint8: 0 to 255 around the threshold, rising as 3 x^2 - 2 x^3 does from 0 to 1."""
+    """Alpha, uint8: rises from 0 to 255 around the threshold as 3 x^2 - 2 x^3 (smoothstep)."""
     reach = min(RAMP, threshold, 1 - threshold)
     x = ((probabilities - (threshold - reach)) / (2 * reach)).clamp_(0, 1)
     return (255 * x * x * (3 - 2 * x)).round_().to(torch.uint8)

@@ -1,7 +1,7 @@
-"""The object in people's own photographs.
+"""Find the object in users' photographs.
 
 The network takes square images of the size that it was trained on. So a photograph is stretched to
-that square, as preprocessing does, and the answer back to the photograph's own size.
+that square, as in preprocessing, and the result is stretched back to the photograph's size.
 """
 
 import time
@@ -25,18 +25,18 @@ from unet.model import TTA
 __all__ = ["Photo", "Prediction", "load_model", "predict", "predict_all"]
 
 Photo = str | Path | Image.Image | Tensor
-READERS = 2  # threads; Pillow decodes and resizes without Python's lock
+READERS = 2  # threads; Pillow releases the GIL while it decodes and resizes
 
 
 @dataclass(frozen=True, eq=False)
 class Prediction:
-    """What was found in one photograph, H x W pixels where it stands upright. On the CPU.
+    """What was found in one photograph of H x W pixels, upright. On the CPU.
 
     Attributes:
         mask: (H, W) bool, the object: the probabilities above the threshold.
         probabilities: (H, W) float32 in [0, 1].
         threshold: in (0, 1).
-        seconds: for reading and predicting it; of its batch's time an equal share.
+        seconds: to read and predict it, including an equal share of its batch's time.
     """
 
     mask: Tensor
@@ -48,19 +48,19 @@ class Prediction:
 def predict(
     photo: Photo, *models: TrainedModel, tta: bool = True, threshold: float | None = None
 ) -> Prediction:
-    """The object in one photograph.
+    """Find the object in one photograph.
 
     Args:
-        photo: a file's path; a picture of Pillow, which is turned upright as its EXIF tag says; or
-            a tensor (3, H, W), RGB, uint8 or floats in [0, 1] (rounded to 8 bits).
+        photo: a file's path; a Pillow image, which is turned upright by its EXIF tag; or a tensor
+            (3, H, W), RGB, uint8 or floats in [0, 1] (rounded to 8 bits).
         models: what :func:`load_model` returns; the probabilities of several are averaged.
         tta: test-time augmentation: the mean over the photograph and its mirror image, at 0.9, 1
             and 1.1 times the model's size (:data:`unet.model.TTA`). False is one pass of the
             network instead of six, and a little worse.
-        threshold: in (0, 1); by default the one in the model's file, of several their mean.
+        threshold: in (0, 1); default: the one in the model's file, or the mean of several models'.
 
     Raises:
-        ValueError: an argument is none of these, or the file cannot be read.
+        ValueError: an argument is invalid, or the file cannot be read.
     """
     ((_, prediction),) = predict_all([photo], *models, tta=tta, threshold=threshold)
     return prediction
@@ -76,16 +76,16 @@ def predict_all(
 ) -> Iterator[tuple[Photo, Prediction]]:
     """:func:`predict` for many photographs: in batches, read ahead on threads.
 
-    However many there are, only a batch or two of them are in memory, shrunk, and one result.
+    Only one or two batches of resized photographs, and one result, are in memory at a time.
 
     Args:
-        photos: taken one by one as they are needed.
-        batch_size: how many the network sees at once.
-        on_error: is told of a photograph that cannot be read, which is then left out. By default
+        photos: as for :func:`predict`; taken one by one as they are needed.
+        batch_size: photographs per forward pass.
+        on_error: called for each photograph that cannot be read, which is then skipped. By default
             the first such error is raised.
 
     Yields:
-        Each photograph, as it was given, with what was found in it, in their order.
+        Each photograph as it was given, with its prediction, in the given order.
 
     Raises:
         ValueError: as :func:`predict`.
@@ -115,7 +115,7 @@ def predict_all(
 
 @dataclass(frozen=True)
 class _Shrunk:
-    """A photograph as the networks see it: its own height and width, and (S, S, 3) uint8 a size."""
+    """A photograph's original height and width, and per size S the image (S, S, 3) uint8."""
 
     height: int
     width: int
@@ -124,7 +124,7 @@ class _Shrunk:
 
 
 def _threshold(models: tuple[TrainedModel, ...], threshold: float | None) -> float:
-    """The threshold that is meant, once the models are known to be models."""
+    """Check the models and the threshold; returns the threshold to use."""
     if not models:
         raise ValueError("no model: predict(photo, load_model(FILE))")
     for entry in models:
@@ -158,13 +158,13 @@ def _threshold(models: tuple[TrainedModel, ...], threshold: float | None) -> flo
 def _read_ahead(
     photos: Iterable[Photo], sizes: Collection[int], ahead: int
 ) -> Iterator[tuple[Photo, Future | None]]:
-    """Each of ``photos`` with its reading, ``ahead`` of which are begun early; None at the end."""
+    """Yield each photo with its future, reading ``ahead`` photos early; at the end a None."""
     waiting: deque[tuple[Photo, Future | None]] = deque()
     with ThreadPoolExecutor(READERS) as pool:
         for photo in photos:
             if isinstance(photo, str | Path):
                 waiting.append((photo, pool.submit(_read, photo, sizes)))
-            else:  # what a caller holds may change while we wait
+            else:  # the caller may change it in the meantime
                 waiting.append((photo, _read_now(photo, sizes)))
             if len(waiting) > ahead:
                 yield waiting.popleft()
@@ -236,7 +236,7 @@ def _picture(photo: Photo) -> Image.Image:
 def _square(model: nn.Module, images: Tensor, *, tta: bool) -> Tensor:
     """Probabilities (N, S, S) float32 of images (N, S, S, 3) uint8, on the CPU."""
     device = next(model.parameters()).device
-    # As a split's batch is made: with the same `tta` people get what is scored there.
+    # As in Split.batch: with the same `tta`, users get the predictions that are scored.
     batch = images.to(device).permute(0, 3, 1, 2).float().div_(255)
     return model.predict(batch, **(TTA if tta else {})).squeeze(1).cpu()
 

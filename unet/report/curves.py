@@ -1,7 +1,7 @@
 """``plots/dvc.yaml``: which learning curves ``dvc plots show`` and ``dvc plots diff`` draw.
 
 DVC has no ``foreach`` for top-level plots, so this list of the experiments' files is written by the
-stage ``code``. It cannot be an output of that stage: DVC takes no ``dvc.yaml`` for an output.
+stage ``code``. It cannot be an output of that stage: DVC accepts no ``dvc.yaml`` as an output.
 """
 
 from collections.abc import Iterable
@@ -21,7 +21,7 @@ HEAD = """\
 
 
 def plots_definition(keys: Iterable[str]) -> str:
-    """The text of ``plots/dvc.yaml`` for the experiments ``keys``: one chart of all a column."""
+    """The text of ``plots/dvc.yaml`` for the experiments ``keys``: one chart per column."""
     keys = list(keys)
     plots = [
         {

@@ -1,4 +1,4 @@
-"""Pictures of a comparison: numbers and arrays in, matplotlib figures out."""
+"""Figures that compare experiments: numbers and arrays in, matplotlib figures out."""
 
 from collections.abc import Mapping, Sequence
 from itertools import cycle
@@ -11,8 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 from torchvision.utils import draw_segmentation_masks
 
-# Mostly Okabe and Ito's palette, told apart by the colour-blind too; a variant's colour is never
-# that of a hit or a miss.
+# Mostly Okabe and Ito's colour-blind-safe palette; no variant has the colour of a hit or a miss.
 COLORS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#D55E00", "#000000", "#882255", "#999933")
 HIT, MISS, FALSE_ALARM = "#56B4E9", "#F0E442", "#D81B60"
 LEGEND = {"hit": HIT, "miss": MISS, "false alarm": FALSE_ALARM}
@@ -20,15 +19,15 @@ STYLES = ("-", "--", "-.", ":")
 # Colour and style of a variant's lines: all 32 pairs, eight colours at a time.
 LOOKS = [(COLORS[i % 8], STYLES[(i + i // 8) % 4]) for i in range(32)]
 
-WIDTH = 10.0  # inches; at 100 dots an inch what a README shows
+WIDTH = 10.0  # inches; at 100 dpi, the width that a README shows
 
 
 def learning_curves(curves: Mapping[str, pd.DataFrame]) -> Figure:
     """Validation IoU and accuracy of each variant over the epochs, and the losses by kind.
 
     Args:
-        curves: experiment -> the rows of its learning-curve CSV; its loss is told by ``loss_name``
-            in the frame's ``attrs``.
+        curves: experiment -> the rows of its learning-curve CSV; ``attrs["loss_name"]`` names its
+            loss.
     """
     kinds = sorted({frame.attrs["loss_name"] for frame in curves.values()})
     panels = [("val_iou", "validation IoU", ""), ("val_accuracy", "validation accuracy", " [%]")]
@@ -73,14 +72,14 @@ def comparison(
     *,
     title: str,
 ) -> Figure:
-    """A grid: a row an image; columns photograph, truth, and each variant's prediction.
+    """A grid with one row per image; columns: photograph, truth, and each variant's prediction.
 
     Args:
         images: (K, S, S, 3) uint8.
         targets: (K, S, S) bool.
         masks: experiment -> (K, S, S) bool.
-        labels: K labels of rows.
-        captions: experiment -> K lines to stand under its tiles.
+        labels: the K rows' labels.
+        captions: experiment -> K texts to put under its tiles.
     """
     columns = ["photograph", "truth", *masks]
     tile = WIDTH / len(columns)
@@ -106,11 +105,11 @@ def iou_spread(
     *,
     title: str,
 ) -> Figure:
-    """How the images' IoU spreads for each variant, above some examples.
+    """The distribution of the IoU per image for each variant, above some examples.
 
     Args:
         tables: experiment -> its table of images, with a column ``iou``.
-        tiles: (caption, image (S, S, 3), predicted (S, S), target (S, S)) to show below.
+        tiles: (caption, image (S, S, 3) uint8, predicted (S, S) bool, target (S, S) bool).
     """
     per_row = 6
     rows = -(-len(tiles) // per_row)
@@ -148,7 +147,7 @@ def progress(
     *,
     title: str,
 ) -> Figure:
-    """The same images predicted after the given epochs: photograph, truth, then a row a variant.
+    """The same images predicted after the given epochs: photograph, truth, one row per variant.
 
     Args:
         images: (K, S, S, 3) uint8.
@@ -156,7 +155,7 @@ def progress(
         masks: experiment -> (epochs, K, S, S) bool.
     """
     num_images, num_epochs = len(images), len(epochs)
-    span = max(2, num_epochs)  # the head shows photograph and truth
+    span = max(2, num_epochs)  # the first row needs two: photograph and truth
     columns = num_images * span
     tile = WIDTH / columns
     figure = Figure(figsize=(WIDTH, (len(masks) + 1) * tile + 1.1), layout="constrained")
@@ -186,7 +185,7 @@ def progress(
 
 
 def overlay(image: np.ndarray, predicted: np.ndarray, target: np.ndarray) -> np.ndarray:
-    """``image`` (S, S, 3) uint8, in grey, with hits, misses and false alarms coloured."""
+    """``image`` (S, S, 3) uint8 in grey, coloured by (S, S) bool masks: hit, miss, false alarm."""
     grey = image.mean(-1, keepdims=True).round().astype(np.uint8).repeat(3, -1)
     groups = np.stack([predicted & target, ~predicted & target, predicted & ~target])
     painted = draw_segmentation_masks(

@@ -1,4 +1,4 @@
-"""What the experiments left behind, side by side: scores, curves, images worth a look."""
+"""Read the experiments' results (scores, curves, predictions) and pick images to show."""
 
 import json
 import shlex
@@ -28,10 +28,10 @@ class Result:
 
     Attributes:
         scores: its ``metrics/scores/KEY.json``.
-        curve: a row an epoch.
-        table: a row a test image, in the packed test split's order.
+        curve: one row per epoch.
+        table: one row per test image, in the packed test split's order.
         masks: (N, S, S) bool, the test images' predictions.
-        epochs: those after which ``progress`` was taken.
+        epochs: the epochs after which ``progress`` was taken.
         watched: indices (K,) of the validation images in ``progress``.
         progress: (epochs, K, S, S) bool, their predictions.
     """
@@ -51,12 +51,12 @@ def load_result(
     """Read what training and evaluation of ``key`` wrote below ``root``.
 
     Args:
-        names: the test images'.
-        num_val: how many validation images there are.
+        names: of the test images.
+        num_val: number of validation images.
 
     Raises:
-        ValueError: a file is missing, damaged, or not of this data or run: one line with the stage
-            to run again (by itself, or DVC would train anew what it evaluates).
+        ValueError: a file is missing, damaged, or of other data or another run; names the stage to
+            rerun (as a single item, or DVC would retrain the model that it evaluates).
     """
     try:
         scores, table, packed = _load_evaluation(root, key, names)
@@ -81,7 +81,7 @@ def _load_evaluation(
 ) -> tuple[dict[str, float | str], pd.DataFrame, np.ndarray]:
     """The scores, the table and the packed masks (N, S, S / 8) of ``key``; raises UNREADABLE."""
     scores = load_scores(root, key)
-    # No dependency of `plot`: folders of them would not survive a failed `dvc pull`.
+    # Not dependencies of `plot`: as folders, they would not survive a failed `dvc pull`.
     files = [root / f"predictions/{key}/{name}" for name in ("images.csv", "masks.npy")]
     table = read_table(files[0])
     packed = np.load(files[1])
@@ -128,18 +128,18 @@ def _all_finite(numbers: pd.DataFrame | pd.Series) -> bool:
 
 
 def read_table(path: Path) -> pd.DataFrame:
-    """An evaluation's ``images.csv``: a row an image, whose name is text, also where it is 0001."""
+    """An evaluation's ``images.csv``: one row per image; its name is text, even if it is 0001."""
     table = pd.read_csv(path)
     names = pd.read_csv(path, usecols=["name"], dtype=str, keep_default_na=False)
     return table.assign(name=names["name"])
 
 
 def load_scores(root: Path, key: str) -> dict[str, float | str]:
-    """The scores of ``key`` that evaluation wrote below ``root``, a number or a text a name.
+    """The scores of ``key`` that evaluation wrote below ``root``: name -> number or text.
 
     Raises:
-        OSError: there are none.
-        ValueError, RecursionError: they are no scores.
+        OSError: the file cannot be read.
+        ValueError, RecursionError: it does not hold valid scores.
     """
     path = root / f"metrics/scores/{key}.json"
     scores = json.loads(path.read_text(encoding="utf-8"))
@@ -155,10 +155,10 @@ def load_scores(root: Path, key: str) -> dict[str, float | str]:
 def check_leftovers(root: Path, keys: Iterable[str]) -> None:
     """Refuse results of experiments that are no longer in ``params.yaml``.
 
-    `plot` depends on the folders as a whole, so a file too many would make it another stage.
+    `plot` depends on the folders as a whole, so an extra file would make it stale.
 
     Raises:
-        ValueError: naming the files, with the command that removes them.
+        ValueError: names the files, with the command that removes them.
     """
     known = set(keys)
     found = [

@@ -1,4 +1,4 @@
-"""Tables as Markdown, and their places between a text's markers."""
+"""Tables as Markdown, and how to fill them in between markers in a text."""
 
 import re
 from collections.abc import Mapping
@@ -8,7 +8,7 @@ import pandas as pd
 
 
 def markdown(table: pd.DataFrame) -> str:
-    """A Markdown table of a frame of text, all but the first column to the right."""
+    """A Markdown table of a frame of text; all but the first column are right-aligned."""
     rule = ["---", *["---:"] * (len(table.columns) - 1)]
     rows = [list(table.columns), rule, *table.to_numpy().tolist()]
     return "\n".join(f"| {' | '.join(row)} |" for row in rows)
@@ -18,7 +18,7 @@ def fill(text: str, blocks: Mapping[str, str]) -> str:
     """``text`` with each block between ``<!-- NAME -->`` and ``<!-- /NAME -->``.
 
     Raises:
-        ValueError: a marker is missing, or there twice.
+        ValueError: a marker is missing or occurs twice.
     """
     for name, block in blocks.items():
         pattern = re.compile(f"(<!-- {name} -->\n).*?(\n<!-- /{name} -->)", re.DOTALL)
@@ -29,7 +29,7 @@ def fill(text: str, blocks: Mapping[str, str]) -> str:
 
 
 def rewrite(pages: Mapping[Path, Mapping[str, str]]) -> None:
-    """Write each page anew with its blocks, see :func:`fill`.
+    """Rewrite each page with its blocks, see :func:`fill`.
 
     Raises:
         ValueError: as :func:`fill`; nothing is written then.

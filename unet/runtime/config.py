@@ -13,7 +13,7 @@ from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
 STRICT = ConfigDict(strict=True, extra="forbid", allow_inf_nan=False)
-MAX_VALUES = 100_000  # of a params.yaml; a few aliases can stand for billions
+MAX_VALUES = 100_000  # in a params.yaml; a few aliases can expand to billions
 
 T = TypeVar("T")
 
@@ -22,7 +22,7 @@ def load_section(name: str, schema: type[T], path: str | Path = "params.yaml") -
     """The section ``name`` of ``path`` as a ``schema``, a pydantic type.
 
     Raises:
-        ValueError: one line for each problem, naming the key, its value and what is allowed.
+        ValueError: one line per problem, with the key, its value and what is allowed.
     """
     content = read_yaml(path)
     if name not in content:
@@ -31,10 +31,10 @@ def load_section(name: str, schema: type[T], path: str | Path = "params.yaml") -
 
 
 def read_yaml(path: str | Path) -> dict[str, Any]:
-    """The mapping in ``path``; each key stands once, all values are JSON's.
+    """Read the mapping in ``path``; its keys are unique and its values are JSON values.
 
     Raises:
-        ValueError: the file is missing, is no YAML 1.2 or no mapping.
+        ValueError: the file is missing, not valid YAML 1.2, or not a mapping.
     """
     try:
         content = YAML(typ="safe", pure=True).load(Path(path).read_text(encoding="utf-8"))
@@ -59,7 +59,7 @@ def read_yaml(path: str | Path) -> dict[str, Any]:
 
 
 def _check_keys(content: Any) -> None:
-    """DVC makes no stage of an experiment whose name YAML reads as a number or a truth value."""
+    """Refuse names that YAML reads as a number or boolean: DVC makes no stage from them."""
     sections = [content, *(content.values() if isinstance(content, dict) else [])]
     for section in (section for section in sections if isinstance(section, dict)):
         if wrong := [key for key in section if not isinstance(key, str)]:
@@ -67,24 +67,24 @@ def _check_keys(content: Any) -> None:
 
 
 def check(content: Any, schema: type[T], *, path: str | Path, section: str = "") -> T:
-    """``content``, JSON's values, as a ``schema``.
+    """Validate ``content`` (JSON values) and return it as a ``schema``.
 
     Args:
-        path: of the file that it was read from, for the messages.
-        section: its place in the file; all of it by default.
+        path: the file that it was read from, for the messages.
+        section: its section in the file; by default it is the whole file.
 
     Raises:
-        ValueError: one line for each problem.
+        ValueError: one line per problem.
     """
     try:
-        # Through JSON, whose strict reading takes a list for a tuple and a mapping for a dataclass.
+        # From JSON, where strict mode accepts a list for a tuple and a mapping for a dataclass.
         return TypeAdapter(schema).validate_json(json.dumps(content))
     except ValidationError as error:
         problems: dict[str, list[str]] = {}
         for item in error.errors():
             key, value = _locate(item, content)
             place = ".".join([section, *key] if section else key)
-            # A problem of a whole section says itself which of its values it means.
+            # The message for a whole section already says which of its values is wrong.
             if item["type"] not in ("missing", "value_error") and not isinstance(value, dict):
                 place += f" = {json.dumps(value)}"
             line = f"{path}: {place}" if place else f"{path}"
@@ -105,7 +105,7 @@ def _locate(item: dict[str, Any], content: Any) -> tuple[list[str], Any]:
 
 
 def _reword(item: dict[str, Any], schema: Any, key: list[str]) -> list[str]:
-    """What a pydantic error says, in this project's words; more than one are joined by "or"."""
+    """A pydantic error in this project's words; the caller joins several with "or"."""
     if item["type"] == "value_error":
         return [str(item["ctx"]["error"])]
     if item["type"] == "missing":
@@ -121,12 +121,12 @@ def _reword(item: dict[str, Any], schema: Any, key: list[str]) -> list[str]:
     problem = re.sub(r"^\w+ should", "must", item["msg"])
     for theirs, ours in [("an object", "a mapping"), ("a valid boolean", "true or false")]:
         problem = problem.replace(theirs, ours)
-    # Of `X | None` pydantic names X alone.
+    # For `X | None` pydantic names only X.
     return [problem, "null"] if NoneType in get_args(_type_of(schema, key)) else [problem]
 
 
 def _type_of(schema: Any, key: list[str]) -> Any:
-    """The type of what stands at ``key`` below ``schema``."""
+    """The type of the value at ``key`` in ``schema``."""
     for part in key:
         while get_origin(schema) is Annotated:
             schema = get_args(schema)[0]

@@ -1,4 +1,4 @@
-"""What the machine offers: the device, the precision and the number of threads that pay on it."""
+"""Choose and set up what is fastest on this machine: device, precision, number of threads."""
 
 import ctypes
 import math
@@ -16,7 +16,7 @@ import torch
 
 
 def set_up(name: str) -> torch.device:
-    """Prepare this process to compute on the device ``auto | cuda | mps | cpu``, repeatably.
+    """Prepare this process to compute reproducibly on the device ``auto | cuda | mps | cpu``.
 
     Raises:
         ValueError: it is not available.
@@ -28,7 +28,7 @@ def set_up(name: str) -> torch.device:
 
 
 def resolve_device(name: str) -> torch.device:
-    """The device that ``auto | cuda | mps | cpu`` names here.
+    """The device that ``auto | cuda | mps | cpu`` means on this machine.
 
     Raises:
         ValueError: it is not available.
@@ -47,14 +47,14 @@ def resolve_device(name: str) -> torch.device:
 
 
 def keep_freed_memory() -> None:
-    """Let the C library keep what is freed for the next step, instead of giving it back.
+    """Let the C library keep freed memory for the next step, instead of returning it to the system.
 
-    A step frees hundreds of megabytes of activations; asked for anew, each page of them costs a
-    fault. glibc only; elsewhere nothing happens.
+    A step frees hundreds of megabytes of activations; allocating them again costs a page fault per
+    page. glibc only; elsewhere this does nothing.
     """
     if sys.platform == "linux" and hasattr(libc := ctypes.CDLL(None), "mallopt"):
-        m_trim_threshold, m_mmap_threshold = -1, -3  # of malloc.h
-        # Older versions refuse more than 32 MiB.
+        m_trim_threshold, m_mmap_threshold = -1, -3  # from malloc.h
+        # Older versions of glibc refuse more than 32 MiB.
         libc.mallopt(m_mmap_threshold, 1 << 30) or libc.mallopt(m_mmap_threshold, 32 << 20)
         libc.mallopt(m_trim_threshold, (1 << 31) - 1)
 
@@ -62,8 +62,8 @@ def keep_freed_memory() -> None:
 def resolve_amp(name: str, device: torch.device) -> str:
     """The precision ``bf16 | fp16 | none`` that ``name`` (also ``auto``) means on ``device``.
 
-    ``auto`` takes what is faster: bf16 on CPUs that multiply it faster than float32 and on GPUs of
-    compute capability 8.0 or more, fp16 on GPUs of 7.0 or more; else none.
+    ``auto`` chooses what is faster: bf16 on CPUs that multiply it faster than float32 and on GPUs
+    of compute capability 8.0 or more, fp16 on GPUs of 7.0 or more; else none.
 
     Raises:
         ValueError: fp16 without a CUDA device.
@@ -83,8 +83,8 @@ def resolve_amp(name: str, device: torch.device) -> str:
 def cpu_gains_from_bf16() -> bool:
     """Whether this CPU multiplies bf16 in hardware, and faster than float32.
 
-    Measured (a tenth of a second), since the instructions alone do not say: Zen 4 multiplies bf16
-    at twice the speed of float32, a Xeon of the same AVX512-BF16 whose AMX is hidden at half of it.
+    Measured (in 0.1 s), because the instruction set alone does not tell: Zen 4 multiplies bf16 at
+    twice the speed of float32, a Xeon with the same AVX512-BF16 but hidden AMX at half of it.
     """
     capabilities = torch.cpu.get_capabilities()
     if not (capabilities.get("avx512_bf16") or capabilities.get("amx_bf16")):
@@ -94,7 +94,7 @@ def cpu_gains_from_bf16() -> bool:
 
 
 def _product_seconds(*dtypes: torch.dtype, rounds: int = 5) -> dict[torch.dtype, float]:
-    """The least time of a matrix product in each of ``dtypes``, taken in turns."""
+    """The least time of a matrix product in each of ``dtypes``, measured in turns."""
     seconds = dict.fromkeys(dtypes, math.inf)
     for _ in range(rounds):
         for dtype in dtypes:
@@ -106,15 +106,15 @@ def _product_seconds(*dtypes: torch.dtype, rounds: int = 5) -> dict[torch.dtype,
 
 
 def fastest_threads(step: Callable[[], object], *, rounds: int = 5, budget: float = 3.0) -> int:
-    """The number of CPU threads, 1 or all that torch takes now, with which ``step`` is the fastest.
+    """The number of CPU threads, 1 or torch's current number, with which ``step`` is the fastest.
 
-    Beside other work a thread for each core is slow: at each operation the others wait for the one
-    whose core is shared.
+    While other processes run, one thread per core is slow: at each operation the other threads
+    wait for the one whose core is shared.
 
     Args:
-        rounds: of a step with each number that count, after one to warm up.
-        budget: seconds after which no further round begins, if three have counted or if one number
-            has taken four times as long as the other: beside other work a step may take long.
+        rounds: timed steps per number of threads, after one to warm up.
+        budget: seconds after which no further round begins, provided that three rounds are timed
+            or one number has taken four times as long as the other.
     """
     candidates = sorted({1, torch.get_num_threads()})
     if len(candidates) == 1:
@@ -133,7 +133,7 @@ def fastest_threads(step: Callable[[], object], *, rounds: int = 5, budget: floa
                 break
     finally:
         torch.set_num_threads(max(candidates))
-    # The median, not the least: what else runs is part of what is asked.
+    # The median, not the minimum: it should include the effect of other processes.
     return min(candidates, key=lambda threads: median(seconds[threads][1:] or seconds[threads]))
 
 
@@ -154,13 +154,13 @@ def autocast(amp: str, device: torch.device) -> AbstractContextManager:
 
 
 def make_repeatable(device: torch.device) -> None:
-    """Ask for the same bits from the same seed. CPUs keep to it at a fixed number of threads.
+    """Make the same seed give the same bits. On CPUs this holds for a fixed number of threads.
 
-    On CUDA, kernels that are told to repeat are chosen where there are any; another GPU model,
-    driver or torch may still round differently, and nothing is promised.
+    On CUDA, deterministic kernels are used where they exist; another GPU model, driver or torch
+    may still round differently, so nothing is promised.
     """
     if device.type == "cuda":
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
         torch.backends.cudnn.benchmark = False
         torch.use_deterministic_algorithms(True, warn_only=True)
-        torch.utils.deterministic.fill_uninitialized_memory = False  # costs time, repeats nothing
+        torch.utils.deterministic.fill_uninitialized_memory = False  # slow and not needed here

@@ -1,4 +1,4 @@
-"""Files written whole or not at all, by one process at a time."""
+"""Write files completely or not at all, from one process at a time."""
 
 import glob
 import hashlib
@@ -14,7 +14,7 @@ import psutil
 
 @contextmanager
 def exclusive(lock: Path, what: str) -> Iterator[None]:
-    """Hold the file ``lock`` for the time of the block; the system frees it if the process dies.
+    """Hold the file ``lock`` during the block; the system frees it if the process dies.
 
     Raises:
         ValueError: another process holds it.
@@ -31,9 +31,9 @@ def exclusive(lock: Path, what: str) -> Iterator[None]:
 
 @contextmanager
 def atomic_write(path: Path) -> Iterator[Path]:
-    """A temporary name beside ``path`` to write to; renamed when the block ends well."""
+    """A temporary path beside ``path`` to write to; renamed to it if the block succeeds."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    for stale in path.parent.glob(f".{glob.escape(path.name)}.*.tmp"):  # of a killed process
+    for stale in path.parent.glob(f".{glob.escape(path.name)}.*.tmp"):  # left by a killed process
         process = stale.name.removeprefix(f".{path.name}.").removesuffix(".tmp")
         if re.fullmatch("[0-9]{1,9}", process) and not psutil.pid_exists(int(process)):
             stale.unlink(missing_ok=True)
@@ -42,7 +42,7 @@ def atomic_write(path: Path) -> Iterator[Path]:
         yield temporary
         temporary.replace(path)
     except OSError as error:
-        if error.errno and error.filename is None:  # a write names no file
+        if error.errno and error.filename is None:  # write() names no file
             error.filename = str(path)
         raise
     finally:
@@ -50,7 +50,7 @@ def atomic_write(path: Path) -> Iterator[Path]:
 
 
 def sha256(*paths: Path) -> str:
-    """The SHA-256 of the contents of ``paths``, one after another: 64 hexadecimal digits."""
+    """The SHA-256 of the joined SHA-256 digests of the files ``paths``: 64 hexadecimal digits."""
     digest = hashlib.sha256()
     for path in paths:
         with path.open("rb") as file:

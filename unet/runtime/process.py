@@ -13,12 +13,12 @@ import psutil
 
 from unet.runtime.source import hash_lines
 
-# How torch words it: CUDA, CPU on Linux, CPU on Windows.
+# In torch's messages: CUDA, CPU on Linux, CPU on Windows.
 OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "not enough memory")
 
 
 def run_stage(name: str, main: Callable[[], None]) -> None:
-    """Run ``main``; end with status 1 and one line on stderr where a user can mend the matter."""
+    """Run ``main``; exit with status 1 and one line on stderr for errors that a user can fix."""
     stop_with_dvc()
     try:
         check_code()
@@ -37,9 +37,9 @@ def run_stage(name: str, main: Callable[[], None]) -> None:
 
 
 def check_code() -> None:
-    """Refuse to run, as a stage of DVC, other code than the stage ``code`` has seen.
+    """Refuse to run as a DVC stage if the code has changed since the stage ``code`` ran.
 
-    DVC would record the result as that of the code before.
+    DVC would record the result as the old code's.
 
     Raises:
         ValueError: the source differs from its hashes in ``code/STAGE.txt``.
@@ -56,15 +56,15 @@ def check_code() -> None:
 
 
 def stop_with_dvc(interval: float = 1.0) -> None:
-    """End this process soon after the ``dvc`` that started it ended (killed, say).
+    """Exit within about ``interval`` seconds after the ``dvc`` that started this process is gone.
 
-    DVC does not take its stages along when it is killed; a stage that lives on would write beside
-    the next run. A rank watches what launched it likewise. Else nothing is watched.
+    A killed DVC leaves its stages running, which would write during the next run. A rank watches
+    its launcher in the same way; any other process watches nothing.
     """
     is_stage, is_rank = ("DVC_STAGE" in os.environ, "TORCHELASTIC_RUN_ID" in os.environ)
     if not is_stage and not is_rank:
         return
-    chain = []  # up to dvc itself: a shell may stand between
+    chain = []  # up to dvc itself: there may be a shell in between
     with suppress(psutil.Error):
         for process in psutil.Process().parents():
             chain.append(process)

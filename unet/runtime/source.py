@@ -1,4 +1,4 @@
-"""What a stage's code means: a hash of each module that it runs, comments and docstrings apart."""
+"""Hashes of the modules that a stage runs, without comments and docstrings."""
 
 import ast
 import hashlib
@@ -11,7 +11,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 def hash_lines(module: str, root: Path = ROOT) -> str:
-    """The text of ``code/STAGE.txt``: a line for each of :func:`source_hashes`."""
+    """The text of ``code/STAGE.txt``: one line per entry of :func:`source_hashes`."""
     return "".join(f"{sha}  {path}\n" for path, sha in source_hashes(module, root).items())
 
 
@@ -23,7 +23,7 @@ def source_hashes(module: str, root: Path = ROOT) -> dict[str, str]:
         hexadecimal digits; sorted by path. Files without any code are left out.
 
     Raises:
-        ValueError: there is no such module, or one of the files is no Python.
+        ValueError: there is no such module, or one of the files is not valid Python.
     """
     start = _file_of(module, root)
     if start is None:
@@ -53,10 +53,10 @@ def source_hashes(module: str, root: Path = ROOT) -> dict[str, str]:
 def stripped(source: str, tree: ast.AST | None = None) -> str:
     """``source`` without comments, docstrings, blank lines and white space at the ends of lines.
 
-    Other strings keep all that is in them. The text itself, not a dump of its tree, nor its tokens:
+    Other strings stay as they are. Works on the text, not on its syntax tree or tokens, because
     those differ between versions of Python.
     """
-    lines = source.split("\n")  # not splitlines, which knows more ends of a line than Python
+    lines = source.split("\n")  # not splitlines, which splits at more characters than Python
     blanks = [_position(node, lines) for node in _docstrings(tree or ast.parse(source))]
     within_string: set[int] = set()  # rows whose end lies in a string
     opened = []  # f-strings, which have tokens of their own since Python 3.12
@@ -119,7 +119,7 @@ def _imported(tree: ast.AST, path: Path, root: Path) -> set[Path]:
 
 def _file_of(module: str, root: Path) -> Path | None:
     base = root.joinpath(*module.split("."))
-    for file in (base / "__init__.py", base.with_suffix(".py")):  # Python takes the package
+    for file in (base / "__init__.py", base.with_suffix(".py")):  # Python prefers the package
         if file.is_file():
             return file
     return None

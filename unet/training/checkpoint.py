@@ -16,19 +16,19 @@ import torch
 from unet.runtime.files import atomic_write, sha256
 
 STATE = "state.bin"  # SHA-256, then what torch.save writes
-KEPT_FOR = 7 * 24 * 3600  # seconds that a state of an abandoned training is kept
+KEPT_FOR = 7 * 24 * 3600  # seconds that the state of an abandoned training is kept
 
 
 def fingerprint(*parts: Any, files: Iterable[Path] = ()) -> str:
-    """A name for a training: of its settings and the ``files`` that it reads, 16 hex digits."""
+    """A name for a training, from its settings and the content of ``files``: 16 hex digits."""
     return hashlib.sha256(repr((parts, sha256(*sorted(files)))).encode()).hexdigest()[:16]
 
 
 def checkpoint_folder(key: str, name: str) -> Path:
     """Where the training ``name`` of the experiment ``key`` keeps its state.
 
-    It is in the repository that a copy was made of, so that a queued run that was interrupted finds
-    it again.
+    It is in the original repository, not in the copy where a queued run works, so that the run
+    finds it again after an interruption.
     """
     return Path(os.environ.get("DVC_ROOT", ".")) / ".checkpoints" / key / name
 
@@ -39,7 +39,7 @@ def other_states(folder: Path) -> list[Path]:
 
 
 def remove_checkpoint(folder: Path) -> None:
-    """Delete ``folder``, and those of the same experiment that nobody resumed for a week."""
+    """Delete ``folder``, and the same experiment's other states that are older than KEPT_FOR."""
     shutil.rmtree(folder)
     for other in other_states(folder):
         with suppress(FileNotFoundError):  # another process may remove it, too
@@ -48,10 +48,10 @@ def remove_checkpoint(folder: Path) -> None:
 
 
 def save_state(folder: Path, state: dict[str, Any]) -> None:
-    """Write all that an interrupted training needs.
+    """Write what an interrupted training needs to resume.
 
     Args:
-        state: of dicts, lists, tensors, numbers and text.
+        state: made of dicts, lists, tensors, numbers and text.
     """
     buffer = io.BytesIO()
     torch.save(state, buffer)
@@ -61,7 +61,7 @@ def save_state(folder: Path, state: dict[str, Any]) -> None:
 
 
 def read_state(folder: Path) -> bytes | None:
-    """What :func:`save_state` wrote; None where there is nothing, or nothing whole, to resume."""
+    """What :func:`save_state` wrote; None if it is missing or damaged."""
     try:
         content = (folder / STATE).read_bytes()
     except FileNotFoundError:
@@ -73,5 +73,5 @@ def read_state(folder: Path) -> bytes | None:
 
 
 def load_state(content: bytes) -> dict[str, Any]:
-    """The state in what :func:`read_state` read, on the CPU, its tensors' strides kept."""
+    """Decode what :func:`read_state` returned, onto the CPU; tensors keep their strides."""
     return torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)

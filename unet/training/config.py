@@ -14,7 +14,7 @@ from unet.runtime.config import STRICT
 from unet.training.steps import Length
 
 Share = Annotated[float, Field(gt=0, lt=1)]
-Positive = Annotated[float, Field(gt=0, le=1e38)]  # as float32 has them
+Positive = Annotated[float, Field(gt=0, le=1e38)]  # the range of float32
 # DVC looks a parameter up by its dotted path and makes file names of the key.
 Key = Annotated[str, Field(pattern="^[A-Za-z0-9][A-Za-z0-9_-]{0,99}$")]
 
@@ -28,20 +28,20 @@ class TrainConfig(Length):
     max_lr: Positive  # peak of the one-cycle schedule
     warmup: Share  # of the steps, until the peak
     weight_decay: Annotated[float, Field(ge=0, le=100)]  # on matrices and kernels only
-    grow_from: Annotated[float, Field(ge=0.5, le=1)]  # image side of epoch 1, in image_size
+    grow_from: Annotated[float, Field(ge=0.5, le=1)]  # image side in epoch 1, in image_size
     grow_until: Annotated[float, Field(gt=0, le=1)]  # share of the epochs, until full size
     keep: Literal["last", "best"]  # weights of the last epoch or of the best validation accuracy
-    store: Literal["float32", "float16"]  # the kernels in the model's file, which is then scored
+    store: Literal["float32", "float16"]  # the kernels in the model's file
     amp: Literal["auto", "bf16", "fp16", "none"]
     device: Literal["auto", "cuda", "mps", "cpu"]
     threads: (
         Annotated[int, Field(ge=1, le=1024)] | Literal["auto"]
-    )  # CPU threads; another number gives other bits
+    )  # CPU threads; their number affects rounding
     augment: AugmentConfig
 
     def __post_init__(self) -> None:
         models = Path("models").absolute()
-        # As it is written, and where links lead to.
+        # As written, and with links resolved.
         starts = [Path(os.path.normpath(models.parent / self.start_from)), Path(self.start_from)]
         starts[1] = starts[1].resolve()
         if any(s.is_relative_to(models) or models.is_relative_to(s) for s in starts):
@@ -61,7 +61,7 @@ class ExperimentConfig:
     width: Annotated[int, Field(ge=1, le=512)]
     depth: Annotated[int, Field(ge=1, le=7)]
     pos_weight: Annotated[float, Field(gt=0, le=1e6)] | Literal["auto"] | None = (
-        None  # of losses that take one
+        None  # only for losses that take one
     )
 
     def __post_init__(self) -> None:
@@ -74,10 +74,10 @@ Experiments = Annotated[dict[Key, ExperimentConfig], Field(min_length=1)]
 
 
 def select_experiment(experiments: dict[str, ExperimentConfig], arguments: list[str]) -> str:
-    """The key of the experiment that the one command-line argument of a stage names.
+    """The key of the experiment that a stage's only command-line argument names.
 
     Raises:
-        ValueError: there is none of that name, or no single argument.
+        ValueError: there is no such experiment, or not exactly one argument.
     """
     if len(arguments) != 1 or arguments[0] not in experiments:
         given = " ".join(arguments) or "no KEY"

@@ -5,20 +5,20 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-NUM_WARM_UP = 3  # steps: libraries choose their kernels, optimisers make their state
+NUM_WARM_UP = 3  # steps: libraries choose their kernels, optimisers create their state
 
 Inputs = tuple[Tensor | None, ...]
 
 
 class StepGraph:
-    """``step``, recorded with inputs of one shape and replayed with others of that shape.
+    """Records ``step`` with inputs of one shape and replays it with others of the same shape.
 
     https://docs.pytorch.org/docs/stable/notes/cuda.html#whole-network-capture
 
     Args:
-        step: of ``inputs``; waits for nothing on the device, draws no random numbers.
-        tensors: all that a step changes. The steps that recording takes are undone.
-        learning_rate: the tensor of no dimension that ``step`` reads.
+        step: called with ``inputs``; must not wait for the device or draw random numbers.
+        tensors: returns all tensors that a step changes. The steps before recording are undone.
+        learning_rate: the 0-d tensor that ``step`` reads.
     """
 
     def __init__(
@@ -40,7 +40,7 @@ class StepGraph:
         torch.cuda.current_stream().wait_stream(stream)
         with torch.no_grad():
             for tensor in tensors():
-                # A state that the first step made begins with zeros, in AdamW and Muon alike.
+                # Optimiser state that the first step created starts as zeros in AdamW and Muon.
                 tensor.copy_(before[id(tensor)]) if id(tensor) in before else tensor.zero_()
         self.graph = torch.cuda.CUDAGraph()
         with torch.cuda.graph(self.graph):
@@ -54,7 +54,7 @@ class StepGraph:
         return shapes[0] == shapes[1]
 
     def replay(self, *inputs: Tensor | None, learning_rate: float) -> tuple[Tensor, ...]:
-        """What ``step`` returns, in the same tensors each time."""
+        """Run the step; returns its outputs, in the same tensors each time."""
         for mine, new in zip(self.inputs, inputs, strict=True):
             if mine is not None:
                 mine.copy_(new)

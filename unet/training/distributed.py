@@ -1,6 +1,6 @@
-"""One training over several devices or hosts, a process ("rank") each, by torch's elastic launcher.
+"""Train over several devices or hosts, one process ("rank") per device, with torch's launcher.
 
-Without ranks every function here does nothing, so that its callers know one way only.
+Without ranks the functions here do nothing, so that callers need no special case.
 """
 
 import inspect
@@ -23,16 +23,16 @@ RANKS_HERE, HOSTS = "PET_NPROC_PER_NODE", "PET_NNODES"
 
 
 def launch(module: str, *arguments: str, device: torch.device) -> bool:
-    """Run ``python -m module arguments`` as ranks and wait for them, where there are to be several.
+    """If several ranks are needed, run ``python -m module arguments`` as ranks and wait for them.
 
-    One rank a CUDA device of this machine (one for all other kinds of device), or as many as
-    PET_NPROC_PER_NODE says; PET_NNODES, PET_NODE_RANK and PET_MASTER_ADDR join several hosts.
+    There is one rank per CUDA device of this machine (one in all for other kinds of device), or
+    PET_NPROC_PER_NODE; PET_NNODES, PET_NODE_RANK and PET_MASTER_ADDR join several hosts.
 
     Returns:
-        Whether it was done. If not, this process is to do the work: alone, or as a rank.
+        Whether ranks did the work. If not, this process must do it: alone, or as a rank.
 
     Raises:
-        ValueError: a rank failed, or the environment asks for what cannot be.
+        ValueError: a rank failed, or the environment's settings are invalid.
     """
     if dist.is_torchelastic_launched():
         return False
@@ -48,7 +48,7 @@ def launch(module: str, *arguments: str, device: torch.device) -> bool:
         raise ValueError(f"{RANKS_HERE} = {here} on mps: there is one device only; unset it")
     options = ["--standalone"] if one_host else []
     options += ["--nproc-per-node", here, "--module", module, *arguments]
-    logging.getLogger("torch.distributed.elastic").setLevel(logging.CRITICAL)  # said below
+    logging.getLogger("torch.distributed.elastic").setLevel(logging.CRITICAL)  # reported below
     try:
         run_elastic(get_args_parser().parse_args(options))
     except SignalException:
@@ -67,10 +67,10 @@ def launch(module: str, *arguments: str, device: torch.device) -> bool:
 
 @contextmanager
 def joined(device: torch.device) -> Iterator[torch.device]:
-    """Work together with the other ranks for the time of the block, on this rank's device.
+    """Join the other ranks during the block; yields this rank's device.
 
     Raises:
-        ValueError: there are more ranks than CUDA devices.
+        ValueError: there are more ranks than CUDA devices, or the ranks lose their connection.
     """
     if not dist.is_torchelastic_launched():
         yield device
@@ -94,29 +94,29 @@ def joined(device: torch.device) -> Iterator[torch.device]:
 
 
 def rank() -> int:
-    """The number of this process, from 0."""
+    """The rank of this process, from 0."""
     return dist.get_rank() if dist.is_initialized() else 0
 
 
 def num_ranks() -> int:
-    """How many ranks there are, on all hosts."""
+    """The number of ranks on all hosts."""
     return dist.get_world_size() if dist.is_initialized() else 1
 
 
 def share_of(num_items: int) -> slice:
-    """The part of so many items that is for this rank; the parts differ in size by one at most."""
+    """The part of ``num_items`` items for this rank; parts differ in size by one at most."""
     return slice(rank() * num_items // num_ranks(), (rank() + 1) * num_items // num_ranks())
 
 
 def sum_over_ranks(tensor: Tensor) -> Tensor:
-    """``tensor``, made the sum of all ranks' in place."""
+    """Sum ``tensor`` over all ranks in place, and return it."""
     if dist.is_initialized():
         dist.all_reduce(tensor)
     return tensor
 
 
 def from_first(content: bytes | None, device: torch.device) -> bytes | None:
-    """Rank 0's ``content``, on every rank. ``device``: this rank's, through which it goes."""
+    """Broadcast rank 0's ``content`` to every rank, by way of ``device`` (this rank's)."""
     if not dist.is_initialized():
         return content
     length = torch.tensor(-1 if content is None else len(content), device=device)
@@ -132,14 +132,14 @@ def from_first(content: bytes | None, device: torch.device) -> bytes | None:
 
 
 def parallel(model: nn.Module, device: torch.device) -> nn.Module:
-    """What to call in ``model``'s place to train it: its batch normalisation sees the whole batch,
-    its gradients are the mean of all ranks'. ``model`` itself keeps its parameters' names."""
+    """Wrap ``model`` for training: batch normalisation sees the whole batch, and gradients are
+    averaged over all ranks. ``model`` itself keeps its parameters' names."""
     if not dist.is_initialized():
         return model
     for layer in model.modules():
         if type(layer) is nn.BatchNorm2d:
             layer.__class__ = SummedBatchNorm2d
-    # No buffers to send: each rank makes the same running means from the whole batch.
+    # No buffers to send: each rank computes the same running means from the whole batch.
     wrapper = nn.parallel.DistributedDataParallel
     new_name = "forward_sync_buffers" in inspect.signature(wrapper).parameters  # torch 2.13
     return wrapper(model, **{"forward_sync_buffers" if new_name else "broadcast_buffers": False})
@@ -148,8 +148,8 @@ def parallel(model: nn.Module, device: torch.device) -> nn.Module:
 class SummedBatchNorm2d(nn.BatchNorm2d):
     """Batch normalisation over all ranks' images.
 
-    ``nn.SyncBatchNorm`` refuses the CPU, makes the host wait for the GPU in each layer, and under
-    autocast takes no rank without an image.
+    ``nn.SyncBatchNorm`` refuses the CPU, makes the host wait for the GPU in each layer, and fails
+    under autocast on a rank without images.
     """
 
     def forward(self, x: Tensor) -> Tensor:
@@ -170,7 +170,7 @@ class SummedBatchNorm2d(nn.BatchNorm2d):
 
 
 class _Sum(torch.autograd.Function):
-    """The sum over ranks; what depends on it on any rank sends its gradient back to each."""
+    """The sum over ranks; its backward pass sums the gradients over ranks."""
 
     @staticmethod
     def forward(ctx, tensor: Tensor) -> Tensor:  # noqa: ANN001

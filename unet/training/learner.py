@@ -15,7 +15,7 @@ from unet.training.optimizers import build_optimizers
 
 
 def build_model(experiment: ExperimentConfig, *, prior: float = 0.5) -> UNet:
-    """The experiment's U-Net, new, its weights from torch's global generator."""
+    """A new U-Net for the experiment, its weights drawn from torch's global generator."""
     return UNet(
         downsample=experiment.downsample,
         upsample=experiment.upsample,
@@ -29,7 +29,7 @@ class Learner:
     """A new model with its loss, optimisers and gradient scaler, on its device.
 
     Args:
-        foreground_share: of the training split's pixels, in (0, 1).
+        foreground_share: share of foreground pixels in the training split, in (0, 1).
         amp: ``bf16 | fp16 | none``.
     """
 
@@ -54,7 +54,7 @@ class Learner:
         self.muon, self.adamw = build_optimizers(self.model, config, dtype=dtype)
         self.scaler = torch.amp.GradScaler(device.type, enabled=amp == "fp16")
         self.batch_size = config.batch_size
-        # fp16's scaler reads the gradients on the host, and several ranks exchange theirs.
+        # Not with fp16, whose scaler reads gradients on the host, nor with several ranks.
         self.captures = device.type == "cuda" and amp != "fp16" and distributed.num_ranks() == 1
         self.graph: StepGraph | None = None
 
@@ -67,17 +67,17 @@ class Learner:
         counted: Tensor | None = None,
         weight: float = 1.0,
     ) -> tuple[Tensor, Tensor]:
-        """A step down the gradient of the loss times ``weight``: the loss, a scalar, and logits.
+        """Take an optimiser step on the loss times ``weight``; returns the scalar loss and logits.
 
-        On a GPU a whole batch's step is recorded once and replayed as a CUDA graph: its many
-        hundreds of kernels take the GPU less time than Python takes to launch them. The next step
-        then overwrites what this one returned.
+        The tensors are those of :class:`unet.training.loop.Batch`. On a GPU a full batch's step is
+        recorded once and replayed as a CUDA graph, because its hundreds of kernels run faster than
+        Python launches them. The next step then overwrites the returned tensors.
         """
         if not self.captures or len(images) != self.batch_size:
             self._set_learning_rate(learning_rate)
             return self._step(images, targets, counted, weight)
         if self.graph is None or not self.graph.fits(images, targets, counted):
-            self.graph = None  # its memory serves the next one
+            self.graph = None  # frees its memory for the next one
             rate = torch.tensor(learning_rate, device=images.device)
             self._set_learning_rate(rate)
             self.graph = StepGraph(
@@ -90,7 +90,7 @@ class Learner:
     ) -> tuple[Tensor, Tensor]:
         with autocast(self.amp, images.device):
             logits = self.net(images)
-        # Of no image the loss is 0, not 0/0; its gradients still take part in the ranks' mean.
+        # Without images the loss is 0, not 0/0; its gradients still enter the ranks' mean.
         loss = logits.float().sum()
         if len(images):
             loss = self.loss_function(logits, targets, counted)
@@ -113,11 +113,11 @@ class Learner:
         return [*self.model.parameters(), *self.model.buffers(), *values]
 
     def state_dict(self) -> dict[str, Any]:
-        """All that changes while it learns."""
+        """All state that training changes."""
         return {name: getattr(self, name).state_dict() for name in self._STATEFUL}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from a :meth:`state_dict`."""
+        """Restore a :meth:`state_dict`."""
         for name in self._STATEFUL:
             getattr(self, name).load_state_dict(state[name])
 

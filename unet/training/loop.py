@@ -28,15 +28,15 @@ Row = dict[str, float | str]
 
 @dataclass
 class Training:
-    """What a training has come to; all of it survives an interruption.
+    """The results of a training so far; all of them are saved in the checkpoint.
 
     Attributes:
-        amp: the precision it began in, ``bf16 | fp16 | none``.
-        threads: the CPU threads it began with.
-        curve: a row an epoch: learning rate, losses and scores, the best epoch so far.
-        timing: a row an epoch: seconds, training images a second, the CPU or GPU.
+        amp: the precision that it began with, ``bf16 | fp16 | none``.
+        threads: the number of CPU threads that it began with.
+        curve: one row per epoch: learning rate, losses and scores, the best epoch so far.
+        timing: one row per epoch: seconds, training images per second, the CPU or GPU.
         weights: the state dict to keep (last or best epoch).
-        kept_epoch: its epoch, counted from 1.
+        kept_epoch: the epoch of ``weights``, counted from 1.
         snapshots: epoch -> probabilities (K, S, S) of the watched images, uint8, 255 = 1.
     """
 
@@ -50,11 +50,11 @@ class Training:
 
 
 class Start(NamedTuple):
-    """What a training begins with in place of random weights.
+    """Trained weights to start from, instead of random ones.
 
     Attributes:
-        name: what to call it.
-        weights: the state dict of a model of the experiment's architecture, all of it.
+        name: shown in messages.
+        weights: the complete state dict of a model with the experiment's architecture.
     """
 
     name: str
@@ -78,15 +78,16 @@ def train(
     """Train one variant, or resume from the state in the folder ``checkpoint``.
 
     Args:
-        foreground_share: of the training split's pixels by ``config.boundary``, in (0, 1).
+        foreground_share: share of foreground among the training split's pixels that count by
+            ``config.boundary``, in (0, 1).
         watched: indices of validation images to predict after the first, middle and last epoch.
         on_epoch: called after each epoch (and once on resuming), before its state is saved.
-        start: None: random weights. A training that resumes takes none of it.
+        start: None: random weights. Ignored when a training resumes.
 
     Raises:
         ValueError: the loss is no longer finite.
     """
-    is_first = distributed.rank() == 0  # it alone writes and speaks
+    is_first = distributed.rank() == 0  # only this rank writes and prints
     schedule = Schedule(config, num_images=len(train_split))
     content = distributed.from_first(read_state(checkpoint) if is_first else None, device)
     state = load_state(content) if content else None
@@ -142,7 +143,7 @@ def train(
         if epoch in (1, (config.epochs + 1) // 2, config.epochs):
             training.snapshots[epoch] = snapshot(learner.model, val_split, watched, device)
         on_epoch(training)
-        # On a GPU an epoch may take less time than its state takes to be written.
+        # On a GPU an epoch may take less time than writing its state.
         if device.type != "cuda" or epoch == config.epochs or time.monotonic() - saved > 10:
             save_state(checkpoint, learner.state_dict() | {"training": vars(training)})
             saved = time.monotonic()
@@ -165,15 +166,15 @@ def train_epoch(
     device: torch.device,
     name: str,
 ) -> dict[str, float]:
-    """Train on each image of ``split`` once, at ``size`` pixels a side; the scores on the way.
+    """Train on each image of ``split`` once, at ``size`` x ``size`` pixels; returns the scores.
 
     Raises:
         ValueError: the loss is no longer finite.
     """
-    # A generator an epoch: an interrupted training needs no state of it to resume.
+    # One generator per epoch: resuming then needs no generator state.
     generator = torch.Generator().manual_seed(config.seed * 1_000_003 + epoch)
     order = torch.randperm(len(split), generator=generator)
-    # To the device before the first step: a copy in each step would wait for the one before.
+    # Copied to the device before the first step: a copy in each step would wait for the last step.
     batches = order.to(split.images.device).split(config.batch_size)
     drawn = [draw_transforms(len(b), config.augment, generator).to(device) for b in batches]
     scores = RunningScores(learner.loss_function, device)
@@ -183,14 +184,14 @@ def train_epoch(
         disable=None if distributed.rank() == 0 else True,
     ) as bar:  # fmt: skip
         for step, (indices, transforms) in enumerate(zip(batches, drawn, strict=True)):
-            # Drawn for the whole batch, so that the number of ranks changes no image but by what is
-            # pasted: that comes of the rank's own images.
+            # Drawn for the whole batch, so that the number of ranks does not change the images,
+            # except for pasted objects, which come from the rank's own images.
             mine = distributed.share_of(len(indices))
             images, targets, counted = load_batch(
                 split, indices[mine], transforms.part(mine), size=size, device=device,
                 boundary=config.boundary, soft_edges=config.augment.soft_edges,
             )  # fmt: skip
-            # The mean over the ranks' gradients is to be the mean over the batch's images.
+            # Makes the mean over the ranks' gradients the mean over the batch's images.
             weight = distributed.num_ranks() * len(images) / len(indices)
             rate = schedule.learning_rate(epoch, step)
             loss, logits = learner.step(images, targets, rate, counted=counted, weight=weight)
@@ -211,14 +212,14 @@ def new_training(
     device: torch.device,
 ) -> Training:
     """A training that has not begun, with the precision and threads that ``auto`` finds fastest."""
-    # The ranks are to agree, also where `auto` finds one thing here and another there.
+    # All ranks must agree, even if `auto` finds different values on them.
     amp = distributed.from_first(resolve_amp(config.amp, device).encode(), device).decode()
     if config.threads != "auto":
         return Training(amp, config.threads)
     if device.type != "cpu" or distributed.num_ranks() > 1:
         threads = distributed.from_first(str(torch.get_num_threads()).encode(), device)
         return Training(amp, int(threads))
-    # A model of its own: the one to be trained begins with its first step.
+    # On a separate model, because the trial steps change the weights.
     trial = Learner(experiment, config, foreground_share=foreground_share, device=device, amp=amp)
     generator = torch.Generator().manual_seed(config.seed)
     indices = torch.arange(min(config.batch_size, len(split)))
@@ -238,7 +239,7 @@ def new_training(
 def announce(
     name: str, training: Training, schedule: "Schedule", start: Start | None = None
 ) -> None:
-    """Say where the training begins, and whether it is too short to learn much."""
+    """Print where the training begins, and whether it is too short to learn much."""
     precision = "float32" if training.amp == "none" else training.amp
     how = f"{precision}, CPU threads: {training.threads}"
     epochs, steps = schedule.config.epochs, schedule.num_steps
@@ -252,7 +253,7 @@ def announce(
 
 
 class Schedule:
-    """The one-cycle schedule over all steps of all epochs, the last batch of each included."""
+    """The one-cycle schedule over all steps of all epochs, including the last batch of each."""
 
     def __init__(self, config: TrainConfig, *, num_images: int) -> None:
         self.config = config
@@ -261,7 +262,7 @@ class Schedule:
         self.steps_an_epoch = self.num_steps // config.epochs
 
     def learning_rate(self, epoch: int, step: int) -> float:
-        """At ``step`` (from 0) of ``epoch`` (from 1)."""
+        """The learning rate at ``step`` (from 0) of ``epoch`` (from 1)."""
         step += (epoch - 1) * self.steps_an_epoch
         return one_cycle(step, self.num_steps, max_lr=self.config.max_lr, warmup=self.config.warmup)
 
@@ -279,12 +280,12 @@ class Schedule:
 
 
 class Batch(NamedTuple):
-    """What a step learns from: B images of S x S pixels.
+    """A training batch: B images of S x S pixels.
 
     Attributes:
         images: (B, 3, S, S) float32 in [0, 1].
-        targets: (B, 1, S, S) float32: 1 = object, 0 = background; boundary as ``train.boundary``;
-            between them along soft edges.
+        targets: (B, 1, S, S) float32: 1 = object, 0 = background; boundary by ``train.boundary``;
+            fractional along soft edges.
         counted: (B, 1, S, S) bool, the pixels that count; None: all of them.
     """
 
@@ -305,17 +306,17 @@ def load_batch(
     targets = torch.cat([targets, counted.float()], 1) if partly else targets
     if len(indices):
         images, targets = augment(images, targets, transforms, size=size, soft_edges=soft_edges)
-    else:  # a rank without an image: the last batch may be smaller than the ranks
+    else:  # a rank without images: the last batch may have fewer images than ranks
         images, targets = images[..., :size, :size], targets[..., :size, :size]
-    # A soft edge to pixels that do not count does not count either.
+    # Soft edges of areas that do not count do not count either.
     return Batch(images, targets[:, :1], targets[:, 1:] > 0.999 if partly else None)
 
 
 def image_size_of(epoch: int, config: TrainConfig, *, full: int, step: int) -> int:
     """The side in pixels of the training images of ``epoch`` (from 1), a multiple of ``step``.
 
-    It rises in a line from ``grow_from * full`` in the first epoch to ``full`` when the share
-    ``grow_until`` of the epochs is over.
+    It grows linearly from ``grow_from * full`` in the first epoch to ``full`` after the share
+    ``grow_until`` of the epochs.
     """
     progress = min(1.0, (epoch - 1) / (config.grow_until * config.epochs))
     share = config.grow_from + (1 - config.grow_from) * progress
@@ -323,8 +324,8 @@ def image_size_of(epoch: int, config: TrainConfig, *, full: int, step: int) -> i
 
 
 def one_cycle(step: int, num_steps: int, *, max_lr: float, warmup: float) -> float:
-    """The learning rate at ``step`` of ``num_steps``: two half cosines, up from max_lr / 25 for the
-    share ``warmup`` of the steps, then down to zero (Smith, Topin 2017, arXiv 1708.07120)."""
+    """The learning rate at ``step`` of ``num_steps``: a half cosine up from max_lr / 25 over the
+    share ``warmup`` of the steps, then one down to zero (Smith, Topin 2017, arXiv 1708.07120)."""
     progress = step / num_steps
     if progress < warmup:
         low, share = max_lr / 25, progress / warmup
@@ -333,21 +334,21 @@ def one_cycle(step: int, num_steps: int, *, max_lr: float, warmup: float) -> flo
 
 
 class RunningScores:
-    """An epoch's loss and scores, gathered on the device without waiting for it."""
+    """An epoch's loss and scores, accumulated on the device without waiting for it."""
 
     def __init__(self, loss_function: Loss, device: torch.device) -> None:
-        # A sigmoid passes the threshold t where its logit passes log(t / (1 - t)).
+        # A sigmoid exceeds the threshold t where its logit exceeds log(t / (1 - t)).
         self.logit_threshold = math.log(loss_function.threshold / (1 - loss_function.threshold))
         self.num_images = torch.zeros((), dtype=torch.int64, device=device)
         self.loss = torch.zeros((), dtype=torch.float32, device=device)
         self.counts = torch.zeros(4, dtype=torch.int64, device=device)
         self.num_batches = 0
-        self.broken = torch.full((), -1, device=device)  # the first batch of a loss not finite
+        self.broken = torch.full((), -1, device=device)  # first batch with a loss not finite
 
     def add(
         self, loss: Tensor, logits: Tensor, targets: Tensor, counted: Tensor | None = None
     ) -> None:
-        """A batch's mean ``loss``, its logits, targets and pixels that count (B, 1, S, S)."""
+        """Add a batch: its mean ``loss``, and logits, targets and counted pixels (B, 1, S, S)."""
         fine = loss.isfinite() | (self.broken >= 0)
         self.broken = torch.where(fine, self.broken, self.num_batches)
         self.num_batches += 1
@@ -378,7 +379,7 @@ def validate(
     model: UNet, loss_function: Loss, split: Split, *, batch_size: int, device: torch.device,
     amp: str, boundary: str = "background",
 ) -> dict[str, float]:  # fmt: skip
-    """The scores of all images of ``split``, as they are, each rank taking a part."""
+    """The scores of all images of ``split``, not augmented; each rank takes a part."""
     model.eval()
     scores = RunningScores(loss_function, device)
     mine = distributed.share_of(len(split))

@@ -12,10 +12,10 @@ from unet.training.config import TrainConfig
 def build_optimizers(
     model: UNet, config: TrainConfig, *, dtype: torch.dtype = torch.float32
 ) -> tuple["Muon", torch.optim.AdamW]:
-    """Muon for the kernels between features; AdamW for the first kernel, which sees pixels, the
-    head's, whose rows are a single output, and all biases and normalisation.
+    """Muon for the kernels between features; AdamW for the first kernel (its input is pixels), the
+    head's kernel (it has a single output), and all biases and normalisation parameters.
 
-    Kernels decay, nothing else does.
+    Weight decay applies only to kernels.
 
     Args:
         dtype: of Muon's matrix products.
@@ -36,16 +36,16 @@ def build_optimizers(
 
 
 class Muon(torch.optim.Optimizer):
-    """Momentum whose singular values are all made equal, with Nesterov's step and decoupled decay.
+    """Orthogonalised Nesterov momentum with decoupled weight decay.
 
     Keller Jordan 2024 (https://kellerjordan.github.io/posts/muon/), with the step length that lets
     it share AdamW's learning rate and decay (Liu et al. 2025, arXiv 2502.16982, equation 4).
-    ``torch.optim.Muon`` does the same to matrices and refuses kernels.
+    ``torch.optim.Muon`` does the same, but accepts only matrices, no kernels.
 
     Args:
         kernels: (A, B, ...), each taken as a matrix of A rows.
-        lr: of an update whose entries have a root mean square of about 0.2, as AdamW's do; a
-            number, or a tensor of no dimension on the kernels' device.
+        lr: learning rate, for updates with a root mean square of about 0.2, as in AdamW; a number,
+            or a 0-d tensor on the kernels' device.
         dtype: of the matrix products; float32 or bfloat16.
     """
 
@@ -64,7 +64,7 @@ class Muon(torch.optim.Optimizer):
 
     @torch.no_grad()
     def step(self) -> None:
-        """Move each kernel that has a gradient."""
+        """Update each kernel that has a gradient."""
         for group in self.param_groups:
             for kernel in group["params"]:
                 if kernel.grad is None:
@@ -77,18 +77,18 @@ class Muon(torch.optim.Optimizer):
                 update = orthogonalized(ahead.to(self.dtype)).to(kernel.dtype)
                 length = 0.2 * max(update.shape) ** 0.5
                 kernel.mul_(1 - group["lr"] * group["weight_decay"])
-                if isinstance(group["lr"], Tensor):  # on the device, which nothing waits for
+                if isinstance(group["lr"], Tensor):  # used on the device, without a wait
                     kernel.sub_(update.view(kernel.shape) * (group["lr"] * length))
                 else:
                     kernel.add_(update.view(kernel.shape), alpha=-group["lr"] * length)
 
 
 def orthogonalized(matrix: Tensor, *, num_steps: int = 5) -> Tensor:
-    """U V^T, roughly, of a ``matrix`` U S V^T: singular values of more than about a thousandth of
-    its norm end between 0.7 and 1.2.
+    """Approximately U V^T for a ``matrix`` U S V^T: singular values above about 0.001 of its norm
+    end up between 0.7 and 1.2.
 
-    A Newton-Schulz iteration, odd polynomials of the matrix, with Jordan's coefficients: they lift
-    small singular values fast and stop short of 1, which does no harm. 0 stays 0.
+    A Newton-Schulz iteration (odd polynomials of the matrix) with Jordan's coefficients: they raise
+    small singular values fast and do not converge to 1, which does no harm. 0 stays 0.
     """
     a, b, c = 3.4445, -4.7750, 2.0315
     wide = matrix if matrix.shape[0] <= matrix.shape[1] else matrix.T

@@ -1,4 +1,4 @@
-"""Where the time of a training step goes, by torch.profiler."""
+"""Profile training steps with torch.profiler."""
 
 from pathlib import Path
 
@@ -30,7 +30,7 @@ def profile_training(
         trace: the file to write; compressed if its name ends in .gz.
 
     Returns:
-        A table of the operations that took the most time of their own.
+        A table of the operations with the most self time.
     """
     learner = Learner(experiment, config, foreground_share=foreground_share, device=device, amp=amp)
     learner.model.train()

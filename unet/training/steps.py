@@ -1,6 +1,6 @@
-"""How many steps a training makes, and what to do where they are few.
+"""The number of steps of a training, and advice if there are few.
 
-Without heavy imports, and apart from the other params: the stage `preprocess` says it, too.
+Separate from the other params and without heavy imports: the stage `preprocess` uses it, too.
 """
 
 import math
@@ -12,25 +12,25 @@ from pydantic.dataclasses import dataclass
 from unet.runtime.config import STRICT
 
 FEW_STEPS = 200  # fewer teach little: the first tens of them only find the foreground's share
-SCRATCH = "released/scratch"  # stands for random weights; DVC wants a file that is there
+SCRATCH = "released/scratch"  # means random weights; DVC requires a file that exists
 
 Count = Annotated[int, Field(ge=1, le=2**20)]
 
 
 @dataclass(frozen=True, config=STRICT | {"extra": "ignore"})
 class Length:
-    """Of the section ``train``, what decides how many steps are made and how many are needed."""
+    """The settings in ``train`` that decide how many steps are taken and how many are needed."""
 
     epochs: Count
     batch_size: Count
     start_from: Annotated[str, Field(min_length=1)]  # SCRATCH, a model's file or a folder of them
 
     def num_steps(self, num_images: int) -> int:
-        """The steps of all epochs, the last batch of each included."""
+        """The number of steps of all epochs, including the last batch of each."""
         return self.epochs * math.ceil(num_images / self.batch_size)
 
     def hint(self, num_images: int) -> str:
-        """What helps where a training on so many images makes few steps; else empty."""
+        """Advice if training on ``num_images`` images takes few steps; else empty."""
         if (steps := self.num_steps(num_images)) >= FEW_STEPS:
             return ""
         more = (
