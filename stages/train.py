@@ -17,7 +17,7 @@ from unet.inference.model_file import ARCHITECTURE, load_model, save_model
 from unet.losses import build_loss
 from unet.runtime.config import load_section
 from unet.runtime.device import set_up
-from unet.runtime.files import atomic_write, exclusive, sha256
+from unet.runtime.files import atomic_write, exclusive, file_sha256, sha256
 from unet.runtime.process import run_stage
 from unet.runtime.source import source_hashes
 from unet.training.checkpoint import (
@@ -77,7 +77,7 @@ def train_one(
     curve = Path(f"plots/curves/{key}.csv")
     origin = start_file(config.start_from, key)
     start = load_start(origin, key, experiment) if origin else None
-    content = sha256(origin) if origin else None
+    content = file_sha256(origin) if origin else None
 
     def write_curves(training: Training) -> None:
         write_csv(curve, training.curve)
@@ -115,7 +115,7 @@ def train_one(
         if not writes:
             return
         before_saving()
-        if origin and sha256(origin) != content:
+        if origin and file_sha256(origin) != content:
             raise ValueError(  # DVC records the file as it is when the stage ends
                 f"{origin} changed while {key} trained: put the old one back and run again, which "
                 "resumes, or run again to start from the new one"

@@ -11,7 +11,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from unet.runtime.files import atomic_write, exclusive, sha256
+from unet.runtime.files import atomic_write, exclusive, file_sha256, sha256
 
 posix_only = pytest.mark.skipif(os.name != "posix", reason="sends SIGKILL")
 
@@ -115,6 +115,12 @@ def test_a_full_disk_names_the_file(tmp_path: Path) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
     assert caught.value.filename == str(path)
     assert not list(tmp_path.iterdir())
+
+
+def test_the_sha256_of_a_file_is_the_usual_one(tmp_path: Path) -> None:
+    (tmp_path / "abc").write_bytes(b"abc")
+    expected = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"  # FIPS 180-2
+    assert file_sha256(tmp_path / "abc") == expected
 
 
 def test_sha256_is_of_all_contents_in_their_order(tmp_path: Path) -> None:

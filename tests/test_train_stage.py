@@ -18,7 +18,7 @@ from tests.repo import make_tiny
 from tests.tiny import CPU, pack_drawn, tiny_config, tiny_experiment
 from unet.inference.model_file import load_model, save_model
 from unet.runtime.device import device_name
-from unet.runtime.files import sha256
+from unet.runtime.files import file_sha256
 from unet.runtime.source import source_hashes
 from unet.training.checkpoint import KEPT_FOR, STATE
 from unet.training.loop import Training
@@ -219,7 +219,7 @@ def test_it_scores_at_once_what_the_start_does(
     assert reached["val_loss"] < 0.8 * from_scratch["val_loss"], "the start has learnt nothing"
     assert found["val_loss"] == pytest.approx(reached["val_loss"], rel=0.1)
     assert found["val_iou"] == pytest.approx(reached["val_iou"], abs=0.05)
-    assert metadata()["start_from"] == f"some.safetensors, SHA-256 {sha256(start)}"
+    assert metadata()["start_from"] == f"some.safetensors, SHA-256 {file_sha256(start)}"
 
 
 def test_random_weights_by_any_name_of_theirs(folder: Path) -> None:
@@ -233,7 +233,7 @@ def test_of_a_folder_it_takes_the_experiments_own(folder: Path) -> None:
     start = make_start(Path(f"start/{KEY}.safetensors"))
     (folder / "start/other.safetensors").write_bytes(b"another's, not looked at")
     train(**GENTLE, start_from=str(folder / "start"))
-    assert metadata()["start_from"] == f"{KEY}.safetensors, SHA-256 {sha256(start)}"
+    assert metadata()["start_from"] == f"{KEY}.safetensors, SHA-256 {file_sha256(start)}"
     start.unlink()
     with pytest.raises(ValueError, match=f"train.start_from = start: .* start/{KEY}.safetensors"):
         train(start_from="start")

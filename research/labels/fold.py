@@ -23,7 +23,7 @@ from unet.losses import build_loss
 from unet.model import UNet
 from unet.runtime.config import STRICT, load_section
 from unet.runtime.device import set_up
-from unet.runtime.files import atomic_write, exclusive, sha256
+from unet.runtime.files import atomic_write, exclusive, file_sha256
 from unet.runtime.process import run_stage
 from unet.runtime.source import source_hashes
 from unet.training.checkpoint import checkpoint_folder, fingerprint, remove_checkpoint
@@ -120,7 +120,7 @@ def main() -> None:
             f"suspects.folds: without fold {number} the masks hold no object, or nothing else: "
             "take other folds, or another suspects.seed"
         )
-    settings = (labels, experiments[key], config, origin and sha256(origin), device.type)
+    settings = (labels, experiments[key], config, origin and file_sha256(origin), device.type)
     files = [path for name in ("train", "val") for path in (DATA / name).iterdir()]
     code = source_hashes("research.labels.fold")
     folder = checkpoint_folder(

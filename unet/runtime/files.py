@@ -49,10 +49,13 @@ def atomic_write(path: Path) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
+def file_sha256(path: Path) -> str:
+    """The SHA-256 of a file, as ``sha256sum`` prints it: 64 hexadecimal digits."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
 def sha256(*paths: Path) -> str:
     """The SHA-256 of the joined SHA-256 digests of the files ``paths``: 64 hexadecimal digits."""
-    digest = hashlib.sha256()
-    for path in paths:
-        with path.open("rb") as file:
-            digest.update(hashlib.file_digest(file, "sha256").digest())
-    return digest.hexdigest()
+    digests = b"".join(bytes.fromhex(file_sha256(path)) for path in paths)
+    return hashlib.sha256(digests).hexdigest()
