@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
-# Train all experiments as a Slurm job array, then gather what came of it: cluster/submit.sh
+# Train all experiments as a Slurm job array, then gather the results: cluster/submit.sh
 #
-# From a clone that all nodes see, with .venv made. What is committed is what trains. Arguments go to
-# sbatch: cluster/submit.sh --gres=gpu:1 -p main
+# Run it in a clone that all nodes see, with .venv set up. It trains what is committed. Arguments go
+# to sbatch: cluster/submit.sh --gres=gpu:1 -p main
 set -euo pipefail
 cd "$(dirname "$0")/.."
 . .venv/bin/activate
@@ -13,11 +13,11 @@ if ! unchanged; then
   exit 1
 fi
 dvc repro preprocess
-# The tasks' clones get dvc.lock and code/ by Git.
+# The clones of the tasks get dvc.lock and code/ from Git.
 if ! git diff --quiet HEAD -- dvc.lock code; then
   git commit -q -m "The data and code of this run" dvc.lock code
 fi
-UNET_COMMIT=$(git rev-parse HEAD) # a later state is not for tasks that still wait
+UNET_COMMIT=$(git rev-parse HEAD) # tasks that start late must not use a later commit
 UNET_KEYS=$(dvc stage list --name-only train | sed 's/^train@//' | xargs)
 export UNET_COMMIT UNET_KEYS
 number=$(wc -w <<<"$UNET_KEYS")
@@ -27,5 +27,5 @@ if [ "$(git rev-parse HEAD)" != "$UNET_COMMIT" ] || ! unchanged; then
     "dvc repro gather it" >&2
   exit 1
 fi
-# The trainings are in the run-cache; evaluation and pictures are made here.
+# The trainings come from the run-cache; evaluation and pictures run here.
 dvc repro

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# Try submit.sh on a real Slurm: a cluster of this one machine, the drawn data of `make demo`.
+# Try submit.sh on a real Slurm: a cluster of this machine alone, with drawn data as in `make demo`.
 #
-# For Debian, as root; installs slurm-wlm and munge. Run from the root of a clone with .venv made.
+# For Debian, as root; installs slurm-wlm and munge. Run it in a clone with .venv set up.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 source_repository=$PWD
@@ -59,7 +59,7 @@ sed -i 's/source: official/source: synthetic/; s/image_size: 128/image_size: 64/
 git commit -q -a -m "Drawn data"
 cluster/submit.sh --cpus-per-task=1 >"$work/gathered.log" &
 submitted=$!
-# Break the first task off when it has a state: Slurm queues it again, and it goes on from there.
+# Interrupt the first task once it has a checkpoint: Slurm requeues it, and the training resumes.
 until grep -q "epoch 1/4" slurm-*_0.out 2>/dev/null || ! kill -0 "$submitted"; do sleep 0.2; done
 scontrol requeue "$(squeue -h -o %F | head -n 1)_0"
 wait "$submitted"
@@ -72,5 +72,5 @@ echo "of $number trainings $trained ran as Slurm tasks, $here while gathering"
 grep -h "resumes after epoch" slurm-*_0.out
 [ "$trained" = "$number" ]
 [ "$here" = 0 ]
-# Nothing is left to run but `code`, which always does.
+# Only `code`, which always runs, is left to run.
 [ "$(dvc repro --dry | grep -c 'Running stage')" = 1 ]

@@ -1,1 +1,1 @@
-"""What tests the project beyond its suite: an ablation over seeds, speed, bad input."""
+"""Studies beyond the test suite: an ablation over seeds, the labels, speed, bad input."""

@@ -24,7 +24,7 @@ def temporary_files(tmp_path_factory: pytest.TempPathFactory) -> None:
     """What commands under test leave among the system's temporary files (torchrun its logs, a
     killed process anything) is removed with the tests' own."""
     os.environ["TMPDIR"] = str(tmp_path_factory.mktemp("temporary"))
-    tempfile.tempdir = None  # read again
+    tempfile.tempdir = None  # so that tempfile reads TMPDIR again
 
 
 @pytest.fixture(scope="session")
@@ -53,7 +53,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     be written to: tests change copies of it."""
     shared = tmp_path_factory.getbasetemp()
     if "PYTEST_XDIST_WORKER" in os.environ:
-        shared = shared.parent  # of all workers: whoever needs it first makes it
+        shared = shared.parent  # shared by all workers: the first that needs it makes it
     with FileLock(shared / "finished.lock"):
         if not (shared / "finished").exists():
             make_finished(shared / "making")
@@ -65,7 +65,7 @@ def make_finished(repository: Path) -> None:
     shutil.rmtree(repository, ignore_errors=True)
     copy_repository(repository)
     make_tiny(repository, keys=FINISHED)
-    # Of released models, which are left behind.
+    # These belong to released models, which were not copied.
     for project in PROJECTS:
         (repository / project / "dvc.lock").unlink(missing_ok=True)
     for name in ("metrics", "plots/curves", "plots/timing"):

@@ -21,7 +21,7 @@ __all__ = [
 ]  # fmt: skip
 
 KEYS = tuple(read_yaml(ROOT / "params.yaml")["experiments"])
-# Two are enough for what DVC does with several experiments; each more would take longer.
+# Two are enough to test several experiments under DVC; more would take longer.
 FINISHED = tuple(dict.fromkeys((KEYS[0], KEYS[-1])))
 
 

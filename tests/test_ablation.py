@@ -1,4 +1,4 @@
-"""The ablation: its statistics, its record's checks, its claims, one run of it for real."""
+"""The ablation: its statistics, the checks of its record, its claims, and one real run."""
 
 import json
 import re
@@ -41,7 +41,7 @@ DESIGN = Design("official", 32, 4, 2, "none", 1, "cpu", [0, 1, 2])
 NAMES = run_names(CELLS, DESIGN)
 
 
-# Each score has its own, so that none can be taken for another.
+# A different offset for each score, so that mixed-up scores are noticed.
 OFFSETS = {
     "iou": 0, "accuracy": 0.2, "boundary_iou": -0.3, "iou_at_half": -0.01,
     "accuracy_at_half": 0.19, "iou_mirrored": 0.01, "accuracy_mirrored": 0.21, "precision": 0.15,
@@ -103,7 +103,7 @@ def test_an_interval_of_seeds_alone_knows_their_own_spread() -> None:
     assert row["low_alone"] == pytest.approx(differences.mean() - half, rel=1e-4)
     assert row["high_alone"] == pytest.approx(differences.mean() + half, rel=1e-4)
 
-    # A seed that favours one loss: the pooled interval shares that out, this one does not.
+    # A seed favours one loss: the pooled interval spreads that over all effects; this one does not.
     sign = frame["loss"].map({"bce": 0.5, "dice": -0.5})
     favoured = frame.assign(
         iou=frame["iou"] + sign * frame["seed"].map([0.0, 0.04, -0.04, 0.0].__getitem__)
@@ -501,7 +501,7 @@ def test_two_by_two_differences_are_those_of_paired_seeds() -> None:
     table = found.table
     np.testing.assert_allclose(table["high_pooled"] - table["estimate"], half, rtol=1e-4)
 
-    shifted = frame.assign(iou=frame["iou"] + 0.1 * frame["seed"])  # a seed's own, in all four
+    shifted = frame.assign(iou=frame["iou"] + 0.1 * frame["seed"])  # a shift per seed, in all four
     pd.testing.assert_frame_equal(pairs(shifted, "iou").table, table)
     with pytest.raises(ValueError, match="two at the least"):
         pairs(frame[frame["seed"] == 0], "iou")
@@ -635,7 +635,7 @@ def test_pages_with_and_without_the_records_over_seeds(pages: Path) -> None:
         assert f"| {split} split, width 16: IoU |" in texts["pairs"]
         assert f"{split} split, width 16, 3 seeds: told apart" in texts["pairs"]
 
-    # Some seeds only, of a time before the machine's name was recorded.
+    # Only some seeds, from before the machine's name was recorded.
     early = made_up[made_up["seed"] == 0].drop(columns="device_name")
     early.to_csv(pages / "published.csv", index=False)
     assert "one seed of the 3 that `params.yaml` names" in filled(pages)["published"]
@@ -693,7 +693,7 @@ def test_pages_say_what_the_record_says() -> None:
         assert fill(text, texts) == text, f"{path} is stale: run `make readme`"
 
 
-# A run for real
+# A real run
 
 
 @pytest.fixture(scope="module")

@@ -1,4 +1,4 @@
-"""The models' cards: what they say is measured; what cannot be measured anew is kept or refused."""
+"""The models' cards: they report measurements; what cannot be measured again is kept or refused."""
 
 import json
 import sys

@@ -1,4 +1,4 @@
-"""The state of an unfinished training: written whole, read back to the bit, removed in time."""
+"""Checkpoints: written atomically, read back bit for bit, removed in time."""
 
 import os
 import pickle

@@ -1,4 +1,4 @@
-"""``params.yaml``: what is accepted, how it is read, and what a mistake is answered with."""
+"""``params.yaml``: what is accepted, how it is read, and the messages for mistakes."""
 
 import math
 from collections.abc import Callable

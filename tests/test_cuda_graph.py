@@ -1,4 +1,4 @@
-"""A step that is replayed on a GPU does what the step itself does."""
+"""A step replayed as a CUDA graph has the same result as the step itself."""
 
 import copy
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""What dvc.yaml has to spell out agrees with the code."""
+"""What dvc.yaml repeats from the code agrees with it."""
 
 from dataclasses import fields, is_dataclass, replace
 from pathlib import Path

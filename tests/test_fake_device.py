@@ -1,7 +1,7 @@
-"""A training step up to its loss on a GPU that is only pretended: no tensor stays behind.
+"""A training step up to its loss on a fake GPU: no tensor stays on the CPU.
 
-Torch's fake tensors have a device and a shape and no values: an operation over two devices raises
-as it would on a real GPU. Backward needs a real one.
+Torch's fake tensors have a device and a shape but no values. An operation across two devices raises
+an error as on a real GPU. Backward needs a real GPU.
 """
 
 from collections.abc import Callable
@@ -70,7 +70,7 @@ def step(
     threshold = learner.loss_function.threshold
     size = 2 ** (experiment.depth + 1)
     transforms = draw_transforms(4, PARAMS.train.augment, torch.Generator().manual_seed(0))
-    # What is real is taken for what it is: on the CPU.
+    # Real tensors count as tensors on the CPU.
     with FakeTensorMode(allow_non_fake_inputs=True):
         to_fake(learner.model, CUDA)
         to_fake(learner.loss_function, CUDA)

@@ -1,4 +1,4 @@
-"""A data set of one's own: pairing by name, lists, sizes, what is said and what is refused."""
+"""A user's own data set: pairing by name, lists, sizes, messages and refusals."""
 
 import json
 import tarfile

@@ -1,4 +1,4 @@
-"""A folder of one's own through the whole pipeline, under DVC."""
+"""A user's own folder in the whole pipeline, under DVC."""
 
 import json
 import re
@@ -21,7 +21,7 @@ def own_folder(folder: Path, count: int = 24) -> Path:
         (folder / kind).mkdir(parents=True)
     for i in range(count):
         image, trimap = draw_animal(np.random.default_rng([7, i]))
-        name = f"{i:04}" if i else "a$_^$b"  # numbers as cameras count; what Matplotlib calls math
+        name = f"{i:04}" if i else "a$_^$b"  # camera-like numbers; Matplotlib math
         image.save(folder / f"images/{name}.JPG")
         trimap.point(lambda code: 255 * (code == 1)).save(folder / f"masks/{name}_mask.png")
     return folder
@@ -51,7 +51,7 @@ def test_a_folder_through_all_stages(tmp_path: Path) -> None:
     assert scores["num_images"] == 5
     assert ran(run(repository, "dvc", "repro").stdout) == {"code"}
     table = run(repository, "python", "-m", "tools.compare").stdout
-    workspace = re.findall(r"^workspace.*", table, re.MULTILINE)  # a line a table that fits
+    workspace = re.findall(r"^workspace.*", table, re.MULTILINE)  # one line per table
     assert f"{scores['iou']:.4f}" in " ".join(workspace)
 
     mask = own / "masks/0003_mask.png"
@@ -59,7 +59,7 @@ def test_a_folder_through_all_stages(tmp_path: Path) -> None:
         image.transpose(Image.Transpose.FLIP_LEFT_RIGHT).save(mask)
     table = run(repository, "python", "-m", "tools.compare").stdout
     workspace = re.findall(r"^workspace.*", table, re.MULTILINE)
-    assert f"{scores['iou']:.4f}" not in " ".join(workspace)  # of masks that are no longer these
+    assert f"{scores['iou']:.4f}" not in " ".join(workspace)  # the masks have changed since
     output = run(repository, "dvc", "repro", "preprocess").stdout
     assert "preprocess" in ran(output)
 

@@ -1,4 +1,4 @@
-"""Copies of photographs, the agreement of masks, and suspect masks, end to end on drawn images."""
+"""Copies of photographs, agreement of masks, and suspect masks, end to end on drawn images."""
 
 import re
 from pathlib import Path

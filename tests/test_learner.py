@@ -1,4 +1,4 @@
-"""A model is built and learns as its experiment says."""
+"""Models are built and trained as their experiments say."""
 
 import copy
 

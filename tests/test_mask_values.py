@@ -1,4 +1,4 @@
-"""What masks as people have them are taken for, and what is refused."""
+"""How the values of users' masks are interpreted, and which masks are refused."""
 
 from collections.abc import Callable
 from pathlib import Path

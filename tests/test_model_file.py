@@ -1,4 +1,4 @@
-"""A model's file: the same bytes each time, and one line for what is none."""
+"""Model files: the same bytes each time, and a one-line message for invalid files."""
 
 import json
 import math

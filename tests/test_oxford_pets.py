@@ -1,4 +1,4 @@
-"""Reading the release's archives: members, lists, and what damage is answered with."""
+"""Reading the dataset's archives: members, lists, and the messages for damage."""
 
 import gzip
 import hashlib

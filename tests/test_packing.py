@@ -1,4 +1,4 @@
-"""From archives to arrays: what lies in them, what is left out, and what cannot be used."""
+"""From archives to arrays: what they contain, what is left out, and what cannot be used."""
 
 import io
 import json

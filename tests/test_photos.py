@@ -1,4 +1,4 @@
-"""One picture in all the forms that cameras, scanners and web pages store it in."""
+"""One picture in all the file formats of cameras, scanners and web pages."""
 
 import io
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""People's own photographs: the API of three lines, and the command."""
+"""Users' own photographs: the API of three lines, and the command."""
 
 import errno
 import itertools

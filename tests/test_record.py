@@ -1,4 +1,4 @@
-"""The recorded runs: locks, scores, released models and README belong to the code as it stands."""
+"""The recorded runs: lock files, scores, released models and README match the current code."""
 
 import json
 import re

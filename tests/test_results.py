@@ -1,4 +1,4 @@
-"""Results read and refused, and the pictures made of them."""
+"""Reading results, refusing broken ones, and the pictures made from them."""
 
 import io
 import itertools
@@ -161,7 +161,7 @@ AGAIN = {
     "evaluate": "run `dvc repro -s -f evaluate@mine`",
     "train": "run `dvc repro -s -f train@mine`, then `dvc repro`",
 }
-FILES = {  # -> the stage that writes it
+FILES = {  # file -> the stage that writes it
     "metrics/scores/{}.json": "evaluate",
     "predictions/{}/images.csv": "evaluate",
     "predictions/{}/masks.npy": "evaluate",

@@ -1,4 +1,4 @@
-"""A sample of the robustness experiments, each time; and their page shows their results."""
+"""A sample of the robustness experiments; and their page shows their results."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""The comparison of two revisions' outputs, and the lock entries that it writes anew."""
+"""The comparison of two revisions' outputs, and the lock entries that it rewrites."""
 
 import json
 import shutil
@@ -236,7 +236,7 @@ def test_another_comment_is_the_same_and_accepted(repository: Path) -> None:
     assert after[STAGES[-1]]["outs"] == before[STAGES[-1]]["outs"]
     dry = run(repository, "dvc", "repro", "--dry", "--allow-missing", STAGES[-1])
     assert RUNNING.findall(dry.stdout) == ["code"]
-    # What was not run is stale as before.
+    # Stages that did not run are as stale as before.
     other = run(
         repository, "dvc", "repro", "--dry", "--allow-missing", "train@str_ups_dice", check=False
     )

@@ -1,4 +1,4 @@
-"""Models as they are, scored on a folder of photographs and masks."""
+"""Existing models, scored on a folder of photographs and masks."""
 
 import sys
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The README's tables are made of the metrics and nothing else."""
+"""The README's tables are made from the metrics and nothing else."""
 
 import json
 import shutil

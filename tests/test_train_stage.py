@@ -1,4 +1,4 @@
-"""The stage ``train``: what makes a training the same one, what it leaves and what it tells."""
+"""The stage ``train``: which trainings it resumes, what it writes and what it prints."""
 
 import csv
 import os

@@ -1,4 +1,4 @@
-"""Scores found anew beside the recorded ones."""
+"""Comparing new scores with the recorded ones."""
 
 from pathlib import Path
 

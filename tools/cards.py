@@ -1,8 +1,8 @@
 """A card for each released model, ``released/KEY.md``: ``python -m tools.cards``.
 
-What a model does badly is measured from ``predictions/``, which Git does not hold. Where they are
-not those of ``metrics/scores/KEY.json`` that section is kept from the card that is there, if it is
-of the same predictions; their hash stands beside it.
+What a model does badly is measured from ``predictions/``, which is not in Git. If the predictions
+are missing or do not match ``metrics/scores/KEY.json``, that section of the existing card is kept,
+provided that the hash in it matches the scores.
 """
 
 import re
@@ -29,14 +29,14 @@ DOWNSAMPLE = {"mp": "max pooling", "str_conv": "strided convolution"}
 UPSAMPLE = {"tr": "transposed convolution", "ups": "nearest-neighbour upsampling"}
 LOSSES = {"bce": "weighted binary cross-entropy", "dice": "Dice"}
 BOUNDARY_AS = {"background": "background", "object": "object", "ignore": "not counted"}
-SHARES = (0.1, 0.2, 0.4)  # of an image's pixels, between a small and a large object
+SHARES = (0.1, 0.2, 0.4)  # of an image's pixels: the limits between small and large objects
 OXFORD = ("official", "mirror")  # sources of the real dataset
-WITH_BREEDS = (*OXFORD, "synthetic")  # sources whose file names say breed and kind
+WITH_BREEDS = (*OXFORD, "synthetic")  # sources whose file names tell breed and species
 INVERTED = ("Maine_Coon_268", "Persian_268", "Persian_273")  # found by looking at the worst images
 
 
 def main() -> None:
-    """See the module's text."""
+    """See the module docstring."""
     texts = cards(Path())
     for stale in sorted(set(RELEASED.glob("*.md")) - texts.keys()):
         stale.unlink()
@@ -47,11 +47,11 @@ def main() -> None:
 
 
 def cards(root: Path) -> dict[Path, str]:
-    """The path below ``root`` -> the text of the card, of each released model.
+    """Path relative to ``root`` -> text of the card, for each released model.
 
     Raises:
         ValueError: a released model is not the recorded one, its scores or times are missing, or
-            its predictions are and there is no card of them.
+            neither its predictions nor a card made from them exists.
     """
     recorded, homes = recorded_outputs(root), homes_of(root)
     texts: dict[Path, str] = {}
@@ -62,7 +62,7 @@ def cards(root: Path) -> dict[Path, str]:
         try:
             scores = load_scores(home, key)
             times = pd.read_csv(home / f"plots/timing/{key}.csv")
-            # Exact: the speed is the training images over these seconds.
+            # Exact: the speed was computed as the training images over these seconds.
             num_train = round((times["seconds"] * times["images_per_second"]).iloc[0])
         except UNREADABLE as error:
             problem = " ".join(str(error).split())
@@ -78,11 +78,11 @@ def card(home: Path, scores: dict[str, Any], *, num_train: int, path: Path) -> s
 
     Args:
         home: the folder of the pipeline that made it.
-        scores: its ``metrics/scores/KEY.json``.
-        num_train: images that it was trained on.
+        scores: the content of its ``metrics/scores/KEY.json``.
+        num_train: the number of training images.
 
     Raises:
-        ValueError: as :func:`cards`.
+        ValueError: as in :func:`cards`.
     """
     model, info = load_model(path)
     key, size, source, rule = path.stem, info["image_size"], info["source"], info["boundary"]
@@ -196,7 +196,7 @@ IoU as the mean over images {scores["iou_per_image"]:.4f}, boundary IoU \
 
 
 def score_table(scores: dict[str, Any], rule: str) -> str:
-    """Accuracy and IoU by each rule for the boundary: the model's own first, and that at 0.5."""
+    """Accuracy and IoU by each rule for the boundary; the model's own rule first, also at 0.5."""
     at = f"{scores['threshold']:.3f}"
     rows = [
         (f"{BOUNDARY_AS[rule]}, as in training", at, ""),
@@ -218,14 +218,14 @@ def score_table(scores: dict[str, Any], rule: str) -> str:
 
 
 def measured(home: Path, path: Path, predictions: str, *, source: str, rule: str) -> str:
-    """What the model at ``path`` is bad at: measured, or as the card that is there says.
+    """What the model at ``path`` is bad at: measured, or copied from its existing card.
 
     Args:
         home: the folder of the pipeline that made it.
-        predictions: the hash of the scored ones.
+        predictions: the hash of the scored predictions.
 
     Raises:
-        ValueError: the predictions are not those, nor is the card of them.
+        ValueError: neither the predictions nor the card have that hash.
     """
     key = path.stem
     files = [home / f"predictions/{key}/{name}" for name in ("images.csv", "masks.npy")]
@@ -243,12 +243,12 @@ def measured(home: Path, path: Path, predictions: str, *, source: str, rule: str
 
 
 def weaknesses(table: pd.DataFrame, *, source: str, rule: str) -> str:
-    """Markdown: the share of failures, the kinds and sizes that it is worst at, the worst images.
+    """Markdown: the share of failures, the worst breeds, images and object sizes.
 
     Args:
-        table: a row an image, as :class:`unet.inference.evaluation.Evaluation` has it.
-        source: of the data, by which it is known whether names say breed and kind.
-        rule: for the boundary, by which the images were scored.
+        table: one row per image, as in :class:`unet.inference.evaluation.Evaluation`.
+        source: where the data come from; it tells whether file names contain the breed.
+        rule: the rule for the boundary by which the images were scored.
     """
     objects = table["tp"] + table["fn"]
     shown, shares = table[objects > 0], objects[objects > 0] / table[list(COUNTS)].sum(axis=1)
@@ -269,7 +269,7 @@ def weaknesses(table: pd.DataFrame, *, source: str, rule: str) -> str:
             f"{shown['iou'][~cats].mean():.3f}.",
             f"- The three breeds of least mean IoU: {worst}.",
         ]
-    # Of images as bad as each other, the one with more wrong pixels is the worse.
+    # If two images have the same IoU, the one with more wrong pixels is worse.
     wrong = shown["fp"] + shown["fn"]
     order = np.lexsort((shown["name"], -wrong, shown["iou"]))[:5]
     names = [f"{shown['name'].iloc[i]} ({shown['iou'].iloc[i]:.3f})" for i in order]
@@ -289,7 +289,7 @@ def weaknesses(table: pd.DataFrame, *, source: str, rule: str) -> str:
 
 
 def size_table(table: pd.DataFrame, shares: pd.Series) -> str:
-    """Markdown: the IoU of images by the share, in (0, 1], of their pixels that are the object."""
+    """Markdown: IoU by the object's share of the image's pixels (``shares``, in (0, 1])."""
     edges = (0, *SHARES, 1)
     rows = []
     for low, high in zip(edges, edges[1:], strict=False):
@@ -303,7 +303,7 @@ def size_table(table: pd.DataFrame, shares: pd.Series) -> str:
 
 
 def licences(info: dict[str, Any]) -> str:
-    """Of data, weights and code, a line each."""
+    """The licences of data, weights and code, one line each."""
     data = (
         "O. M. Parkhi, A. Vedaldi, A. Zisserman, C. V. Jawahar, *Cats and Dogs*, CVPR 2012, under "
         "[CC BY-SA 4.0](https://creativecommons.org/licenses/by-sa/4.0/); the copyright of the "

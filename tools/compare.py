@@ -1,9 +1,9 @@
 """The experiments side by side: ``python -m tools.compare [--metric iou] [REV ...]``.
 
-A row for the workspace, for HEAD (or each REV) and for each of its experiments; a column for each
-param that differs between the rows and for each variant. ``dvc exp show`` gives a run of part of
-the pipeline the scores that an earlier run left. Here a score is shown only where the row's
-``dvc.lock`` says that it came of the row's own params, code and data.
+The rows are the workspace, HEAD (or each REV) and each of its experiments; the columns are the
+params that differ between rows, and the variants. After a run of part of the pipeline,
+``dvc exp show`` shows scores of an earlier run. Here a score is shown only if the row's
+``dvc.lock`` says that it was made with the row's own params, code and data.
 """
 
 import argparse
@@ -30,21 +30,21 @@ GAP = "  "
 
 
 class Tree:
-    """The files that Git has of a commit, or those of the workspace that it does not ignore."""
+    """The files of a commit, or the files of the workspace that Git does not ignore."""
 
     def __init__(self, rev: str | None = None) -> None:
         self.rev = rev
 
     @cached_property
     def files(self) -> frozenset[str]:
-        """Their paths, from the current folder on."""
+        """Their paths, relative to the current folder."""
         of_commit = ("ls-tree", "-r", "-z", "--name-only", self.rev or "")
         of_workspace = ("ls-files", "-c", "-o", "-z", "--exclude-standard")
         names = _run("git", *(of_commit if self.rev else of_workspace))
         return frozenset(names.decode(errors="surrogateescape").split("\0"))
 
     def read(self, path: str) -> bytes | None:
-        """What the file holds; None where it is none of these."""
+        """The file's content; None if it is not in :attr:`files`."""
         if path not in self.files:
             return None
         if self.rev:
@@ -52,17 +52,17 @@ class Tree:
         return Path(path).read_bytes() if Path(path).is_file() else None
 
     def md5(self, path: str) -> str | None:
-        """As ``dvc.lock`` records it."""
+        """The file's MD5, as in ``dvc.lock``; None if there is no such file."""
         content = self.read(path)
         return None if content is None else hashlib.md5(content, usedforsecurity=False).hexdigest()
 
     def yaml(self, path: str) -> dict[str, Any]:
-        """What a YAML file holds; nothing where there is none."""
+        """The content of a YAML file; empty if it is missing or broken."""
         return _parse_yaml(self.read(path) or b"")
 
     @cached_property
     def stages(self) -> dict[str, dict[str, Any]]:
-        """What ``dvc.lock`` records, by the stage."""
+        """Stage -> its entry in ``dvc.lock``."""
         return _mapping(self.yaml("dvc.lock").get("stages"))
 
     @cached_property
@@ -76,18 +76,18 @@ class Tree:
 
     @property
     def variants(self) -> list[str]:
-        """Those of ``params.yaml``."""
+        """The experiments in ``params.yaml``."""
         return list(_mapping(self.yaml("params.yaml").get("experiments")))
 
     def scores(self, variant: str) -> dict[str, float]:
-        """All scores in a variant's files, whatever they came of."""
+        """All scores in a variant's files, up to date or not."""
         scores = _parse_json(self.read(f"metrics/scores/{variant}.json"))
         for metric, by_variant in _parse_json(self.read(f"metrics/{variant}.json")).items():
             scores.setdefault(metric, _mapping(by_variant).get(variant))
         return {name: value for name, value in scores.items() if type(value) in (int, float)}
 
     def up_to_date(self, stage: str) -> bool:
-        """Whether nothing has changed since the stage ran, nor since those that it reads from."""
+        """Whether nothing has changed since this stage and the stages before it ran."""
         if stage not in self.stages:
             return False
         lock = self.stages[stage]
@@ -103,8 +103,8 @@ class Tree:
         for dep in lock.get("deps", []):
             maker, made = self.makers.get(dep["path"], (None, None))
             here = {made, self.md5(dep["path"])} - {None}
-            # What no stage makes and Git does not keep (a folder of one's own): of a commit its
-            # path is in the params and its hash in the lock, in the workspace DVC looks at it.
+            # A user's own folder: no stage makes it and Git does not track it. For a commit, the
+            # params and the lock file are all there is to compare; in the workspace, ask DVC.
             if not here and self.rev is None and _has_changed(stage, dep["path"]):
                 return False
             if here and here != {dep.get("md5")}:
@@ -114,7 +114,7 @@ class Tree:
         return True
 
     def code_is_seen(self, lock: dict[str, Any]) -> bool:
-        """Whether the workspace's source is what the stage ``code`` saw when it ran last."""
+        """Whether the workspace's source is the one that the stage ``code`` hashed last."""
         for path in (Path(dep["path"]) for dep in lock.get("deps", [])):
             if path.parent == Path("code") and path.suffix == ".txt":
                 try:
@@ -125,7 +125,7 @@ class Tree:
         return True
 
     def score(self, variant: str, metric: str) -> str:
-        """The score as text; a dash where it is none of this tree's params, code and data."""
+        """The score as text; a dash if it was not made with this tree's params, code and data."""
         stage = f"{EVALUATE}{variant}"
         value = self.scores(variant).get(metric)
         files = {f"metrics/scores/{variant}.json", f"metrics/{variant}.json"} & self.files
@@ -137,8 +137,8 @@ class Tree:
 
 @cache
 def _has_changed(stage: str, path: str) -> bool:
-    """Whether a dependency of a stage of the workspace differs from ``dvc.lock``, by DVC, or DVC
-    cannot tell."""
+    """Whether DVC says that a dependency of a workspace stage differs from ``dvc.lock``, or cannot
+    tell."""
     try:
         shown = _run(sys.executable, "-m", "dvc", "status", "--json", stage).decode()
         changes = json.loads(shown[shown.index("{") :]).get(stage, [])
@@ -150,7 +150,7 @@ def _has_changed(stage: str, path: str) -> bool:
 
 
 def rows(revs: Iterable[str]) -> Iterator[tuple[str, Tree]]:
-    """Name and tree of the workspace, of each revision and of its experiments."""
+    """Name and tree of the workspace, of each revision and of each of its experiments."""
     options = [word for rev in revs for word in ("--rev", rev)]
     shown = _run(sys.executable, "-m", "dvc", "exp", "show", "--json", *options)
     for baseline in json.loads(shown):
@@ -167,9 +167,9 @@ def compare(trees: list[tuple[str, Tree]], metric: str, width: int) -> str:
     """The table as text.
 
     Raises:
-        ValueError: there are no scores, or none of that name.
+        ValueError: there are no scores at all, or none named ``metric``.
     """
-    # The workspace's variants first; one that it no longer has is shown where it has a score.
+    # The workspace's variants come first; one that it no longer has is shown if it has a score.
     variants = list(dict.fromkeys(variant for _, tree in trees for variant in tree.variants))
     known = dict.fromkeys(name for _, tree in trees for v in variants for name in tree.scores(v))
     if not known:
@@ -185,9 +185,9 @@ def compare(trees: list[tuple[str, Tree]], metric: str, width: int) -> str:
 
 
 def differing(params: list[dict[str, Any]]) -> dict[str, list[str]]:
-    """Short name -> text a row, for each param that is not the same in all rows.
+    """Short name -> one text per row, for each param that is not the same in all rows.
 
-    A param whose whole section a row lacks (of a variant that it has not) is no difference.
+    Rows that lack the param's whole section (of a variant that they do not have) are left out.
     """
     paths = list(dict.fromkeys(path for row in params for path in _leaves(row)))
     columns = {}
@@ -202,7 +202,7 @@ def differing(params: list[dict[str, Any]]) -> dict[str, list[str]]:
 
 
 def layout(names: list[str], columns: dict[str, list[str]], width: int) -> str:
-    """The columns beside the rows' names, in as many tables as it takes to cut nothing."""
+    """The columns beside the rows' names, split into tables at most ``width`` characters wide."""
     head = ["experiment", *names]
     head = [name.ljust(max(map(len, head))) for name in head]
     tables: list[list[tuple[str, ...]]] = []
@@ -237,7 +237,7 @@ def _look_up(params: Any, path: Iterable[str]) -> tuple[bool, Any]:
 
 
 def _short(path: tuple[str, ...], paths: list[tuple[str, ...]]) -> str:
-    """As many last words of a param's path as no other path ends in."""
+    """The shortest end of a param's path that no other path shares."""
     count = 1
     while sum(other[-count:] == path[-count:] for other in paths) > 1:
         count += 1
@@ -273,10 +273,10 @@ def _blob(rev: str, path: str) -> bytes:
 
 
 def _run(*command: str) -> bytes:
-    """Its output.
+    """The command's output on stdout.
 
     Raises:
-        ValueError: it failed; the last line that it said.
+        ValueError: the command failed; the message is the last line of its stderr.
     """
     done = subprocess.run(command, capture_output=True)
     if done.returncode:
@@ -286,12 +286,12 @@ def _run(*command: str) -> bytes:
 
 
 def main() -> None:
-    """See the module's text."""
+    """See the module docstring."""
     parser = argparse.ArgumentParser("python -m tools.compare", description=__doc__.splitlines()[0])
     parser.add_argument("--metric", default="iou", help="the score to show (default: iou)")
     parser.add_argument("revs", metavar="REV", nargs="*", help="baselines (default: HEAD)")
     arguments = parser.parse_args()
-    read_yaml("params.yaml")  # broken, it would look like one without experiments
+    read_yaml("params.yaml")  # refuse a broken file: it would look like one without experiments
     width = shutil.get_terminal_size().columns
     print(compare(list(rows(arguments.revs)), arguments.metric, width))
 

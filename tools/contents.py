@@ -1,4 +1,4 @@
-"""Whether two outputs hold the same: arrays, tables and JSON by value, anything else by bytes."""
+"""Compare two outputs: arrays, tables and JSON by value, anything else by bytes."""
 
 import csv
 import json
@@ -11,9 +11,9 @@ import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
 
-# What no two runs share, the machine's name, and a hash of the code itself.
+# What differs between runs of the same code: times, the machine's name, the hash of the code.
 LEFT_OUT = frozenset({"seconds", "images_per_second", "device_name", "code"})
-TIMING = "timing"  # a folder of nothing else
+TIMING = "timing"  # a folder that holds only times
 Arrays = dict[str, tuple[str, tuple[int, ...], bytes]]  # name -> dtype, shape, bytes
 
 
@@ -21,8 +21,8 @@ def differences(old: Path, new: Path) -> dict[str, str]:
     """What differs between two files or folders.
 
     Returns:
-        The name of each file that differs, relative to the folder ("" for a file itself) -> why, in
-        a few words. Of files that cannot be read as what their names say the bytes are compared.
+        Name of each file that differs, relative to the folder ("" if ``old`` and ``new`` are files)
+        -> why, in a few words. Files that do not match their suffix are compared by bytes.
     """
     if old.is_dir() and new.is_dir():
         paths = [(path, folder) for folder in (old, new) for path in folder.rglob("*")]
@@ -55,7 +55,7 @@ def _of_safetensors(old: Path, new: Path) -> str | None:
 
 
 def _read_safetensors(path: Path) -> tuple[Arrays, Any]:
-    # By torch: numpy knows no bfloat16.
+    # Read with torch: NumPy has no bfloat16.
     arrays = {}
     with safe_open(path, framework="pt") as file:
         for name in file.keys():  # noqa: SIM118
@@ -106,7 +106,11 @@ def _of_tables(old: Path, new: Path) -> str | None:
 
 
 def _read_table(path: Path) -> dict[str, list[str]]:
-    """Column -> its cells, without those left out."""
+    """Column -> its cells, without the columns LEFT_OUT.
+
+    Raises:
+        ValueError: it is not a table, or two columns have the same name.
+    """
     with path.open(newline="", encoding="utf-8") as file:
         header, *rows = csv.reader(file)
     if any(len(row) != len(header) for row in rows) or len(set(header)) != len(header):

@@ -1,4 +1,4 @@
-"""Copies of this repository to run DVC in, with params so small that all of it runs in minutes."""
+"""Copies of this repository to run DVC in, with params so small that everything runs in minutes."""
 
 import os
 import re
@@ -29,28 +29,28 @@ ENVIRONMENT = os.environ | {
 for name in ("DVC_ROOT", "DVC_STAGE", MIRROR):
     ENVIRONMENT.pop(name, None)
 
-# Params by the last part of their names, which holds in any layout of the files.
+# Keyed by the last part of a param's name, so that the layout of the files does not matter.
 TINY: dict[str, Any] = {
     "source": "synthetic", "num_synthetic": 48, "image_size": 32, "epochs": 2, "batch_size": 8,
     "threads": 1, "device": "auto", "width": 4, "depth": 2, "val_fraction": 0.1,
 }  # fmt: skip
-# Enough steps that every variant finds some of the pets, or all masks would be empty and the same;
-# `amp: auto` measures, so that two runs of one tree could differ.
+# Enough steps that every variant finds some pets; otherwise all masks would be empty and equal.
+# `amp: auto` measures speed, so two runs of one tree could differ.
 SMALL = TINY | {
     "num_synthetic": 96, "epochs": 6, "batch_size": 2, "max_lr": 0.02, "amp": "none",
 }  # fmt: skip
-NUM_RUNS = 2  # of a list of RUNS the first: what is said of chance needs two
+NUM_RUNS = 2  # kept of each list in RUNS: a standard deviation needs two
 RUNS = ("seeds", "folds")
 
 
 def run(
     folder: Path, *command: str, check: bool = True, **variables: str
 ) -> subprocess.CompletedProcess[str]:
-    """Run ``command`` in ``folder`` with ``variables`` added to its environment; both output
-    streams together are in ``stdout``.
+    """Run ``command`` in ``folder`` with ``variables`` added to its environment; ``stdout`` has
+    both output streams.
 
     Raises:
-        AssertionError: with ``check``, the command fails.
+        AssertionError: the command fails and ``check`` is true.
     """
     done = subprocess.run(
         command, cwd=folder, env=ENVIRONMENT | variables, text=True,
@@ -62,15 +62,15 @@ def run(
 
 
 def files_of(folder: Path) -> list[str]:
-    """The files of the Git working tree ``folder`` that are tracked, or new and not ignored."""
+    """The files in the Git working tree ``folder`` that are tracked, or new and not ignored."""
     listed = run(folder, "git", "ls-files", "-coz", "--exclude-standard").stdout.split("\0")
     return sorted({name for name in listed if name and (folder / name).is_file()})
 
 
 def copy_repository(target: Path, source: Path = ROOT) -> Path:
-    """The files of ``source`` as they are in its working tree, as a new repository.
+    """Copy the working tree of ``source`` into a new repository at ``target``.
 
-    The released models stay behind: no stage reads them by default, and they are most of the bytes.
+    The released models are left out: by default no stage reads them; they are most of the bytes.
     """
     kept = (n for n in files_of(source) if n == SCRATCH or not n.startswith("released/"))
     for name in kept:
@@ -80,10 +80,10 @@ def copy_repository(target: Path, source: Path = ROOT) -> Path:
 
 
 def copy_revision(target: Path, revision: str, source: Path = ROOT) -> Path:
-    """The files that the commit ``revision`` of ``source`` holds, as a new repository.
+    """Copy the commit ``revision`` of ``source`` into a new repository at ``target``.
 
     Raises:
-        ValueError: there is no such commit here.
+        ValueError: ``source`` has no such commit, or cannot read it.
     """
     named = run(source, "git", "rev-parse", "-q", "--verify", f"{revision}^{{commit}}", check=False)
     if named.returncode:
@@ -105,7 +105,7 @@ def copy_revision(target: Path, revision: str, source: Path = ROOT) -> Path:
 
 
 def new_repository(folder: Path) -> Path:
-    """``folder``, made a Git repository of one commit."""
+    """Turn ``folder`` into a Git repository with one commit."""
     run(folder, "git", "init", "-q")
     commit_all(folder)
     return folder
@@ -118,7 +118,7 @@ def commit_all(folder: Path) -> None:
 
 
 def last_line(output: str) -> str:
-    """The last line of a command's output that says something."""
+    """The last line of a command's output that is not blank."""
     lines = [line.strip() for line in output.splitlines() if line.strip()]
     return lines[-1] if lines else "no output"
 
@@ -130,17 +130,17 @@ def projects_of(folder: Path) -> list[Path]:
 
 
 def params_files(folder: Path) -> list[Path]:
-    """Each ``params.yaml`` that lies beside a ``dvc.yaml``, the root's first."""
+    """Each ``params.yaml`` next to a ``dvc.yaml``, the root's first."""
     pipelines = [folder / name for name in files_of(folder) if Path(name).name == "dvc.yaml"]
     found = [path.with_name("params.yaml") for path in pipelines]
     return sorted((path for path in found if path.is_file()), key=lambda path: len(path.parts))
 
 
 def make_small(folder: Path, **values: Any) -> set[str]:
-    """Rewrite all params of ``folder`` with the values of SMALL and ``values``, and few RUNS.
+    """Set the params of ``folder`` to the values in SMALL and ``values``, and shorten the RUNS.
 
     Returns:
-        The names that were found and set; others are not added.
+        The names that were found and set; names that are not there are not added.
     """
     found: set[str] = set()
     for path in params_files(folder):
@@ -151,7 +151,7 @@ def make_small(folder: Path, **values: Any) -> set[str]:
 
 
 def shrink(params: Any, values: dict[str, Any]) -> set[str]:
-    """Set in ``params``, at any depth, what bears a name of ``values``, and shorten lists of RUNS.
+    """Set each param named in ``values``, at any depth of ``params``, and shorten the lists RUNS.
 
     Returns:
         The names found.
@@ -170,22 +170,22 @@ def shrink(params: Any, values: dict[str, Any]) -> set[str]:
 
 
 def make_tiny(folder: Path, *, keys: Iterable[str] | None = None) -> None:
-    """Params of a pipeline over drawn data, of all experiments or ``keys``, that trains in
-    seconds; ``amp`` is left as it is."""
+    """Make the root's pipeline in ``folder`` train in seconds, on drawn data, with all experiments
+    or ``keys``; ``amp`` stays as it is."""
     path = folder / "params.yaml"
     params = yaml.safe_load(path.read_text())
     shrink(params, TINY)
     if keys is not None:
         params["experiments"] = {key: params["experiments"][key] for key in keys}
     for file in (*folder.glob("metrics/**/*.json"), *folder.glob("plots/*/*.csv")):
-        if file.stem not in params["experiments"]:  # the stage `code` refuses such leftovers
+        if file.stem not in params["experiments"]:  # the stage `code` refuses leftovers
             file.unlink()
     path.write_text(yaml.safe_dump(params, sort_keys=False))
 
 
 def make_study_tiny(folder: Path) -> None:
-    """The same of the ablation's params, with its seeds; the recorded runs are of another
-    design."""
+    """The same for the ablation, keeping its seeds; its recorded runs are removed, as they have
+    other params."""
     shutil.rmtree(folder / "research/ablation/runs", ignore_errors=True)
     path = folder / "research/ablation/params.yaml"
     designs = yaml.safe_load(path.read_text())

@@ -1,7 +1,8 @@
 """Write a model as one ONNX file: ``python -m tools.export KEY-or-FILE [--out FILE]``.
 
-KEY names ``models/KEY.safetensors`` or, without one, ``released/KEY.safetensors``. ``--check``
-compares it with torch on the packed test split first, and writes none that differs by 1e-4 or more.
+KEY names ``models/KEY.safetensors`` or, if that is missing, ``released/KEY.safetensors``.
+``--check`` first compares the ONNX model with torch on the packed test split, and writes nothing
+if a probability differs by 1e-4 or more.
 """
 
 import argparse
@@ -21,7 +22,7 @@ BATCH_SIZE = 16
 
 
 def main() -> None:
-    """See the module's text."""
+    """See the module docstring."""
     parser = argparse.ArgumentParser("python -m tools.export", description=__doc__.splitlines()[0])
     parser.add_argument("model", metavar="KEY-or-FILE", help="mp_tr_bce, or a .safetensors file")
     parser.add_argument("--out", type=Path, metavar="FILE", help="default: KEY.onnx, here")
@@ -51,10 +52,10 @@ def main() -> None:
 
 
 def check_free(path: Path, *, overwrite: bool) -> None:
-    """Refuse to write ``path``.
+    """Check that ``path`` may be written.
 
     Raises:
-        ValueError: it exists and may not be overwritten, or is a folder.
+        ValueError: ``path`` is a folder, or exists and ``overwrite`` is false.
     """
     if path.is_dir():
         raise ValueError(f"{path} is a folder: name a file in it")

@@ -1,7 +1,7 @@
 """Say which recorded stages no longer match the code and params: ``python -m tools.fresh``.
 
-Needs no data. A comment, a docstring or a blank line makes nothing stale. Exit status 1 where
-something is.
+Needs no data. Changed comments, docstrings and blank lines make nothing stale. The exit status is 1
+if something is stale.
 """
 
 import json
@@ -18,12 +18,12 @@ PROJECTS = (Path(), Path("everyday"), Path("research/ablation"), Path("research/
 
 
 def stale_stages(project: Path) -> dict[str, list[str]]:
-    """Stage -> what differs from the ``dvc.lock`` of the DVC project in the folder ``project``.
+    """Stale stage -> what differs from ``dvc.lock``, for the DVC project in the folder ``project``.
 
     Raises:
-        ValueError: DVC cannot tell; with its message.
+        ValueError: DVC fails; the message is DVC's.
     """
-    read_yaml(project / "params.yaml")  # of a broken one DVC says nothing here
+    read_yaml(project / "params.yaml")  # DVC would not report a broken file here
     dvc(project, "repro", "--quiet", "--single-item", "code")
     tracked = subprocess.run(
         ["git", "ls-files"], cwd=project, capture_output=True, text=True, check=True
@@ -34,11 +34,11 @@ def stale_stages(project: Path) -> dict[str, list[str]]:
     for stage, changes in json.loads(output[output.index("{") :]).items():
         reasons = []
         for change in changes:
-            if isinstance(change, dict):  # of deps or outs: path -> its state, or params' states
+            if isinstance(change, dict):  # deps or outs: path -> state, or states of params
                 for path, state in next(iter(change.values())).items():
                     what = state if isinstance(state, str) else ", ".join(state)
-                    name = os.path.relpath(project / path, project)  # DVC's may be absolute
-                    # Of data, here or not, nothing is said.
+                    name = os.path.relpath(project / path, project)  # DVC's path may be absolute
+                    # Data are not in Git; they are not reported, whether they are here or not.
                     if not isinstance(state, str) or name in set(tracked):
                         reasons.append(f"{name} {what}")
             elif change != "always changed":
@@ -49,14 +49,18 @@ def stale_stages(project: Path) -> dict[str, list[str]]:
 
 
 def is_recorded(project: Path) -> bool:
-    """Whether the project in that folder has run: more than the stage ``code``, which this runs."""
+    """Whether a stage other than ``code`` has run in ``project``; this tool runs ``code``."""
     lock = project / "dvc.lock"
     return lock.exists() and bool(read_yaml(lock).get("stages", {}).keys() - {"code"})
 
 
 def dvc(project: Path, *arguments: str) -> str:
-    """What ``dvc`` prints in the folder ``project``."""
-    # The stages' `python` is this one, whether its environment is activated or not.
+    """The output of ``dvc`` in the folder ``project``.
+
+    Raises:
+        ValueError: it fails.
+    """
+    # Stages must run with this Python, even if its environment is not activated.
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     command = [sys.executable, "-m", "dvc", *arguments]
     done = subprocess.run(
@@ -68,8 +72,8 @@ def dvc(project: Path, *arguments: str) -> str:
 
 
 def not_run_yet(project: Path, stages: Iterable[str]) -> list[str]:
-    """Those of ``stages`` that have no entry in the lock, and what gathers a design of which a run
-    has none: the pages say themselves which seeds their tables have."""
+    """Those of ``stages`` without an entry in the lock file, and the ``gather`` stages of designs
+    with such a run: the pages say themselves which seeds their tables have."""
     recorded = read_yaml(project / "dvc.lock")["stages"]
     new = {stage for stage in stages if stage not in recorded}
     gathering = {f"gather@{stage.partition('@')[0]}" for stage in new}
@@ -77,7 +81,7 @@ def not_run_yet(project: Path, stages: Iterable[str]) -> list[str]:
 
 
 def main() -> None:
-    """See the module's text."""
+    """See the module docstring."""
     stale = False
     for project in filter(is_recorded, PROJECTS):
         stages = stale_stages(project)

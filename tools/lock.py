@@ -1,6 +1,6 @@
-"""Writing anew the dvc.lock entries of stages whose outputs a changed code was seen to leave alone.
+"""Rewrite the dvc.lock entries of stages whose outputs did not change although their code did.
 
-An entry gets the present command, dependencies and params, and keeps the outputs' recorded hashes.
+An entry gets the current command, dependencies and params, and keeps the recorded output hashes.
 """
 
 import fnmatch
@@ -30,7 +30,7 @@ from tools.pipeline import (
 
 
 class RefusalError(Exception):
-    """Why a stage's entry cannot be written anew."""
+    """Why a stage's entry cannot be rewritten."""
 
 
 @dataclass(frozen=True)
@@ -39,11 +39,11 @@ class Evidence:
 
     Attributes:
         known: the stages of the small pipeline, whether they ran or not.
-        verdicts: a stage that ran on both sides -> whether each of its outputs is the same, or
-            differs as it is meant to.
-        changed: the outputs that differ as they are meant to.
-        globs: how those were named.
-        kept: globs of outputs that are written otherwise now and whose recorded form stays right.
+        verdicts: stage that ran on both sides -> whether each of its outputs is the same or differs
+            as intended.
+        changed: the outputs that differ as intended.
+        globs: the globs that named these outputs.
+        kept: globs of outputs that have a new form now but whose recorded form stays valid.
     """
 
     known: Collection[str]
@@ -53,9 +53,9 @@ class Evidence:
     kept: Collection[str] = ()
 
     def stages_for(self, address: str) -> list[str]:
-        """The stages that ran in place of ``address``: itself, or, where the small pipeline has no
-        such stage (another seed), those of its group with the same name up to the last dash, or
-        all of its group."""
+        """The stages that ran in place of ``address``: itself, or, if the small pipeline has no
+        such stage (another seed), those of its group with the same name up to the last dash, or the
+        whole group."""
         if address in self.known or "@" not in address:
             return [address]
         for prefix in (address.rpartition("-")[0] + "-", address.partition("@")[0] + "@"):
@@ -64,7 +64,7 @@ class Evidence:
         return [address]
 
     def refuse(self, address: str) -> None:
-        """Raise a RefusalError unless all that ran in place of ``address`` was the same."""
+        """Raise a RefusalError unless all stages that ran in place of ``address`` were the same."""
         for other in self.stages_for(address):
             if other not in self.verdicts:
                 raise RefusalError("not run, or on one side only")
@@ -72,7 +72,7 @@ class Evidence:
                 raise RefusalError("its outputs differ" if other == address else f"{other} differs")
 
     def changes(self, stage: Stage, path: str) -> bool:
-        """Whether the output ``path`` of ``stage`` differs as it is meant to, and is made anew."""
+        """Whether the output ``path`` of ``stage`` is meant to differ and must be made anew."""
         if any(fnmatch.fnmatch(path, glob) for glob in self.kept):
             return False
         if path in self.changed or stage.address in self.known:
@@ -83,13 +83,13 @@ class Evidence:
 
 @dataclass
 class Locks:
-    """The lock files of the repository ``root``, on the way to their new form.
+    """The lock files of the repository ``root`` while they are rewritten.
 
     Attributes:
-        before: ``root``'s stages' counterparts at the revision; ``before_root`` is its tree.
-        outs: output -> its hash in the locks as they will be.
-        old_form: outputs that differ as they are meant to and whose recorded hashes are still those
-            of the revision.
+        before: address -> the same stage at the revision, whose tree is ``before_root``.
+        outs: output -> its hash in the rewritten lock files.
+        old_form: outputs that are meant to differ but whose recorded hashes are still those of the
+            revision.
     """
 
     root: Path
@@ -107,7 +107,7 @@ class Locks:
         self.before = match(everything, self.stages, self.moves)
         self.stale = {a: stale(stage, everything.values()) for a, stage in self.before.items()}
         records = [stage.record for stage in everything.values() if stage.record]
-        self.recorded: dict[str, Hash] = {}  # at the revision; of outputs where they are known
+        self.recorded: dict[str, Hash] = {}  # at the revision; an output's hash wins
         for paths in (*(r.deps for r in records), *(r.outs for r in records)):
             self.recorded |= {moved(path, self.moves): entry for path, entry in paths.items()}
         self.outs = {
@@ -119,7 +119,7 @@ class Locks:
         self.makers = {path: stage for stage in self.stages.values() for path in stage.outs}
 
     def in_git(self, path: str) -> bool:
-        """Whether ``path`` is there, and all that it holds is tracked by Git, or new to it."""
+        """Whether ``path`` exists and Git tracks all its files, or would (new, not ignored)."""
         full = self.root / path
         files = [full] if full.is_file() else [p for p in full.rglob("*") if p.is_file()]
         return bool(files) and all(
@@ -127,7 +127,7 @@ class Locks:
         )
 
     def changed(self, path: str) -> list[str]:
-        """The outputs in, at or around ``path`` that differ as they are meant to."""
+        """The outputs at, inside or around ``path`` that are meant to differ."""
         return [
             out
             for out, maker in self.makers.items()
@@ -135,10 +135,10 @@ class Locks:
         ]
 
     def rebuild(self, stage: Stage) -> None:
-        """Give the objects of ``stage`` the hashes and params of its new entry.
+        """Give DVC's objects of ``stage`` the hashes and params of its new entry.
 
         Raises:
-            RefusalError: the conditions are not met.
+            RefusalError: the entry cannot be rewritten.
         """
         self.evidence.refuse(stage.address)
         before = self.before.get(stage.address)
@@ -150,7 +150,7 @@ class Locks:
         deps = {path: self.dependency(before, path) for path in stage.deps}
         outs = {path: self.output(stage, path) for path in stage.outs}
 
-        # What is None is there and gets its present hash.
+        # None means that the file exists and its current hash is recorded.
         entry = {
             kind: [
                 {"path": items[path].def_path} | value
@@ -168,7 +168,11 @@ class Locks:
         self.outs |= {path: hash_of(out) for path, out in stage.outs.items()}
 
     def dependency(self, before: Stage, path: str) -> Hash | None:
-        """The hash to record of a dependency; None: its present one."""
+        """The hash to record for a dependency; None: its current one.
+
+        Raises:
+            RefusalError: it is not the one of the revision, or its hash is not known.
+        """
         made = [maker for out, maker in self.makers.items() if overlap(out, path)]
         made = [maker for maker in made if not maker.dvc.always_changed]
         if self.in_git(path):
@@ -188,7 +192,11 @@ class Locks:
         return recorded
 
     def output(self, stage: Stage, path: str) -> Hash | None:
-        """The hash to record of an output; None: its present one."""
+        """The hash to record for an output; None: its current one.
+
+        Raises:
+            RefusalError: it has to be made anew first, or its hash is not known.
+        """
         recorded = self.recorded.get(path)
         if self.evidence.changes(stage, path):
             item = stage.outs[path]
@@ -204,7 +212,7 @@ class Locks:
         return recorded
 
     def refuse_other_content(self, path: str) -> None:
-        """Raise a RefusalError unless what Git has of an output is that of the revision."""
+        """Raise a RefusalError unless an output in Git is the same as at the revision."""
         found = differences(self.before_root / moved_back(path, self.moves), self.root / path)
         named = self.changed(path)
         wrong = [name for name in found if not any(overlap(f"{path}/{name}".rstrip("/"), out)
@@ -214,8 +222,8 @@ class Locks:
             raise RefusalError(f"{name} is not the one of the revision ({found[wrong[0]]})")
 
     def keep_old_form(self, stage: Stage) -> None:
-        """Let the entry of a refused stage name its outputs as later stages record them, where it
-        does not yet (they moved); its dependencies stay as they are, so it stays out of date."""
+        """Add moved outputs of a refused stage to its entry, with the hashes that later stages
+        record. Its dependencies stay as they are, so the stage stays out of date."""
         missing = {
             path: self.recorded[path]
             for path in stage.outs
@@ -236,10 +244,10 @@ class Locks:
 
 
 def refuse_params(before: Stage, stage: Stage, before_root: Path, moves: Moves) -> None:
-    """Raise a RefusalError where a tracked param has another value than is recorded.
+    """Raise a RefusalError if a tracked param differs from its recorded value.
 
-    A param that only one side tracks is no matter where the small runs had its real value. Where
-    they had a small one, it must be known from the revision.
+    A param that only one side tracks is accepted if the small runs used its real value. If they
+    used a small one, the revision must have the value.
     """
     old = {(moved(file, moves), key): v for (file, key), v in before.record.params.items()}
     for (file, key), value in stage.params.items():
@@ -258,7 +266,7 @@ def refuse_params(before: Stage, stage: Stage, before_root: Path, moves: Moves) 
 
 
 def hash_of(item: Any, *, present: bool = False) -> Hash:
-    """A dependency's or output's entry without its path: as filled in, or of what lies there."""
+    """The lock entry of a dependency or output without its path; ``present``: of the file here."""
     if present:
         recorded = (item.meta, item.hash_info)
         item.save()
@@ -276,17 +284,17 @@ def accept(
     """Rewrite the lock files of ``root``.
 
     Args:
-        before_root: the tree of the revision as it is there, with its lock files.
+        before_root: the unchanged tree of the revision, with its lock files.
 
     Returns:
-        The stages whose entries are written; the others -> why not; the outputs whose recorded
-        hashes are those of the revision although they are meant to differ.
+        The stages whose entries were rewritten; other stage -> why not; the outputs that are meant
+        to differ but still have the hashes of the revision.
 
     Raises:
         ValueError: a stage that always runs fails here.
     """
     for stage in read_pipeline(root).values():
-        if stage.dvc.always_changed:  # writes files of the code, which others depend on
+        if stage.dvc.always_changed:  # it writes the hashes of the code that others depend on
             folder = (root / stage.pipeline).parent
             done = run(folder, "dvc", "repro", "-s", stage.name, check=False)
             if done.returncode:
@@ -304,7 +312,7 @@ def accept(
             accepted.append(name)
     for name in kept:
         locks.keep_old_form(locks.stages[name])
-    # A file at once: DVC reads and writes the whole of it each time.
+    # All entries of a file at once: DVC reads and writes the whole file each time.
     for pipeline in {locks.stages[name].pipeline for name in accepted}:
         stages = [locks.stages[name] for name in accepted]
         written = [stage.dvc for stage in stages if stage.pipeline == pipeline]

@@ -1,7 +1,7 @@
 """Put the released models where their pipelines keep them: ``python -m tools.models``.
 
-DVC then takes their trainings as done: no network, no remote. ``--release`` goes the other way, for
-a maintainer: the models of the pipelines become the released ones.
+DVC then treats their trainings as done, without network or remote. ``--release`` is for maintainers
+and does the opposite: the models of the pipelines become the released ones.
 """
 
 import argparse
@@ -16,11 +16,11 @@ from unet.runtime.files import atomic_write
 from unet.runtime.process import run_stage
 
 MODELS, RELEASED = Path("models"), Path("released")
-PROJECTS = (Path(), Path("everyday"))  # whose models are released
+PROJECTS = (Path(), Path("everyday"))  # the DVC projects whose models are released
 
 
 def main() -> None:
-    """See the module's text."""
+    """See the module docstring."""
     parser = argparse.ArgumentParser("python -m tools.models", description=__doc__.splitlines()[0])
     parser.add_argument("--release", action="store_true", help="models/ -> released/")
     arguments = parser.parse_args()
@@ -32,11 +32,11 @@ def main() -> None:
 
 
 def recorded_outputs(root: Path = Path()) -> dict[str, str]:
-    """File name -> MD5 of each model, and what `plot` needs of its training, by the locks of all
-    PROJECTS.
+    """File name -> MD5 of each model, and of the file of its training that `plot` reads, as
+    recorded in the lock files of all PROJECTS.
 
     Raises:
-        ValueError: two of them have an experiment of the same name.
+        ValueError: two projects have an experiment of the same name.
     """
     recorded: dict[str, str] = {}
     for project in PROJECTS:
@@ -51,7 +51,7 @@ def recorded_outputs(root: Path = Path()) -> dict[str, str]:
 
 
 def homes_of(root: Path = Path()) -> dict[str, Path]:
-    """File name -> the one of PROJECTS that makes it, for each of :func:`recorded_outputs`."""
+    """File name -> the project that makes it, for each file of :func:`recorded_outputs`."""
     return {name: project for project in PROJECTS for name, _ in _outputs(root, project)}
 
 
@@ -68,10 +68,10 @@ def _outputs(root: Path, project: Path) -> list[tuple[str, str]]:
 
 
 def check_recorded(path: Path, recorded: dict[str, str]) -> None:
-    """Refuse a released model whose scores are not those that are here.
+    """Refuse a released model that the recorded scores do not belong to.
 
     Args:
-        recorded: of :func:`recorded_outputs`.
+        recorded: the result of :func:`recorded_outputs`.
 
     Raises:
         ValueError: ``dvc.lock`` records another model of that name, or none.
@@ -87,7 +87,8 @@ def place(recorded: dict[str, str]) -> None:
     """Copy the released files into their projects' ``models/`` and DVC's cache.
 
     Raises:
-        ValueError: one of them is not what ``dvc.lock`` records, or would replace another model.
+        ValueError: a file is missing, is not what ``dvc.lock`` records, or would replace a model
+            that has no other copy.
     """
     files = sorted(RELEASED.glob("*.safetensors")) + sorted(RELEASED.glob("*.npz"))
     if not files:
@@ -114,7 +115,7 @@ def place(recorded: dict[str, str]) -> None:
         with atomic_write(target) as temporary:
             shutil.copyfile(source, temporary)
     for home in sorted(set(homes.values())):
-        # Into the cache, where experiments in copies of the repository find them.
+        # Experiments that run in copies of the repository find the models in the cache.
         with Repo(str(home)) as repo:
             for out in repo.index.outs:
                 if Path(out.fs_path).name in recorded and Path(out.fs_path).exists():
@@ -125,18 +126,18 @@ def place(recorded: dict[str, str]) -> None:
 
 
 def in_cache(digest: str, project: Path) -> bool:
-    """Whether the project's cache holds the file, so that nothing is lost where it is replaced."""
+    """Whether the project's cache has the file, so that replacing it loses nothing."""
     with Repo(str(project)) as repo:
         return repo.cache.local.exists(digest)
 
 
 def release(recorded: dict[str, str]) -> None:
-    """Copy the recorded models to ``released/``, and remove what is no longer recorded there: also
-    the card of a model that changed (``python -m tools.cards`` writes it anew).
+    """Copy the recorded models to ``released/`` and remove files there that are not recorded,
+    including the cards of changed models (``python -m tools.cards`` rewrites them).
 
     Raises:
-        ValueError: one is neither here nor released already as ``dvc.lock`` records it; or a lock
-            is missing that may record what would be removed.
+        ValueError: a model as ``dvc.lock`` records it is neither here nor released; or a missing
+            lock file may record what would be removed.
     """
     homes = homes_of()
     projects = [project for project in PROJECTS if project.is_dir()]
@@ -155,7 +156,7 @@ def release(recorded: dict[str, str]) -> None:
             raise ValueError(f"{model} is not what dvc.lock records: run {way}")
     cards = {path.with_suffix(".md") for path in there if path.suffix == ".safetensors"}
     for old in RELEASED.glob("*.*"):
-        if old not in there | cards:  # cards may be all that is left of an evaluation
+        if old not in there | cards:  # a card may be all that is left of an evaluation
             old.unlink()
     for name in recorded:
         if RELEASED / name not in there:

@@ -2,10 +2,10 @@
 # Train side by side, each on a GPU of its own:
 #   tools/parallel.sh [HOW_MANY_AT_A_TIME [study | suspects]]
 #
-# The experiments, with `study` the runs of research/ablation, with `suspects` the folds of
-# research/labels. On the GPUs that CUDA_VISIBLE_DEVICES lists, or all, as many at a time as there
-# are GPUs. Without a GPU, on the CPU, one a physical core: side by side with a thread each they are
-# faster than one by one with many.
+# Trains the experiments; with `study`, the runs of research/ablation; with `suspects`, the folds of
+# research/labels. Uses the GPUs in CUDA_VISIBLE_DEVICES, or all, one training per GPU by default.
+# Without a GPU it runs one training per physical core: many trainings of one thread each are faster
+# than one after another with many threads.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 case ${1:-1} in *[!0-9]* | 0*)
@@ -27,23 +27,23 @@ elif [ "${2:-}" = suspects ]; then
 else
   data=preprocess trainings='^train@'
 fi
-# `code` by name: --single-item below looks at what it wrote, and does not run it.
+# Run `code` explicitly: --single-item below reads its outputs but does not run it.
 dvc repro code "$data"
 trainings=$(dvc stage list --name-only | grep -E "$trainings")
-# Physical cores, as torch counts them, of those that this process may use.
+# Physical cores, as torch counts them, limited to those that this process may use.
 cores=$(python -c 'import os, psutil
 here = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
 print(min(psutil.cpu_count(logical=False) or here, here))')
 jobs=${1:-$((number > 0 ? number : cores))}
 threads=${OMP_NUM_THREADS:-}
 if [ "$number" -eq 0 ] && [ -z "$threads" ]; then
-  # Its share of the cores is all that `threads: auto` can take, so that of as many trainings as
-  # cores each takes one thread, whatever the others do while it measures.
+  # `threads: auto` can take no more than a training's share of the cores, whatever the others do
+  # while it measures: with as many trainings as cores, each takes one thread.
   side_by_side=$(wc -l <<<"$trainings")
   side_by_side=$((jobs > 0 && jobs < side_by_side ? jobs : side_by_side))
   threads=$((cores > side_by_side ? cores / side_by_side : 1))
 fi
-# A slot that is free takes the next training; several slots a GPU where more are asked for.
+# A free slot takes the next training; a GPU has several slots if more jobs than GPUs are asked for.
 export gpus number threads
 xargs -P "$jobs" --process-slot-var=SLOT -I{} bash -c '
   if [ "$number" -gt 0 ]; then
@@ -52,6 +52,6 @@ xargs -P "$jobs" --process-slot-var=SLOT -I{} bash -c '
   if [ -n "$threads" ]; then
     export OMP_NUM_THREADS=$threads
   fi
-  # The others go on when one fails; xargs would stop at the 255 that dvc ends with.
+  # Exit with 1, so that the others go on when one fails: xargs would stop at the 255 of dvc.
   dvc --wait-for-lock repro --single-item {} || exit 1' <<<"$trainings"
 dvc repro

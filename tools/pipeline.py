@@ -1,4 +1,4 @@
-"""A repository's stages as DVC reads them, over all of its projects, and how two trees match."""
+"""The stages of all DVC projects in a repository, as DVC reads them, and how to match two trees."""
 
 import os
 from collections.abc import Iterable, Mapping
@@ -12,8 +12,8 @@ from dvc.utils.serialize import load_yaml
 
 from tools.copies import projects_of
 
-Hash = dict[str, Any]  # of a lock's entry: hash, md5, size, nfiles
-Params = dict[tuple[str, str], Any]  # file, dotted key -> value that is no dict
+Hash = dict[str, Any]  # in a lock entry: hash, md5, size, nfiles
+Params = dict[tuple[str, str], Any]  # (file, dotted key) -> value that is not a dict
 Moves = list[tuple[str, str]]  # old prefix of a path -> its new one
 
 
@@ -33,8 +33,8 @@ class Stage:
 
     Attributes:
         pipeline: the path of its dvc.yaml.
-        params: what it tracks, with the present values.
-        record: its lock entry; None: it has none.
+        params: the params that it tracks, with their current values.
+        record: its lock entry; None if it has none.
         dvc: DVC's own object.
     """
 
@@ -48,21 +48,21 @@ class Stage:
 
     @property
     def address(self) -> str:
-        """As DVC names it from the root."""
+        """The stage's name for DVC commands in the root."""
         return address(self.pipeline, self.name)
 
     def reads(self, path: str) -> bool:
-        """Whether ``path``, something in it or a folder around it is among the dependencies."""
+        """Whether the stage depends on ``path``, something in it or a folder around it."""
         return any(overlap(dep, path) for dep in self.deps)
 
 
 def address(pipeline: str, name: str) -> str:
-    """As DVC names the stage ``name`` of a dvc.yaml from the root."""
+    """The name of the stage ``name`` of a dvc.yaml for DVC commands in the root."""
     return name if pipeline == "dvc.yaml" else f"{pipeline}:{name}"
 
 
 def overlap(first: str, second: str) -> bool:
-    """Whether two paths are one, or one lies in the other."""
+    """Whether two paths are equal or one is inside the other."""
     short, long = sorted((first.split("/"), second.split("/")), key=len)
     return long[: len(short)] == short
 
@@ -72,12 +72,12 @@ def read_pipeline(root: Path) -> dict[str, Stage]:
 
     Raises:
         ValueError: ``root`` has no dvc.yaml.
-        DvcException: DVC cannot read it.
+        DvcException: DVC cannot read a pipeline.
     """
     root = root.resolve()
     found = [stage for project in projects_of(root) for stage in Repo(str(project)).index.stages]
     found = [stage for stage in found if getattr(stage, "name", None)]
-    # Each once: a lock of many stages takes a second.
+    # Read each lock file once: one with many stages takes a second.
     paths = {stage.path: Path(stage.path).with_name("dvc.lock") for stage in found}
     locks = {
         path: load_yaml(str(lock)).get("stages", {}) if lock.is_file() else {}
@@ -144,7 +144,7 @@ def _read_stage(stage: Any, root: Path, entry: dict[str, Any] | None) -> Stage:
 
 
 def leaves(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested params as dotted key -> value that is no dict."""
+    """Nested params as dotted key -> value that is not a dict."""
     flat: dict[str, Any] = {}
     for key, value in values.items():
         name = f"{prefix}{key}"
@@ -153,7 +153,7 @@ def leaves(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def moved(path: str, moves: Iterable[tuple[str, str]]) -> str:
-    """``path`` with the first prefix of ``moves`` that it begins with replaced."""
+    """``path`` with its old prefix replaced by the new one; the first match in ``moves`` counts."""
     for old, new in moves:
         if path.startswith(old):
             return new + path[len(old) :]
@@ -161,13 +161,13 @@ def moved(path: str, moves: Iterable[tuple[str, str]]) -> str:
 
 
 def moved_back(path: str, moves: Moves) -> str:
-    """The path that :func:`moved` makes ``path`` of."""
+    """The path that :func:`moved` turns into ``path``."""
     return moved(path, [(new, old) for old, new in moves])
 
 
 def match(old: Mapping[str, Stage], new: Mapping[str, Stage], moves: Moves) -> dict[str, Stage]:
-    """New address -> the old stage of the same name: in the dvc.yaml that moved there, else in any
-    other where the name leaves no doubt."""
+    """New address -> the old stage of the same name: from the dvc.yaml that moved there, else from
+    any other if exactly one stage on each side has the name."""
     found: dict[str, Stage] = {}
     for stage in old.values():
         where = address(moved(stage.pipeline, moves), stage.name)
@@ -184,9 +184,9 @@ def match(old: Mapping[str, Stage], new: Mapping[str, Stage], moves: Moves) -> d
 
 
 def stale(stage: Stage, stages: Iterable[Stage]) -> str | None:
-    """Why the lock entry of ``stage`` is not up to date with its tree; None where it is.
+    """Why the lock entry of ``stage`` is out of date in its tree; None if it is up to date.
 
-    Missing data is passed over: their recorded hashes must be those of the stages that make them.
+    Missing data are not checked, but their recorded hashes must match the stages that make them.
     """
     if stage.record is None:
         return "no lock entry"

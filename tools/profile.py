@@ -19,7 +19,7 @@ DATA = Path("data/packed")
 
 
 def main() -> None:
-    """See the module's text."""
+    """See the module docstring."""
     params = load_params()
     key = select_experiment(params.experiments, sys.argv[1:])
     device = set_up(params.train.device)

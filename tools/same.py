@@ -1,9 +1,9 @@
 """Whether a change of the code leaves every output of the pipelines as it was.
 
 ``python -m tools.same REV`` runs all stages of the commit REV and of the working tree in two
-temporary copies, small and on drawn data, and compares their outputs. With ``--accept`` the lock
-files here are then written as if the stages whose outputs are the same had run again.
-Where OXFORD_PETS_URL names the archives, the root's pipeline runs on a few of their images as well.
+temporary copies, with small params and drawn data, and compares their outputs. ``--accept`` then
+updates the lock files here as if the stages with equal outputs had run again.
+If OXFORD_PETS_URL is set, the root's pipeline also runs on a few images of the archives there.
 """
 
 import argparse
@@ -34,7 +34,7 @@ from tools.copies import (
 from tools.lock import Evidence, accept
 from tools.pipeline import Moves, Stage, match, moved, read_pipeline
 
-OFFICIAL = {"source": "official", "limit": 16}  # images a split
+OFFICIAL = {"source": "official", "limit": 16}  # images per split
 
 
 @dataclass(frozen=True)
@@ -42,10 +42,10 @@ class Verdict:
     """What became of one output.
 
     Attributes:
-        stage: its address in the new tree; in the old one where it is gone.
-        path: in the new tree.
-        state: same, different, new, gone, or changed (different, new or gone as it is meant to be).
-        files: those that differ, relative to ``path`` -> why.
+        stage: the stage's address in the new tree; in the old one if the stage is gone.
+        path: the output's path in the new tree.
+        state: same, different, new, gone, or changed (different, new or gone, as intended).
+        files: file that differs, relative to ``path`` -> why.
     """
 
     stage: str
@@ -62,20 +62,20 @@ class Verdict:
 def run_small(
     folder: Path, which: str, *, only: Collection[str] = (), research: bool = True, data: str = ""
 ) -> None:
-    """Run the pipelines of the copy ``folder`` from the beginning, small.
+    """Run the pipelines of the copy ``folder`` from the beginning, with small params.
 
     Args:
-        which: what to call the copy in messages.
-        only: stages of the root's dvc.yaml; they and what they need are run, nothing else.
+        which: the name of the copy in messages.
+        only: stages of the root's dvc.yaml; only they and the stages they need are run.
         research: whether dvc.yaml files other than the root's are run.
-        data: where the archives lie: the root's pipeline runs on them. Empty: on drawn data.
+        data: where the archives are that the root's pipeline uses. Empty: it uses drawn data.
 
     Raises:
-        ValueError: the params have no way to ask for such data, or a stage fails.
+        ValueError: the params cannot select such data, or a stage fails.
     """
     for stage in read_pipeline(folder).values():
         (folder / stage.pipeline).with_name("dvc.lock").unlink(missing_ok=True)
-        for path in stage.outs:  # what is recorded is of other params
+        for path in stage.outs:  # recorded outputs were made with other params
             whole = folder / path
             shutil.rmtree(whole) if whole.is_dir() else whole.unlink(missing_ok=True)
     wanted = OFFICIAL if data else {}
@@ -96,15 +96,15 @@ def run_small(
 
 
 def reason(output: str) -> str:
-    """What a failed ``dvc repro`` says last: its stage's own last line and DVC's."""
+    """The last two lines of a failed ``dvc repro``: the stage's own and DVC's."""
     lines = [line.strip() for line in output.splitlines() if line.strip()]
     return "; ".join(lines[-2:]) + ": mend it, or look at the copies that --keep FOLDER leaves"
 
 
 def compare(old_root: Path, new_root: Path, moves: Moves) -> list[Verdict]:
-    """The outputs of all stages that have run in either tree.
+    """Compare the outputs of all stages that have run in either tree.
 
-    Those of stages that always run say what the code is, and are passed over.
+    Stages that always run are left out: their outputs are hashes of the code.
     """
     sides = [
         {
@@ -139,8 +139,8 @@ def compare(old_root: Path, new_root: Path, moves: Moves) -> list[Verdict]:
 def allow(
     verdicts: list[Verdict], globs: Collection[str], stages: dict[str, Stage]
 ) -> list[Verdict]:
-    """``verdicts`` with the state ``changed`` where a glob names all that differs of an output and
-    every output downstream of it, by the graph ``stages``, is the same or named too."""
+    """``verdicts`` with the state ``changed`` for each output whose differences are all named by
+    globs, if every output downstream of it in the graph ``stages`` is the same or named too."""
     wrong = [verdict for verdict in verdicts if verdict.state != "same"]
     named = {verdict.path for verdict in wrong if is_named(verdict, globs)}
     blocking = {verdict.path for verdict in wrong} - named
@@ -153,7 +153,7 @@ def allow(
 
 
 def is_named(verdict: Verdict, globs: Collection[str]) -> bool:
-    """Whether globs name the output, or each file in it that differs."""
+    """Whether globs match the output, or each file in it that differs."""
 
     def fits(path: str) -> bool:
         return any(fnmatch.fnmatch(path, glob) for glob in globs)
@@ -175,13 +175,13 @@ def downstream(path: str, stages: dict[str, Stage]) -> set[str]:
 
 
 def check(arguments: argparse.Namespace, folder: Path) -> bool:
-    """Run and compare, and rewrite the locks if asked to; True where nothing differs unnamed.
+    """Run and compare, and rewrite the lock files if asked to; True if all differences are named.
 
     Args:
-        folder: empty, for the copies.
+        folder: an empty folder for the copies.
 
     Raises:
-        ValueError: see :func:`run_small` and :func:`copies.copy_revision`.
+        ValueError: as in :func:`run_small` and :func:`tools.copies.copy_revision`.
     """
     moves: Moves = [tuple(pair.split("=", 1)) for pair in arguments.moved]
     folders = {name: folder / name for name in ("recorded", "old", "new")}
@@ -217,7 +217,7 @@ def check(arguments: argparse.Namespace, folder: Path) -> bool:
 def evidence_of(
     verdicts: list[Verdict], known: dict[str, Stage], globs: Collection[str]
 ) -> Evidence:
-    """What :func:`lock.accept` has to know of the comparison."""
+    """The results of the comparison that :func:`tools.lock.accept` needs."""
     fine: dict[str, bool] = {}
     for verdict in verdicts:
         good = verdict.state in ("same", "changed")
@@ -227,7 +227,7 @@ def evidence_of(
 
 
 def report(accepted: list[str], kept: dict[str, str], old_form: list[str]) -> None:
-    """Say what became of the lock files."""
+    """Print which lock entries were rewritten, and why others were not."""
     reasons: dict[str, list[str]] = {}
     for name, why in kept.items():
         reasons.setdefault(why, []).append(name)
@@ -242,7 +242,7 @@ def report(accepted: list[str], kept: dict[str, str], old_form: list[str]) -> No
 
 
 def parse() -> argparse.Namespace:
-    """The command line."""
+    """Parse the command line."""
     parser = argparse.ArgumentParser("python -m tools.same", description=__doc__.split("\n\n")[0])
     parser.add_argument("revision", metavar="REV", help="a commit to compare the files here with")
     parser.add_argument(
@@ -275,7 +275,7 @@ def parse() -> argparse.Namespace:
 
 
 def main() -> None:
-    """See the module's text."""
+    """See the module docstring."""
     arguments = parse()
     if arguments.keep:
         arguments.keep.mkdir(parents=True)

@@ -1,8 +1,8 @@
 """Score models on photographs and masks, without training.
 
-``python -m tools.score FOLDER``, where FOLDER is what ``data.path`` can be. It scores the test
-images, the same that the pipeline would take, so that a model as it is can be compared with one
-that is trained on the other images; ``--all`` takes every image. It changes nothing here.
+``python -m tools.score FOLDER``, where FOLDER has the layout described for ``data.path``. It scores
+the test images that the pipeline would choose, so that an existing model can be compared with one
+trained on the other images; ``--all`` scores every image. It changes no files here.
 """
 
 import argparse
@@ -30,7 +30,7 @@ SPLITS = ("train", "val", "test")
 
 
 def main() -> None:
-    """See the module's text."""
+    """See the module docstring."""
     parser = argparse.ArgumentParser("python -m tools.score", description=__doc__.splitlines()[0])
     add = parser.add_argument
     add("folder", metavar="FOLDER", help="photographs in images/, masks in masks/")

@@ -1,7 +1,7 @@
 """The experiments' scores as a table: printed, or written into the README.
 
 ``python -m tools.table [FOLDER]`` prints the table of the repository in FOLDER (default: here);
-``python -m tools.table --readme`` writes what stands between the README's markers anew.
+``python -m tools.table --readme`` rewrites the text between the README's markers.
 """
 
 import argparse
@@ -29,10 +29,10 @@ COLUMNS = {
 
 
 def scores(root: Path) -> pd.DataFrame:
-    """A row an experiment, in the order of ``params.yaml``: its ``metrics/scores/KEY.json``.
+    """One row per experiment, from ``metrics/scores/KEY.json``, in the order of ``params.yaml``.
 
     Raises:
-        ValueError: naming the experiments that have none, or the one whose scores are broken.
+        ValueError: scores are missing or cannot be read; the message names the experiments.
     """
     rows: dict[str, dict[str, float | str]] = {}
     missing: list[str] = []
@@ -57,18 +57,19 @@ def scores(root: Path) -> pd.DataFrame:
 
 
 def score_table(frame: pd.DataFrame) -> pd.DataFrame:
-    """The scores worth a column, as text."""
+    """The scores in COLUMNS, as text, one row per experiment."""
     columns = {title: frame[name].map(form) for name, (title, form) in COLUMNS.items()}
     return pd.DataFrame(columns).rename_axis("experiment").reset_index()
 
 
 def readme_blocks(root: Path) -> dict[str, str]:
-    """Marker -> the text that belongs between its two lines in the README: of the released models,
-    or, where none is released, of all experiments. Of another project than the root's, once its
-    models are released, a block of its name.
+    """Marker -> the text between its two lines in the README, for the released models or, if none
+    is released, for all experiments. Each other project with released models has a block named
+    after it.
 
     Raises:
-        ValueError: scores or times of an experiment in ``params.yaml`` are missing.
+        ValueError: scores or times of an experiment in ``params.yaml`` are missing, or a released
+            model is not the recorded one.
     """
     frame = scores(root)
     released = [(root / f"released/{key}.safetensors").exists() for key in frame.index]
@@ -116,8 +117,8 @@ def readme_blocks(root: Path) -> dict[str, str]:
 
 
 def _own_block(project: Path) -> str:
-    """The table of another project than the root's. Without the boundary, which no rule of training
-    favours, its scores can be set beside the root's, if `evaluate.tta` is the same."""
+    """The table of a project other than the root's. Its scores without the boundary favour no rule
+    of training; they are comparable with the root's if `evaluate.tta` is the same."""
     frame = scores(project)
     params = load_params(project / "params.yaml")
     ignored = RULE_ENDINGS["ignore"]
@@ -125,7 +126,7 @@ def _own_block(project: Path) -> str:
 
 
 def _captioned(frame: pd.DataFrame, params: Params, **more: pd.Series) -> str:
-    """The table of the scores, and of ``more``, below a line that says of what they are."""
+    """The table of the scores and the columns ``more``, below a caption."""
     epochs = " or ".join(str(epoch) for epoch in frame["epoch"].unique())
     which = f"{params.preprocess.split.capitalize()} test split"
     if not params.data.is_from_download:
@@ -148,7 +149,7 @@ def _pair(frame: pd.DataFrame, suffix: str) -> pd.Series:
 
 
 def main() -> None:
-    """See the module's text."""
+    """See the module docstring."""
     parser = argparse.ArgumentParser("python -m tools.table", description=__doc__.splitlines()[0])
     parser.add_argument("folder", type=Path, nargs="?", default=Path(), help="a repository")
     parser.add_argument("--readme", action="store_true", help="into README.md, not printed")

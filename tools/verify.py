@@ -1,7 +1,7 @@
 """Compare ``metrics/scores`` with those of the last commit: ``python -m tools.verify``.
 
-After an evaluation it says whether the released models score what the record says: the same on the
-CPU model that made the record, within 1e-4 on another. Exit status 1 where they do not.
+Run it after an evaluation. On the CPU model that made the record, the scores must be identical; on
+another, they may differ by 1e-4. The exit status is 1 if they do not match.
 """
 
 import json
@@ -19,11 +19,11 @@ from unet.runtime.device import device_name, resolve_amp
 from unet.runtime.files import sha256
 from unet.runtime.process import run_stage
 
-TOLERANCE = 1e-4  # another CPU rounds differently, and a few pixels fall on the other side
+TOLERANCE = 1e-4  # another CPU rounds differently, so a few pixels cross the threshold
 
 
 def main() -> None:
-    """See the module's text."""
+    """See the module docstring."""
     cpu = torch.device("cpu")
     here, fastest = device_name(cpu), resolve_amp("auto", cpu)
     released = [project for project in PROJECTS if (project / "metrics/scores").exists()]
@@ -32,7 +32,7 @@ def main() -> None:
     for project, key in experiments:
         made_on = pd.read_csv(project / f"plots/timing/{key}.csv")["device"].iloc[-1]
         _, info = load_model(project / f"models/{key}.safetensors")
-        # Two kinds of CPU may bear one name; whether bf16 is the faster tells some apart.
+        # Different CPUs can have one name; whether bf16 is faster distinguishes some of them.
         exact = made_on == here and info["amp"] == fastest
         found = load_scores(project, key)
         if not was_evaluated(project, key, found):
@@ -63,13 +63,13 @@ def was_evaluated(project: Path, key: str, scores: dict[str, float | str]) -> bo
 def largest_difference(
     recorded: dict[str, float | str], found: dict[str, float | str], *, exact: bool
 ) -> float:
-    """Between scores of one name.
+    """The largest absolute difference between two scores of the same name.
 
     Args:
-        exact: the hash of the predictions is to be the same, too.
+        exact: whether the hashes of the predictions must be equal too.
 
     Raises:
-        ValueError: one has scores that the other lacks, or other predictions.
+        ValueError: the names of the scores differ, or the hashes do although ``exact`` is true.
     """
     if recorded.keys() != found.keys():
         raise ValueError(f"other scores than recorded: {sorted(recorded.keys() ^ found.keys())}")
@@ -82,7 +82,7 @@ def committed(path: str) -> str:
     """The text of ``path`` in the last commit.
 
     Raises:
-        ValueError: it is not there.
+        ValueError: the last commit does not have it.
     """
     done = subprocess.run(["git", "show", f"HEAD:{path}"], capture_output=True, text=True)
     if done.returncode:

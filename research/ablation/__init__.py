@@ -1,1 +1,1 @@
-"""The ablation: every combination of the factors, over seeds, and what follows from it."""
+"""The ablation: every combination of the factors, over several seeds, and its conclusions."""

@@ -1,4 +1,4 @@
-"""What the ablation trains: its ``params.yaml``, checked, and the names of its runs."""
+"""What the ablation trains: its validated ``params.yaml`` and the names of its runs."""
 
 from dataclasses import asdict
 from itertools import product
@@ -10,19 +10,19 @@ from pydantic.dataclasses import dataclass
 
 from unet.runtime.config import STRICT, load_section
 
-HERE = Path("research/ablation")  # stages run in the repository's root
+HERE = Path("research/ablation")  # relative to the repository's root, where stages run
 
-# Effects are the first level's score minus the second's.
+# An effect is the score of the first level minus that of the second.
 FACTORS = {"downsample": ("mp", "str_conv"), "upsample": ("tr", "ups"), "loss": ("bce", "dice")}
 NAMED = {
     "mp_tr_bce": "mp-tr-bce",
     "mp_tr_dice": "mp-tr-dice",
     "str_tr_bce": "str_conv-tr-bce",
     "str_ups_dice": "str_conv-ups-dice",
-}  # the experiments of the root's params.yaml and the published table -> their cells
+}  # experiment of the root's params.yaml and the published table -> its cell
 CELLS = ["-".join(levels) for levels in product(*FACTORS.values())]
-# A design -> its cells. Those of the named experiments stand in the README's tables, in this order;
-# another of them (another width, say) is a line here, a section of params.yaml and a stage of
+# Design -> its cells. The README's tables show the designs of the named experiments in this order.
+# To add one (with another width, say), add a line here, a section in params.yaml and a stage in
 # dvc.yaml.
 DESIGNS = {
     "factorial": CELLS,
@@ -30,7 +30,7 @@ DESIGNS = {
     "published": list(NAMED.values()),
 }
 
-# What a run records beside its settings: the numbers that the tables and figures need.
+# The numbers that a run records for the tables and figures, in addition to its settings.
 NUMBERS = (
     "accuracy", "iou", "precision", "recall", "boundary_iou", "accuracy_at_half", "iou_at_half",
     "iou_per_image", "iou_boundary_ignored", "accuracy_mirrored", "iou_mirrored", "parameters",
@@ -42,14 +42,14 @@ Seed = Annotated[int, Field(ge=0, lt=2**31)]
 
 @dataclass(frozen=True, config=STRICT)
 class Design:
-    """Some runs that differ in their cell and their seed alone."""
+    """A set of runs that differ only in their cell and seed."""
 
     split: Literal["official", "sorted"]
     image_size: Annotated[int, Field(ge=8, le=1024)]
     width: Annotated[int, Field(ge=1, le=512)]
     depth: Annotated[int, Field(ge=1, le=7)]
     amp: Literal["bf16", "fp16", "none"]
-    threads: Annotated[int, Field(ge=1)]  # of a run
+    threads: Annotated[int, Field(ge=1)]  # per run
     device: Literal["auto", "cuda", "mps", "cpu"]
     seeds: Annotated[list[Seed], Field(min_length=1)]
 
@@ -68,7 +68,7 @@ def load_design(name: str, path: Path = HERE / "params.yaml") -> Design:
     """The design ``name``, one of ``DESIGNS``, in ``path``.
 
     Raises:
-        ValueError: there is none of that name, or a value that is not allowed.
+        ValueError: there is no such design, or one of its values is not allowed.
     """
     if name not in DESIGNS:
         raise ValueError(f"{name or 'no design'}: must be one of {', '.join(DESIGNS)}")
@@ -76,7 +76,7 @@ def load_design(name: str, path: Path = HERE / "params.yaml") -> Design:
 
 
 def run_names(cells: list[str], design: Design) -> list[str]:
-    """``CELL-SEED`` of each run."""
+    """The name ``CELL-SEED`` of each run."""
     return [f"{cell}-{seed}" for cell in cells for seed in design.seeds]
 
 
@@ -88,6 +88,6 @@ def named_designs(split: str, path: Path = HERE / "params.yaml") -> dict[str, De
 
 
 def settings(design: Design) -> dict[str, str | int]:
-    """The design's settings that each of its runs records; of the device it records what it was."""
+    """The settings that each run records; not the device, as a run records the one it ran on."""
     left_out = ("seeds", "device")
     return {key: value for key, value in asdict(design).items() if key not in left_out}

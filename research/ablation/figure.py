@@ -33,7 +33,7 @@ COLORS = {"tr": "#0072B2", "ups": "#E69F00"}
 
 
 def contrast(term: str) -> str:
-    """What an effect of :func:`research.ablation.inference.effects` compares, in words."""
+    """Describe what an effect of :func:`research.ablation.inference.effects` compares."""
     if ":" not in term:
         first, second = FACTORS[term]
         return f"{LEVELS[first]} − {LEVELS[second]}"
@@ -43,7 +43,10 @@ def contrast(term: str) -> str:
 
 
 def draw(record: pd.DataFrame) -> Figure:
-    """What each choice changes, by each score; each run; quality against cost. In points (0.01)."""
+    """Plot the effect of each factor on each score, all runs, and quality against cost.
+
+    Scores are in points (0.01).
+    """
     found = {score: effects(record, score) for score in SCORES}
     num_seeds = found["iou"].num_seeds
     figure = Figure(figsize=(10, 8.5), layout="constrained")
@@ -123,7 +126,7 @@ def _draw_costs(ax: Axes, record: pd.DataFrame) -> None:
 
 
 def main() -> None:
-    """See the module's text."""
+    """See the module docstring."""
     design = load_design("factorial")
     record = load_record(HERE / "factorial.csv", run_names(CELLS, design), design)
     buffer = io.BytesIO()

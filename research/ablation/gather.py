@@ -1,4 +1,4 @@
-"""Put the runs of a design into one table.
+"""Collect the runs of a design in one table.
 
 ``python -m research.ablation.gather DESIGN`` writes ``DESIGN.csv``.
 """
@@ -12,7 +12,7 @@ from unet.runtime.process import run_stage
 
 
 def main() -> None:
-    """See the module's text."""
+    """See the module docstring."""
     name = " ".join(sys.argv[1:])
     design = load_design(name)
     frame = gather(HERE / "runs" / name, run_names(DESIGNS[name], design), design)

@@ -1,4 +1,4 @@
-"""Ask what other test images would have shown: ``python -m research.ablation.images``."""
+"""Estimate what other test images would change: ``python -m research.ablation.images``."""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -15,20 +15,20 @@ COUNTS = ["tp", "fp", "fn", "tn"]
 
 
 def main() -> None:
-    """See the module's text."""
+    """See the module docstring."""
     names = run_names(CELLS, load_design("factorial"))
     counts = load_counts(HERE / "runs/factorial", names)
     table = image_intervals(counts, contrasts(names))
     with atomic_write(HERE / "images.csv") as temporary:
-        # Digits that are the same on every CPU: the last ones depend on the order of its sums.
+        # Only digits that are equal on every CPU: the last ones depend on the summation order.
         table.to_csv(temporary, index_label="comparison", lineterminator="\n", float_format="%.12g")
 
 
 def load_counts(folder: Path, names: Iterable[str]) -> np.ndarray:
-    """Pixel counts (R, I, 4), int64, of the runs ``names`` on the same I test images.
+    """Pixel counts (R, I, 4), int64, of the R runs ``names`` on the same I test images.
 
     Raises:
-        ValueError: a run's table in ``folder`` is missing, is none, or is of other images.
+        ValueError: a run's table in ``folder`` is missing, is invalid, or has other images.
     """
     tables: list[pd.DataFrame] = []
     for name in names:

@@ -1,4 +1,4 @@
-"""From scores to claims: effects with their uncertainty, the noise of a seed, the images."""
+"""Statistics of the scores: effects and their intervals, noise between seeds, image bootstrap."""
 
 from dataclasses import dataclass
 from itertools import combinations
@@ -13,17 +13,16 @@ from research.ablation.design import CELLS, FACTORS, NAMED
 
 @dataclass(frozen=True)
 class Effects:
-    """What a score owes to the factors.
+    """The effects of the factors on a score.
 
     Attributes:
-        table: a row an effect, named by its factors, in the score's unit: ``estimate``; a 95 %
-            confidence interval ``low_pooled`` to ``high_pooled``, which takes chance to be alike
-            for all effects; another, ``low_alone`` to ``high_alone``, from this effect's value with
-            each seed alone (n - 1 degrees of freedom), which does not; and ``low`` to ``high``, the
-            wider of the two on either side.
-        noise: standard deviation of a run's score when another seed trains the same variant,
-            pooled over the variants.
-        num_seeds: runs of each cell.
+        table: one row per effect, named by its factors, in the score's unit: ``estimate``; the 95 %
+            confidence interval ``low_pooled`` to ``high_pooled``, which assumes the same noise for
+            all effects; ``low_alone`` to ``high_alone``, which does not: it uses this effect's
+            value for each seed (n - 1 degrees of freedom); and ``low`` to ``high``, the wider of
+            the two at each end.
+        noise: standard deviation of a score between seeds of one variant, pooled over variants.
+        num_seeds: runs per cell.
     """
 
     table: pd.DataFrame
@@ -34,11 +33,11 @@ class Effects:
 def effects(record: pd.DataFrame, score: str) -> Effects:
     """Main effects and two-way interactions, by least squares with a block for each seed.
 
-    A main effect is the mean score at a factor's first level minus that at its second; an
-    interaction is how much larger the one factor's effect is at the other's first level than at its
-    second. The three-way interaction is in the model, so that the residual is the chance of
-    training alone, without what a seed does to all variants alike: 7 (n - 1) degrees of freedom
-    with n seeds.
+    A main effect is the mean score at a factor's first level minus that at its second. An
+    interaction is a factor's effect at the first level of another factor minus its effect at the
+    second. The model has the three-way interaction and the seeds, so the residual is the noise of
+    training, without what a seed does to all variants alike. It has 7 (n - 1) degrees of freedom
+    for n seeds.
 
     Raises:
         ValueError: fewer than two seeds, or a score without any variation.
@@ -63,11 +62,11 @@ def effects(record: pd.DataFrame, score: str) -> Effects:
 
 
 def pairs(record: pd.DataFrame, score: str) -> Effects:
-    """The difference of each two of the named experiments, called ``first - second``, by least
-    squares with a block for each seed: 3 (n - 1) degrees of freedom with n seeds.
+    """The difference ``first - second`` for each pair of named experiments, by least squares with
+    a block for each seed: 3 (n - 1) degrees of freedom for n seeds.
 
     Raises:
-        ValueError: as :func:`effects`.
+        ValueError: as in :func:`effects`.
     """
     _check_seeds(record, score)
     cells = record.index.str.rpartition("-").get_level_values(0)
@@ -94,7 +93,7 @@ def _check_seeds(record: pd.DataFrame, score: str) -> None:
 def _with_seeds_alone(
     table: pd.DataFrame, alone: list[pd.Series], record: pd.DataFrame, score: str
 ) -> Effects:
-    """The effects of ``table``, with the t intervals of their values with each seed alone."""
+    """The effects of ``table``, with t intervals from their values per seed, ``alone``."""
     intervals = [ttest_1samp(values, 0).confidence_interval(0.95) for values in alone]
     table[["low_alone", "high_alone"]] = np.array(intervals)
     table["low"] = table[["low_pooled", "low_alone"]].min(axis=1)
@@ -104,25 +103,25 @@ def _with_seeds_alone(
 
 
 def _by_seed(frame: pd.DataFrame, term: str) -> pd.Series:
-    """The effect ``term`` as it is with each seed alone."""
+    """The effect ``term``, estimated for each seed separately."""
     contrast = frame[term.split(":")].prod(axis=1)
-    # The codes are orthogonal within a seed: a coefficient needs no other.
+    # The codes are orthogonal within a seed, so each coefficient is independent of the others.
     sums = pd.DataFrame({"xy": contrast * frame["score"], "xx": contrast**2})
     sums = sums.groupby(frame["seed"]).sum()
     return sums["xy"] / sums["xx"]
 
 
 def verdict(estimate: float, low: float, high: float) -> int:
-    """1 or -1 where the interval is on that side of 0, else 0."""
+    """1 if the interval is above 0, -1 if it is below, 0 if it contains 0."""
     assert low <= estimate <= high
     return int(low > 0) - int(high < 0)
 
 
 def contrasts(names: list[str]) -> pd.DataFrame:
-    """What the runs ``names`` of a factorial are compared for: weights, a column a run.
+    """The comparisons between the runs ``names`` of a factorial, as weights, one column per run.
 
-    A row for each main effect, named by its factor, and for each two of the named experiments,
-    called ``first - second``: the mean over the one side's runs minus that over the other's.
+    There is one row per main effect, named by its factor, and per pair of named experiments, called
+    ``first - second``: the mean over the runs of one side minus that over the other side.
     """
     cells = [name.rpartition("-")[0] for name in names]
     sides = {
@@ -138,22 +137,22 @@ def contrasts(names: list[str]) -> pd.DataFrame:
 def image_intervals(
     counts: np.ndarray, contrasts: pd.DataFrame, *, num_resamples: int = 2000, seed: int = 0
 ) -> pd.DataFrame:
-    """How much a difference owes to the test images that were drawn.
+    """How much each difference depends on the choice of test images.
 
     Args:
         counts: (R, I, 4): tp, fp, fn, tn of R runs on the same I images.
-        contrasts: a row a comparison, a column a run: its weight in the difference.
+        contrasts: one row per comparison, one column per run: its weight in the difference.
 
     Returns:
-        A row a comparison; for accuracy and iou, pooled over pixels, and iou_per_image, the mean
-        over images (1 where neither has a pet), the difference (``iou``) with the 95 % interval
-        (``iou_low``, ``iou_high``) of a percentile bootstrap over the images. How other seeds would
-        turn out is not in it.
+        One row per comparison. For accuracy and iou, pooled over pixels, and for iou_per_image, the
+        mean over images (1 if neither mask has a pet): the difference (``iou``) and the 95 %
+        interval (``iou_low``, ``iou_high``) of a percentile bootstrap over the images. The interval
+        does not cover the noise between seeds.
     """
     num_images = counts.shape[1]
     rng = np.random.default_rng(seed)
     draws = rng.multinomial(num_images, [1 / num_images] * num_images, size=num_resamples)
-    times = np.vstack([np.ones(num_images), draws])  # how often each image; first: as they are
+    times = np.vstack([np.ones(num_images), draws])  # draws of each image; first row: one each
     tp, fp, fn, tn = np.moveaxis(counts.astype(float), 2, 0)
     union = tp + fp + fn
     iou_per_image = np.where(union > 0, tp / np.maximum(union, 1), 1.0)

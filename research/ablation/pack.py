@@ -12,7 +12,7 @@ from unet.runtime.process import run_stage
 
 
 def main() -> None:
-    """See the module's text."""
+    """See the module docstring."""
     name = " ".join(sys.argv[1:])
     design = load_design(name)
     config = load_section("preprocess", PreprocessConfig)

@@ -1,4 +1,4 @@
-"""The runs of a design as one table: gathered, checked, read."""
+"""Gather, check and read the runs of a design as one table."""
 
 import json
 from collections.abc import Iterable
@@ -10,18 +10,18 @@ import pandas as pd
 
 from research.ablation.design import FACTORS, HERE, NUMBERS, Design, settings
 
-# What all rows of a record have to share. That all runs are of one code, data and recipe is what
-# dvc.lock says: each run's stage depends on them.
+# Columns that must be equal in all rows of a record. dvc.lock ensures that all runs have the same
+# code, data and recipe: each run's stage depends on them.
 SAME = ("epochs", "torch", "device")
-# The model of the CPU or GPU; empty in runs of a time when it was not recorded.
+# The model of the CPU or GPU; empty in old runs, which did not record it.
 MACHINE = "device_name"
 
 
 def gather(folder: Path, names: Iterable[str], design: Design) -> pd.DataFrame:
-    """A row a run, of the JSON files that ``research.ablation.train`` wrote into ``folder``.
+    """One row per run, from the JSON files that ``research.ablation.train`` wrote to ``folder``.
 
     Raises:
-        ValueError: naming a run that is missing, or is not what its name and ``design`` say.
+        ValueError: a run is missing, or does not match its name or ``design``.
     """
     rows = []
     for name in names:
@@ -34,10 +34,10 @@ def gather(folder: Path, names: Iterable[str], design: Design) -> pd.DataFrame:
 
 
 def load_record(path: Path, names: Iterable[str], design: Design) -> pd.DataFrame:
-    """Read what :func:`gather` made.
+    """Read a table that :func:`gather` made.
 
     Raises:
-        ValueError: as there.
+        ValueError: as in :func:`gather`.
     """
     try:
         frame = pd.read_csv(path)
@@ -50,8 +50,8 @@ def load_record(path: Path, names: Iterable[str], design: Design) -> pd.DataFram
 
 
 def with_recorded_seeds(path: Path, design: Design) -> Design:
-    """``design`` with those of its seeds alone that stand in the record ``path``; with all of them
-    where there are none, or no record."""
+    """``design`` with only the seeds that are in the record ``path``; with all of its seeds if
+    none is, or if there is no record."""
     try:
         found = set(pd.read_csv(path)["seed"])
     except (OSError, ValueError, KeyError):
@@ -60,11 +60,11 @@ def with_recorded_seeds(path: Path, design: Design) -> Design:
 
 
 def checked(frame: pd.DataFrame, names: Iterable[str], design: Design) -> pd.DataFrame:
-    """The columns of ``frame`` that a record has, the runs ``names`` in this order, all made alike.
+    """The columns of a record in ``frame``, with the runs ``names`` in this order.
 
     Raises:
-        ValueError: a run is missing, stands twice, is none of ``names``, differs from the others in
-            its settings, or has a score that is no number.
+        ValueError: a column or a run is missing, a run is there twice, is not in ``names``, has
+            other settings than ``design`` or the other runs, or a value that is not finite.
     """
     if MACHINE not in frame:
         frame = frame.assign(**{MACHINE: ""})

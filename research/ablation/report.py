@@ -26,33 +26,33 @@ from unet.report.tables import markdown, rewrite
 PUBLISHED = {
     "mp_tr_bce": 0.9345, "mp_tr_dice": 0.9332, "str_tr_bce": 0.9160, "str_ups_dice": 0.9042,
 }  # fmt: skip
-# The published conclusions: the factor, and whether its first level is said to be the better one.
+# The published conclusions: factor -> whether its first level is said to be better.
 CLAIMS = {"loss": False, "downsample": True, "upsample": True}
 CELL_SCORES = {score: SCORES[score] for score in ("iou", "accuracy", "boundary_iou", "iou_at_half")}
 PAIR_SCORES = {score: SCORES[score] for score in ("accuracy", "iou")}
 SPLITS = {"official": "Official split", "sorted": "Published split"}
-ENOUGH_SEEDS = 5  # from here on nothing is said of how few they are
+ENOUGH_SEEDS = 5  # with fewer, the report warns that the seeds are few
 IMAGE_SCORES = {score: SCORES[score] for score in ("accuracy", "iou", "iou_per_image")}
 MAIN, INTERACTIONS = list(FACTORS), [":".join(pair) for pair in combinations(FACTORS, 2)]
 
-# A design's name -> what it asks for, and its record; None: it has not been run.
+# Name of a design -> the design and its record; the record is None if it has not been run.
 Records = dict[str, tuple[Design, pd.DataFrame | None]]
 
 
 def points(estimate: float, low: float, high: float) -> str:
-    """A difference with its interval, in points (hundredths)."""
+    """A difference and its interval as text, in points (hundredths)."""
     return f"{100 * estimate:+.2f} [{100 * low:+.2f}, {100 * high:+.2f}]"
 
 
 def both_intervals(effect: pd.Series) -> str:
-    """A row of :class:`research.ablation.inference.Effects`, in points."""
+    """A row of :class:`research.ablation.inference.Effects` as text, in points."""
     pooled = points(*effect[["estimate", "low_pooled", "high_pooled"]])
     alone = points(*effect[["estimate", "low_alone", "high_alone"]]).partition(" ")[2]
     return f"{pooled}, alone {alone}"
 
 
 def findings(record: pd.DataFrame) -> str:
-    """What becomes of each published conclusion, by each score."""
+    """Whether each published conclusion holds here, by each score."""
     found = {title: effects(record, score) for score, title in SCORES.items()}
     num_seeds, noise = found["IoU"].num_seeds, found["IoU"].noise
     lines = []
@@ -85,7 +85,7 @@ def findings(record: pd.DataFrame) -> str:
 
 
 def _outcome(outcomes: dict[int, list[str]], num_seeds: int) -> str:
-    """In words, the scores by which a claim holds (1), is turned round (-1), or is open (0)."""
+    """List the scores by which a claim holds (1), is reversed (-1), or is undecided (0)."""
     words = {
         1: "holds here",
         -1: "the other way round here",
@@ -103,7 +103,7 @@ def _listed(titles: list[str]) -> str:
 
 
 def effects_table(record: pd.DataFrame, terms: list[str]) -> str:
-    """The effects ``terms`` on each score, in points, each with both its intervals."""
+    """The effects ``terms`` on each score, in points, each with both of its intervals."""
     rows = []
     for score, title in SCORES.items():
         found = effects(record, score)
@@ -118,7 +118,7 @@ def effects_table(record: pd.DataFrame, terms: list[str]) -> str:
 
 
 def cells_table(record: pd.DataFrame) -> str:
-    """Each variant's mean scores, their spread over seeds, and what it costs."""
+    """Each variant's mean scores, their standard deviations over seeds, and its cost."""
     rows = []
     for cell, runs in record.groupby(list(FACTORS), sort=False):
         rows.append(
@@ -138,11 +138,11 @@ def cells_table(record: pd.DataFrame) -> str:
 
 
 def of_record(differences: pd.DataFrame, record: pd.DataFrame) -> pd.DataFrame:
-    """``differences``, made by :func:`research.ablation.inference.image_intervals`, if they are of
-    ``record``'s runs.
+    """Check that ``differences`` of :func:`research.ablation.inference.image_intervals` belong to
+    the runs of ``record``, and return them.
 
     Raises:
-        ValueError: they are not: a difference is not that of the record's scores.
+        ValueError: a difference does not match the record's scores.
     """
     weights, scores = contrasts(list(record.index)), list(IMAGE_SCORES)
     differences = differences.loc[weights.index]
@@ -153,7 +153,7 @@ def of_record(differences: pd.DataFrame, record: pd.DataFrame) -> pd.DataFrame:
 
 
 def images_table(differences: pd.DataFrame) -> str:
-    """The comparisons on the same test images, with what other images could have shown."""
+    """The comparisons, with their bootstrap intervals over the test images."""
     rows = []
     for comparison, row in differences.iterrows():
         words = contrast(comparison) if comparison in FACTORS else comparison.replace("-", "−")
@@ -168,7 +168,7 @@ def images_table(differences: pd.DataFrame) -> str:
 
 
 def official_table(records: Records) -> str:
-    """The named experiments on the official split, with what their seeds vary by."""
+    """The named experiments on the official split, with the spread over their seeds."""
     rows = []
     for key, runs in _rows(records):
         dice = 2 * runs["iou"] / (1 + runs["iou"])
@@ -189,7 +189,7 @@ def official_table(records: Records) -> str:
 
 
 def published_table(records: Records) -> str:
-    """Ours beside the published figures, on the published split."""
+    """Our scores beside the published ones, on the published split."""
     rows = []
     for key, runs in _rows(records):
         rows.append(
@@ -212,7 +212,7 @@ def published_table(records: Records) -> str:
 
 
 def _above(record: pd.DataFrame) -> str:
-    """How many rows, and how many single runs, are above the published figure."""
+    """How many rows and single runs are above the published ones, and how far rows are apart."""
     rows = {key: _of(record, key)["accuracy"] for key in NAMED}
     above = sum(rows[key].mean() > PUBLISHED[key] for key in rows)
     runs_above = sum(int((rows[key] > PUBLISHED[key]).sum()) for key in rows)
@@ -232,7 +232,7 @@ def _of(record: pd.DataFrame, key: str) -> pd.DataFrame:
 
 
 def _rows(records: Records) -> list[tuple[str, pd.DataFrame]]:
-    """(experiment, its runs) of each design that has been run."""
+    """Each experiment and its runs, for each design that has been run."""
     found = [record for _, record in records.values() if record is not None]
     return [(key, _of(record, key)) for record in found for key in NAMED]
 
@@ -243,7 +243,7 @@ def percent(values: pd.Series) -> str:
 
 
 def share(values: pd.Series) -> str:
-    """The same of a score in [0, 1]."""
+    """The same for a score in [0, 1]."""
     return f"{values.mean():.4f}{_spread(values, '.4f')}"
 
 
@@ -252,7 +252,7 @@ def _spread(values: pd.Series, form: str) -> str:
 
 
 def caption(records: Records) -> str:
-    """What the rows are of, and what has not been run."""
+    """A caption: seeds, epochs and machines of the rows, and which designs have not been run."""
     lines = []
     for name, (design, record) in records.items():
         if record is None:
@@ -270,7 +270,7 @@ def caption(records: Records) -> str:
 
 
 def machines(record: pd.DataFrame) -> str:
-    """The models of CPU or GPU that a record's runs were trained on, with how many on each."""
+    """The models of CPU or GPU that a record's runs were trained on, with the runs on each."""
     kind, counts = record["device"].iloc[0], record[MACHINE].value_counts(sort=False)
     unit = "CPU" if kind == "cpu" else "GPU"
     unnamed = f"a {unit} whose name was not recorded"
@@ -285,7 +285,7 @@ def machines(record: pd.DataFrame) -> str:
 
 
 def machines_list(records: Records) -> str:
-    """The same of each record, a line a design."""
+    """The same for each record, one line per design."""
     found = {name: record for name, (_, record) in records.items() if record is not None}
     return "\n".join(
         f"- `{name}`: {len(record)} runs, {machines(record)}" for name, record in found.items()
@@ -293,8 +293,8 @@ def machines_list(records: Records) -> str:
 
 
 def told_apart(records: Records) -> str:
-    """Which two of the named experiments differ by more than their seeds do, and which do not."""
-    columns: dict[str, dict[str, str]] = {}  # title -> difference -> its cell
+    """Which pairs of the named experiments differ by more than the noise between seeds."""
+    columns: dict[str, dict[str, str]] = {}  # title -> difference -> its table cell
     lines, seeds = [], []
     for design, record in records.values():
         if record is None:
@@ -328,7 +328,7 @@ def told_apart(records: Records) -> str:
 
 
 def pairs_table(records: Records) -> str:
-    """The same in numbers, by all scores, each difference with both its intervals."""
+    """The same differences by each of PAIR_SCORES, in points, with both of their intervals."""
     tables = []
     for design, record in records.values():
         if record is None or record["seed"].nunique() < 2:
@@ -373,7 +373,7 @@ def blocks(root: Path = Path()) -> dict[Path, dict[str, str]]:
 
 
 def named_blocks(official: Records, published: Records) -> dict[str, str]:
-    """What the root's page says of the four experiments: marker -> text."""
+    """Marker -> text on the four experiments, for the root's README."""
     return {
         "official": official_table(official),
         "published": published_table(published),
@@ -382,11 +382,10 @@ def named_blocks(official: Records, published: Records) -> dict[str, str]:
 
 
 def load_named(folder: Path, split: str) -> Records:
-    """The records in ``folder`` of the four experiments on ``split``: with the seeds that have been
-    run so far.
+    """The records in ``folder`` of the four experiments on ``split``, with the seeds run so far.
 
     Raises:
-        ValueError: as :func:`research.ablation.record.load_record`.
+        ValueError: as in :func:`research.ablation.record.load_record`.
     """
     records: Records = {}
     for name, design in named_designs(split, folder / "params.yaml").items():
@@ -399,7 +398,7 @@ def load_named(folder: Path, split: str) -> Records:
 
 
 def main() -> None:
-    """See the module's text."""
+    """See the module docstring."""
     rewrite(blocks())
 
 

@@ -31,11 +31,11 @@ from unet.training.learner import build_model
 from unet.training.loop import train
 from unet.training.steps import SCRATCH
 
-NUM_WATCHED = 16  # validation images: their loss is to stay finite, no epoch is chosen by them
+NUM_WATCHED = 16  # validation images: only to see that the loss is finite; they choose no epoch
 
 
 def experiment_of(name: str, cells: list[str], design: Design) -> tuple[ExperimentConfig, int]:
-    """The variant and the seed of the run ``name`` of a design with these cells.
+    """The variant and the seed of the run ``name`` of a design with the given cells.
 
     Raises:
         ValueError: the design has no run of that name.
@@ -53,15 +53,15 @@ def experiment_of(name: str, cells: list[str], design: Design) -> tuple[Experime
 
 
 def recipe(config: TrainConfig, design: Design, seed: int) -> TrainConfig:
-    """``config`` with what the design sets itself; from random weights to the last epoch's, the
-    boundary as background, whatever it says of them."""
+    """``config`` with the design's own settings. Whatever it says, training starts from random
+    weights, keeps those of the last epoch and counts the boundary as background."""
     own = {key: getattr(design, key) for key in ("amp", "threads", "device")}
     fixed = {"keep": "last", "start_from": SCRATCH, "boundary": "background"}
     return replace(config, **own, **fixed, seed=seed)
 
 
 def main() -> None:
-    """See the module's text."""
+    """See the module docstring."""
     if len(sys.argv) != 3:
         raise ValueError(f"say which: DESIGN ({', '.join(DESIGNS)}) and CELL-SEED")
     kind, name = sys.argv[1:]

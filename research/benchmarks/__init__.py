@@ -1,1 +1,1 @@
-"""Measurements of this project, each by one command; results as JSON in ``results/``."""
+"""Benchmarks of this project, one command each; the results are JSON files in ``results/``."""

@@ -20,9 +20,9 @@ RESULTS = Path(__file__).parent / "results"
 
 
 def machine() -> dict[str, Any]:
-    """What ran: the device, its software, and the commit."""
+    """The device, its software and the commit that a benchmark ran on."""
     device = resolve_device("auto")
-    # What multiplies bf16, of a CPU: its name does not say.
+    # The name of a CPU does not tell which bf16 instructions it has.
     offered = ("avx512_bf16", "amx_bf16") if device.type == "cpu" else ()
     offered = [name for name in offered if torch.cpu.get_capabilities().get(name)]
     describe = ["git", "describe", "--always", "--dirty", "--exclude=*"]
@@ -45,7 +45,7 @@ def synchronize() -> None:
 
 
 def seconds_of(work: Callable[[], Any]) -> float:
-    """Seconds that ``work`` takes, once."""
+    """Seconds that one call of ``work`` takes."""
     synchronize()
     started = time.perf_counter()
     work()
@@ -56,9 +56,9 @@ def seconds_of(work: Callable[[], Any]) -> float:
 def in_turns(
     works: dict[str, Callable[[], Any]], *, rounds: int, warm_up: int = 1
 ) -> dict[str, list[float]]:
-    """Seconds of each of ``works``, one after the other, round after round.
+    """Time ``works`` in turns: seconds of each call, in each of ``rounds`` rounds.
 
-    What else the machine does, and how warm it is, falls on all of them alike.
+    In this way other load and the temperature of the machine affect all of them alike.
     """
     for _ in range(warm_up):
         for work in works.values():
@@ -71,7 +71,7 @@ def in_turns(
 
 
 def peak_flops(device: torch.device, dtype: torch.dtype, *, rounds: int = 10) -> float:
-    """FLOP/s of a large matrix product, a multiplication and an addition being two: the best."""
+    """Best FLOP/s of a large matrix product; a multiplication and an addition count as two."""
     side = 8192 if device.type == "cuda" else 2048
     a, b = (torch.randn(side, side, device=device).to(dtype) for _ in range(2))
     seconds = in_turns({"product": lambda: a @ b}, rounds=rounds, warm_up=3)["product"]
@@ -79,12 +79,12 @@ def peak_flops(device: torch.device, dtype: torch.dtype, *, rounds: int = 10) ->
 
 
 def summary(values: list[float]) -> dict[str, float]:
-    """Median, least and greatest."""
+    """Median, minimum and maximum."""
     return {"median": statistics.median(values), "min": min(values), "max": max(values)}
 
 
 def read_results(name: str) -> Any:
-    """What was last written under ``name``; an empty list before that."""
+    """The content of ``results/NAME.json``; an empty list if there is no such file."""
     path = RESULTS / f"{name}.json"
     return json.loads(path.read_text(encoding="utf-8")) if path.exists() else []
 

@@ -1,11 +1,11 @@
-"""A few photographs: training from random weights against from a released model, over seeds.
+"""A few photographs: training from random weights or from a released model, over seeds.
 
 ``python -m research.benchmarks.few_photos [--seeds 0 1 2]``; needs ``dvc repro download``.
 
-Each seed takes 40 other photographs of the official test list, which no released model has seen,
-with masks of another kind than the models learnt: the whole animal, the boundary included. They are
-laid out as a folder of one's own, 36 to train on and 4 to validate, and packed as the pipeline does
-it. Scored are the 400 photographs that no seed takes. Results: results/few_photos.json.
+Each seed uses 40 different photographs of the official test list, which no released model has seen.
+Unlike the masks that the models learnt, their masks include the boundary. They are stored like a
+user's own folder, 36 for training and 4 for validation, and packed as in the pipeline. The scores
+are of 400 photographs that no seed uses. Results: results/few_photos.json.
 """
 
 import argparse
@@ -36,11 +36,11 @@ from unet.training.loop import Start, train
 EXPERIMENT = "mp_tr_bce"
 NUM_PHOTOS, NUM_VAL, NUM_TEST = 40, 4, 400
 EPOCHS, BATCH_SIZE = 40, 8  # 200 steps
-MAX_LR = (0.004, 0.001)  # the recipe's, and a quarter of it
+MAX_LR = (0.004, 0.001)  # that of the recipe, and a quarter of it
 
 
 def write_folder(folder: Path, names: list[str]) -> None:
-    """The photographs ``names`` and masks of their whole animals, with lists."""
+    """Write the photographs ``names``, masks of the whole animals, and lists of the splits."""
     for kind in ("images", "masks"):
         (folder / kind).mkdir(parents=True)
     images = oxford_pets.members(DOWNLOADED / oxford_pets.IMAGES, oxford_pets.IMAGE_MEMBERS)
@@ -59,7 +59,7 @@ def write_folder(folder: Path, names: list[str]) -> None:
 
 
 def choose(seed: int) -> list[str]:
-    """The names of the seed's 40 photographs, then of the 400 to score."""
+    """The names of the seed's 40 photographs, followed by the 400 to score."""
     listed = oxford_pets.read_index(DOWNLOADED / oxford_pets.ANNOTATIONS).lists["test"]
     order = sorted(listed, key=lambda name: hashlib.sha256(name.encode()).hexdigest())
     test, others = order[:NUM_TEST], order[NUM_TEST:]
@@ -67,7 +67,7 @@ def choose(seed: int) -> list[str]:
 
 
 def score(model: UNet, split: Split, threshold: float, params: Params) -> float:
-    """The IoU of all pixels of ``split``."""
+    """The IoU over all pixels of ``split``."""
     device = model.pixel_mean.device
     found = evaluate(
         model, split, threshold=threshold, batch_size=params.evaluate.batch_size, device=device
@@ -76,7 +76,7 @@ def score(model: UNet, split: Split, threshold: float, params: Params) -> float:
 
 
 def run(seed: int, params: Params, folder: Path) -> dict[str, float]:
-    """IoU of each way, of one seed."""
+    """Way to a model -> its IoU, for one seed."""
     write_folder(folder / "own", choose(seed))
     data = replace(params.data, path=str(folder / "own"), source="official")
     pack_into(folder / "packed", folder / "own", data, params.preprocess)
@@ -117,7 +117,7 @@ def run(seed: int, params: Params, folder: Path) -> dict[str, float]:
 
 
 def main() -> None:
-    """See the module's text."""
+    """See the module docstring."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     arguments = parser.parse_args()

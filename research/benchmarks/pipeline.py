@@ -1,7 +1,7 @@
 """What the pipeline costs beside training: ``python -m research.benchmarks.pipeline [--rounds N]``.
 
-preprocess    packing data/raw, against reading, decoding and resizing its files and no more
-nothing to do ``dvc repro`` where all is up to date (left out where it is not)
+preprocess    packing data/raw, compared with only reading, decoding and resizing its files
+nothing to do ``dvc repro`` when everything is up to date (left out if it is not)
 """
 
 import argparse
@@ -44,7 +44,7 @@ def decode_all(size: int) -> None:
 
 
 def main() -> None:
-    """See the module's text."""
+    """See the module docstring."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=3)
     rounds = parser.parse_args().rounds
@@ -71,7 +71,7 @@ def main() -> None:
         subprocess.run([*dvc, "repro", "-q"], env=environment, check=True)
 
     dry = subprocess.run([*dvc, "repro", "--dry"], env=environment, capture_output=True, text=True)
-    if dry.returncode == 0 and RUNNING.findall(dry.stdout) == ["code"]:  # it always runs
+    if dry.returncode == 0 and RUNNING.findall(dry.stdout) == ["code"]:  # `code` always runs
         seconds |= in_turns({"dvc repro, nothing to do": repro}, rounds=rounds)
     results = {name: summary(values) for name, values in seconds.items()}
     for name, figures in results.items():

@@ -1,6 +1,6 @@
-"""The loop that tutorials write, to be measured against: float32, default memory layout, a
-DataLoader that decodes the JPEG and the mask of each image anew in each epoch, ``.item()`` in each
-step. The model is this project's, with torch's own initialisation and pixels in [0, 1].
+"""The training loop of typical tutorials, for comparison: float32, default memory layout, a
+DataLoader that decodes each JPEG and mask again in every epoch, ``.item()`` in every step. The
+model is this project's, with torch's default initialisation and pixels in [0, 1].
 """
 
 import tempfile
@@ -18,7 +18,7 @@ from unet.data import oxford_pets
 from unet.model import UNet
 
 RAW = Path("data/raw")
-PET = 1  # in the trimaps of the release
+PET = 1  # the value in the dataset's trimaps
 
 
 class PetFiles(Dataset):
@@ -40,7 +40,7 @@ class PetFiles(Dataset):
 
 
 def extract() -> Path:
-    """A temporary folder with the images and trimaps in the archives of ``data/raw``; made once."""
+    """A temporary folder with the images and trimaps of ``data/raw``; reused if it exists."""
     digest = oxford_pets.md5(RAW / oxford_pets.IMAGES)[:8]
     folder = Path(tempfile.gettempdir()) / f"unet-benchmark-files-{digest}"
     if not folder.exists():
@@ -58,7 +58,7 @@ def extract() -> Path:
 
 
 def plain_model(width: int) -> UNet:
-    """The U-Net (mp, tr) of this project as torch initialises it, of pixels as they are."""
+    """The project's U-Net (mp, tr) with torch's initialisation and without normalised pixels."""
     model = UNet(width=width)
     for layer in model.modules():
         if isinstance(layer, nn.Conv2d | nn.ConvTranspose2d):
@@ -72,11 +72,11 @@ FOREGROUND_WEIGHT = 3.0
 
 
 class PlainTraining:
-    """Adam at a constant rate on a BCE whose foreground weighs 3.
+    """Adam with a constant learning rate on a BCE with foreground weight 3.
 
     Args:
-        folder: of the extracted dataset.
-        names: of the training and of the validation images.
+        folder: the extracted dataset.
+        names: split (train, val) -> names of its images.
     """
 
     def __init__(
@@ -106,7 +106,7 @@ class PlainTraining:
         )  # fmt: skip
 
     def steps(self) -> Iterator[int]:
-        """Train for one epoch; after each step, the number of its images."""
+        """Train for one epoch; yield the number of images after each step."""
         self.model.train()
         total = 0.0
         for images, masks in self.train_loader:
@@ -120,8 +120,8 @@ class PlainTraining:
 
     @torch.no_grad()
     def val_accuracies(self) -> tuple[float, float]:
-        """Share of the validation pixels that are right: at the threshold that the weight asks for
-        (as this project's own scores are), and at 0.5 (as tutorials have it)."""
+        """Share of correct validation pixels: at the threshold that belongs to the loss's weight
+        (as in this project's scores), and at 0.5 (as in tutorials)."""
         self.model.eval()
         thresholds = (FOREGROUND_WEIGHT / (1 + FOREGROUND_WEIGHT), 0.5)
         right, pixels = [0, 0], 0
@@ -134,7 +134,7 @@ class PlainTraining:
         return right[0] / pixels, right[1] / pixels
 
     def epochs(self) -> Iterator[dict[str, float]]:
-        """Train epoch after epoch: its seconds, validation included, and validation accuracy."""
+        """Train; yield each epoch's seconds, validation included, and its validation accuracies."""
         while True:
             started = time.perf_counter()
             for _ in self.steps():

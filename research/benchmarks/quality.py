@@ -5,11 +5,11 @@
 plain    the loop and the recipe of the tutorials (see plain.py), 15 epochs
 plain-16 the same in batches of 16 instead of 32
 record   this project's loop with the recipe in params.yaml
-fast     the same with the settings in FAST: fewer epochs, that begin with small images
+fast     the same with the settings in FAST: fewer epochs, the first ones on small images
 
-Runs go to results/quality.json; an earlier run of the same recipe, seed and width is replaced, and
-so are all runs of that recipe and width with other settings or other code. The machine should have
-nothing else to do.
+Runs go to results/quality.json. A run replaces an earlier one of the same recipe, seed and width,
+and all runs of that recipe and width with other settings or other code. The machine should be
+idle otherwise.
 """
 
 import argparse
@@ -40,7 +40,7 @@ EXPERIMENT = "mp_tr_bce"
 
 
 def run_ours(params: Params, seed: int, width: int, changes: dict) -> Iterator[dict]:
-    """Train in this project's loop; rows come all at once, at the end."""
+    """Train in this project's loop; yield one row per epoch, all of them at the end."""
     config = replace(params.train, seed=seed, **changes)
     experiment = replace(params.experiments[EXPERIMENT], width=width)
     device = set_up(config.device)
@@ -71,7 +71,7 @@ def run_ours(params: Params, seed: int, width: int, changes: dict) -> Iterator[d
 def run_plain(
     params: Params, seed: int, width: int, *, batch_size: int, epochs: int = 15
 ) -> Iterator[dict]:
-    """Train in the plain loop."""
+    """Train in the plain loop; yield one row per epoch."""
     device = set_up("auto")
     names = {name: load_split(DATA / name, device).names for name in ("train", "val")}
     size = params.preprocess.image_size
@@ -85,19 +85,19 @@ def run_plain(
 
 
 def epoch_gflop(experiment: ExperimentConfig, size: int, num_images: int) -> float:
-    """GFLOP of an epoch: forward and backward are three times the forward pass."""
+    """GFLOP per epoch; forward and backward together cost three times the forward pass."""
     return 3 * num_images * cost(build_model(experiment), size)["gflops"]
 
 
 def replaces(run: dict[str, Any], other: dict[str, Any]) -> bool:
-    """Whether ``run`` is a repetition of ``other``, or of its recipe as it stands now."""
+    """Whether ``run`` repeats ``other``, or ``other`` has outdated settings or code."""
     if (run["recipe"], run["width"]) != (other["recipe"], other["width"]):
         return False
     return run["seed"] == other["seed"] or run.get("made_of") != other.get("made_of")
 
 
 def main() -> None:
-    """See the module's text."""
+    """See the module docstring."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("recipe", choices=("plain", "plain-16", "record", "fast"))
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])

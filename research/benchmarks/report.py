@@ -1,4 +1,4 @@
-"""The tables of README.md here and of docs/own-data.md, from results/.
+"""Write the tables in README.md here and in docs/own-data.md, from results/.
 
 ``python -m research.benchmarks.report``
 """
@@ -23,21 +23,21 @@ def table(rows: list[dict[str, str]]) -> str:
 
 
 def spread(figures: dict[str, float], *, digits: int) -> str:
-    """Median, least and greatest."""
+    """Median, minimum and maximum, as text."""
     median, least, most = (f"{figures[key]:.{digits}f}" for key in ("median", "min", "max"))
     return f"{median} ({least}, {most})"
 
 
 def precision(case: dict) -> str:
-    """What a case multiplies in: its ``amp``, where it trains in this project's loop."""
+    """The precision of a case: its ``amp`` if it trains in this project's loop, else none."""
     return case["amp"] if (case["loop"], case["work"]) == ("ours", "training") else "none"
 
 
 def speed(suite: str) -> str:
-    """Images a second of a suite's cases, and what goes with them."""
+    """Images per second, FLOP and memory of a suite's cases."""
     cases = read_results(suite)["cases"]
     first = next(iter(cases.values()))["images_per_second"]["median"]
-    peaks: dict[str, float] = {}  # of each precision, the best that any of the processes found
+    peaks: dict[str, float] = {}  # precision -> the best that any process measured
     for case in cases.values():
         key = precision(case["case"])
         peaks[key] = max(peaks.get(key, 0.0), case["peak_gflops"]["max"])
@@ -59,7 +59,7 @@ def speed(suite: str) -> str:
 
 
 def peers(suite: str) -> str:
-    """Ours against each peer, width by width."""
+    """Our loop against each peer, per width."""
     cases = read_results(suite)["cases"]
     medians = {label: case["images_per_second"]["median"] for label, case in cases.items()}
     rows = []
@@ -78,16 +78,16 @@ def peers(suite: str) -> str:
 
 
 def first_epoch(accuracy: pd.Series, bar: float) -> int | None:
-    """The first epoch, from 1, whose ``accuracy`` passes ``bar``, if one does."""
+    """The first epoch, counted from 1, whose ``accuracy`` reaches ``bar``; None if none does."""
     passed = accuracy >= bar
     return int(passed.argmax()) + 1 if passed.any() else None
 
 
 def until_bars(epochs: pd.DataFrame) -> dict[str, str]:
-    """What it took until validation accuracy first passed each bar.
+    """The cost until validation accuracy first reached each bar.
 
     Args:
-        epochs: a row an epoch: ``val_accuracy``, and its costs ``gflop`` and ``seconds``.
+        epochs: one row per epoch: ``val_accuracy``, and its costs ``gflop`` and ``seconds``.
     """
     row = {}
     for bar in BARS:
@@ -99,7 +99,7 @@ def until_bars(epochs: pd.DataFrame) -> dict[str, str]:
 
 
 def shortcuts(name: str) -> str:
-    """What each way took until the first bar over its seeds, and where it ended."""
+    """Epochs and seconds of each way until the first bar, over its seeds, and final accuracy."""
     bar, rows = BARS[0], []
     for way, runs in pd.DataFrame(read_results(name)["runs"]).groupby("way", sort=False):
         curves = [pd.DataFrame(epochs) for epochs in runs["epochs"]]
@@ -123,10 +123,10 @@ def shortcuts(name: str) -> str:
 
 
 def quality(name: str) -> str:
-    """Epochs, FLOP and seconds of each run until it passed each bar.
+    """Epochs, FLOP and seconds of each run until it reached each bar.
 
-    An epoch counts at the least time that one of its image size took in that run: what else the
-    machine did meanwhile is no cost of the recipe.
+    Each epoch counts with the time of the run's fastest epoch of the same image size, because other
+    load on the machine is not a cost of the recipe.
     """
     rows = []
     for run in sorted(read_results(name), key=lambda r: (r["width"], r["recipe"], r["seed"])):
@@ -142,7 +142,7 @@ def quality(name: str) -> str:
 
 
 def pipeline(name: str) -> str:
-    """Seconds of each part, and preprocess as a multiple of mere decoding."""
+    """Seconds of each measured part of the pipeline."""
     seconds = read_results(name)["seconds"]
     return table(
         [
@@ -153,7 +153,7 @@ def pipeline(name: str) -> str:
 
 
 def few_photos(name: str) -> str:
-    """IoU of each way to a model from few photographs, over the seeds."""
+    """IoU of each way to train on few photographs, over the seeds."""
     runs = pd.DataFrame([run["iou"] for run in read_results(name)["runs"]])
     return table(
         [
@@ -167,7 +167,7 @@ def few_photos(name: str) -> str:
 
 
 def blocks() -> dict[str, str]:
-    """Marker -> text, of all results; ``peers-xeon``: on another machine."""
+    """Marker -> table, for all results; ``peers-xeon`` is from another machine."""
     makers = {
         "peers": peers, "quality": quality, "shortcuts": shortcuts, "pipeline": pipeline,
         "few_photos": few_photos,
@@ -183,7 +183,7 @@ def pages() -> dict[Path, dict[str, str]]:
 
 
 def main() -> None:
-    """See the module's text."""
+    """See the module docstring."""
     rewrite(pages())
 
 

@@ -1,10 +1,10 @@
 """What shortens the way to a good model, over seeds: ``python -m research.benchmarks.shortcuts``.
 
-Growing images, larger batches while the images are small, fewer epochs; each also with weights
-averaged over the steps. Seed after seed the ways take turns; results/shortcuts.json is written
-after each training. Its loop is that of unet/training/loop.py, with a batch size that may change
-between epochs, without training scores, snapshots and states to resume from; the time of averaging
-is in all ways' seconds. The machine should have nothing else to do.
+The ways are growing images, larger batches while the images are small, and fewer epochs, each also
+with weights averaged over the steps. They take turns, seed after seed; results/shortcuts.json is
+written after each training. The loop is that of unet/training/loop.py, but the batch size may
+change between epochs and there are no training scores, snapshots or checkpoints. The seconds of all
+ways include averaging. The machine should be idle otherwise.
 """
 
 import argparse
@@ -25,12 +25,12 @@ from unet.runtime.device import resolve_amp, resolve_device, set_up
 from unet.training.learner import Learner
 from unet.training.loop import image_size_of, load_batch, one_cycle, validate
 
-DECAY = 0.98  # of the moving average, a step: a window of about 50 steps
+DECAY = 0.98  # of the moving average, per step: a window of about 50 steps
 
 
 @dataclass(frozen=True)
 class Way:
-    """How the recipe is shortened; batches are ``small_factor`` times as large below full size."""
+    """A shortened recipe; below full image size, batches are ``small_factor`` times as large."""
 
     epochs: int = FAST["epochs"]
     grow_from: float = FAST["grow_from"]
@@ -48,8 +48,8 @@ WAYS = {
 def run(
     way: Way, params: Params, splits: dict[str, Split], *, seed: int, width: int
 ) -> Iterator[dict[str, float]]:
-    """Train so; after each epoch its costs, and validation accuracy of the weights and of their
-    average."""
+    """Train in this way; after each epoch yield its costs and the validation accuracy of the
+    weights and of their average."""
     config = replace(
         params.train, seed=seed, epochs=way.epochs, grow_from=way.grow_from,
         grow_until=FAST["grow_until"],
@@ -83,7 +83,7 @@ def run(
         started = time.perf_counter()
         learner.model.train()
         for indices in torch.randperm(num_images, generator=generator).split(batch_size):
-            # The schedule counts images, so that larger batches take the same course.
+            # The schedule counts images, so that it does not depend on the batch size.
             rate = one_cycle(
                 done, way.epochs * num_images, max_lr=config.max_lr, warmup=config.warmup
             )
@@ -99,7 +99,7 @@ def run(
 
 
 def main() -> None:
-    """See the module's text."""
+    """See the module docstring."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--width", type=int, default=16)

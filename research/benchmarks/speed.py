@@ -4,17 +4,17 @@
 
 steps       a training step with and without data, and evaluation
 peers       this project, the loop of the tutorials, segmentation-models-pytorch's example
-levers      what each measure taken gives, one added to the other
-optimizers  what Muon costs, beside AdamW on all weights
-batches     against the batch size
-sizes       against image size, width and number of images
-mapped      arrays in memory against arrays mapped from disk, the file's cache emptied before
-graphs      on a GPU: a step as one CUDA graph against its kernels one by one
+levers      the gain of each optimisation, added one after the other
+optimizers  the cost of Muon, compared with AdamW on all weights
+batches     different batch sizes
+sizes       different image sizes, widths and numbers of images
+mapped      arrays in memory or memory-mapped, with the page cache emptied first
+graphs      on a GPU: a step as one CUDA graph or as single kernels
 
-Each case runs in a process of its own, case after case, round after round, so that whatever else
-the machine does falls on all alike. Results go to results/NAME.json: NAME is SUITE, or SUITE-WORD
-for another machine. ``peers`` reads data/raw and data/packed (``dvc repro preprocess``) and needs
-requirements.txt here; the others draw noise.
+Each case runs in its own process, case after case, round after round, so that other load on the
+machine affects all of them alike. Results go to results/NAME.json: NAME is SUITE, or SUITE-WORD for
+another machine. ``peers`` reads data/raw and data/packed (``dvc repro preprocess``) and needs
+requirements.txt here; the other suites use random pixels.
 """
 
 import argparse
@@ -60,8 +60,8 @@ class Case:
     Attributes:
         loop: ours | plain | smp.
         work: training | evaluation.
-        data: noise | packed (the dataset) | mapped (noise, on disk) | none (one batch, kept).
-        num_images: of the noise.
+        data: noise | packed (the dataset) | mapped (noise, on disk) | none (one batch, reused).
+        num_images: number of noise images.
     """
 
     loop: str = "ours"
@@ -76,7 +76,7 @@ class Case:
     keep_memory: bool = True
     muon: bool = True
     compiled: bool = False
-    graph: bool = True  # on a GPU
+    graph: bool = True  # use a CUDA graph, if on a GPU
 
 
 PLAIN = Case(data="none", amp="none", channels_last=False, keep_memory=False, muon=False)
@@ -133,8 +133,8 @@ SUITES: dict[str, dict[str, Case]] = {
         }.items()
     },
 }
-MIN_STEPS = 3  # however long they take
-# U-Nets of segmentation-models-pytorch that cost about as much as ours of that width.
+MIN_STEPS = 3  # per measurement, however long they take
+# Width -> a U-Net of segmentation-models-pytorch that costs about as much as ours.
 SMP_MODELS: dict[int, dict[str, Any]] = {
     16: {"encoder_name": "mobilenet_v2"},
     64: {"encoder_name": "resnet34", "decoder_channels": (1024, 512, 256, 128, 64)},
@@ -142,7 +142,7 @@ SMP_MODELS: dict[int, dict[str, Any]] = {
 
 
 def write_noise(folder: Path, num_images: int, size: int) -> None:
-    """A split of random pixels."""
+    """Write a split of random pixels to ``folder``."""
     generator = np.random.default_rng(0)
     temporary = folder.with_name(f"{folder.name}.part")
     names = [f"noise_{index}" for index in range(num_images)]
@@ -155,7 +155,7 @@ def write_noise(folder: Path, num_images: int, size: int) -> None:
 
 
 def uncached(folder: Path) -> Split:
-    """The split in ``folder`` as one larger than memory is: mapped, nothing of it in the cache."""
+    """The split in ``folder``, mapped and not in the page cache, as if larger than memory."""
     if hasattr(os, "posix_fadvise"):
         for path in folder.glob("*.npy"):
             with path.open("rb") as file:
@@ -179,7 +179,7 @@ def split_of(case: Case, device: torch.device) -> Split:
 
 
 def ours(case: Case, device: torch.device) -> tuple[Callable[[], int], float]:
-    """What does the next batch and says how many images it had; FLOP an image."""
+    """A function that runs the next batch and returns its number of images; FLOP per image."""
     params = load_params()
     experiment = replace(params.experiments["mp_tr_bce"], width=case.width)
     config = replace(params.train, batch_size=case.batch_size)
@@ -224,7 +224,7 @@ def ours(case: Case, device: torch.device) -> tuple[Callable[[], int], float]:
             scores.add(loss, logits, targets)
         return len(images)
 
-    captures, learner.captures = learner.captures and case.graph, False  # a replay is not counted
+    captures, learner.captures = learner.captures and case.graph, False  # replays are not counted
     with FlopCounterMode(display=False) as counter:
         num_images = step()
     learner.captures = captures
@@ -245,15 +245,15 @@ def plain(case: Case, device: torch.device) -> tuple[Callable[[], int], float]:
     if case.loop == "smp":
         use_smp(training, SMP_MODELS[case.width], device)
     steps = (count for _ in iter(int, 1) for count in training.steps())
-    # Three forward passes: in a backward one the counter takes depthwise convolutions, which smp's
-    # model has, for dense ones.
+    # Count three forward passes instead of a step: in a backward pass the counter takes depthwise
+    # convolutions, which smp's model has, for dense ones.
     with FlopCounterMode(display=False) as counter:
         training.model(torch.zeros(2, 3, case.size, case.size, device=device))
     return lambda: next(steps), 3 * counter.get_total_flops() / 2
 
 
 def use_smp(training: PlainTraining, model: dict[str, Any], device: torch.device) -> None:
-    """Model, loss, statistics and optimiser of segmentation-models-pytorch's training example."""
+    """Use model, loss, statistics and optimiser of segmentation-models-pytorch's example."""
     import segmentation_models_pytorch as smp
 
     training.model = smp.Unet(**model, encoder_weights=None).to(device)
@@ -270,7 +270,7 @@ def use_smp(training: PlainTraining, model: dict[str, Any], device: torch.device
 
 
 def measure(case: Case, seconds: float) -> dict[str, float]:
-    """Run ``case`` for about so many seconds, but a few steps, after a warm-up."""
+    """Run ``case`` for about ``seconds``, at least MIN_STEPS steps, after a warm-up."""
     device = resolve_device("auto")
     make_repeatable(device)
     started = time.perf_counter()
@@ -325,7 +325,7 @@ def run_suite(suite: str, *, name: str, rounds: int, seconds: float) -> None:
 
 
 def main() -> None:
-    """See the module's text."""
+    """See the module docstring."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("suite", choices=SUITES, nargs="?")
     parser.add_argument("--rounds", type=int, default=3)

@@ -1,1 +1,1 @@
-"""What is known of the dataset: copies of photographs, how well masks agree, suspect masks."""
+"""A study of the dataset: copies of photographs, agreement of masks, suspect masks."""

@@ -1,8 +1,8 @@
 """How well two masks of one photograph agree: ``python -m research.labels.ceiling``.
 
-Some photographs are in the dataset twice, each with a mask of its own. ``ceiling.csv`` has, by the
-scores of ``metrics/scores/``, what one mask gets where the other is the truth: what a model cannot
-be asked to surpass.
+Some photographs are in the dataset twice, each time with a mask of its own. ``ceiling.csv`` has the
+scores of ``metrics/scores/`` for one mask as the prediction and the other as the truth: no model
+can be expected to exceed them.
 """
 
 from collections.abc import Callable
@@ -21,7 +21,7 @@ from unet.runtime.process import run_stage
 
 NUM_RESAMPLES = 10_000
 Scores = dict[str, tuple[str, Callable[[Tensor], Tensor], bool]]
-# Score of metrics/scores/ -> the counts that it is made of, how, and whether of each image.
+# Score of metrics/scores/ -> key of its counts, its function, and whether it is a mean per image.
 SCORES: Scores = {
     "accuracy": ("background", metrics.accuracy, False),
     "iou": ("background", metrics.iou, False),
@@ -41,11 +41,11 @@ SCORES: Scores = {
 
 
 def counts_of(first: Tensor, second: Tensor) -> dict[str, Tensor]:
-    """Counts (N, 4) by each rule for the boundary, and of the boundary bands, of masks ``first``
-    (N, H, W) as predictions where ``second`` are the truth.
+    """Counts (N, 4) by each rule for the boundary, and of the boundary bands (``band``), with the
+    masks ``first`` (N, H, W) as predictions and ``second`` (N, H, W) as the truth.
 
-    As of a model, the prediction is the object without its boundary, whatever the rule; with it in
-    ``outlined`` alone, where both masks have it, as a model that learnt it as object.
+    The prediction is the object without its boundary, as a model predicts it. Only in ``outlined``
+    do both masks include the boundary, like a model that learnt it as object.
     """
     outlined, _ = foreground(first, boundary="object")
     predicted, _ = foreground(first)
@@ -60,10 +60,10 @@ def agreement(first: Tensor, second: Tensor, photographs: list[int]) -> pd.DataF
 
     Args:
         first, second: masks (N, H, W) uint8 of N pairs; each is prediction once and truth once.
-        photographs: N numbers, alike for pairs of one photograph that is there three times.
+        photographs: N numbers, equal for pairs of the same photograph (if it is there three times).
     """
     there, back = counts_of(first, second), counts_of(second, first)
-    # (photographs, pairs): drawn together are the pairs of one photograph.
+    # (photographs, pairs): the pairs of one photograph are drawn together.
     member = torch.from_numpy(pd.get_dummies(photographs).to_numpy().T.astype("float64"))
     draws = np.random.default_rng(0).multinomial(
         len(member), np.full(len(member), 1 / len(member)), NUM_RESAMPLES
@@ -83,9 +83,9 @@ def agreement(first: Tensor, second: Tensor, photographs: list[int]) -> pd.DataF
 
 
 def main() -> None:
-    """See the module's text."""
+    """See the module docstring."""
     pairs = pd.read_csv(HERE / "pairs.csv")
-    pairs = pairs[pairs["kind"].isin(["same", "mirrored"])]  # the masks of a crop do not align
+    pairs = pairs[pairs["kind"].isin(["same", "mirrored"])]  # masks of crops do not align
     splits = [load_split(DATA / name, torch.device("cpu")) for name in ("train", "val", "test")]
     everything = joined(splits)
     row_of = {name: row for row, name in enumerate(everything.names)}
@@ -104,7 +104,7 @@ def main() -> None:
 
 
 def photographs(pairs: list[tuple[str, str]]) -> list[int]:
-    """A number for each pair, the same where pairs share an image."""
+    """A number for each pair; pairs that share an image have the same number."""
     groups: list[set[str]] = []
     for pair in pairs:
         touched = [group for group in groups if group & set(pair)]

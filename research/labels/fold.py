@@ -1,6 +1,6 @@
-"""Train on all folds of train and val but one, and predict that one and test.
+"""Train on all folds of train and val except one, then predict that fold and test.
 
-``python -m research.labels.fold K`` writes ``folds/K.npz``; after an interruption it goes on.
+``python -m research.labels.fold K`` writes ``folds/K.npz``; after an interruption it resumes.
 """
 
 import io
@@ -31,17 +31,17 @@ from unet.training.config import Experiments, TrainConfig, select_experiment
 from unet.training.learner import build_model
 from unet.training.loop import train
 
-HERE, DATA = Path("research/labels"), Path("data/packed")  # stages run in the repository's root
-NUM_LEVELS = 255  # probabilities are kept as uint8
-NUM_WATCHED = 16  # left-out images: their loss is to stay finite, no epoch is chosen by them
+HERE, DATA = Path("research/labels"), Path("data/packed")  # stages run in the root
+NUM_LEVELS = 255  # probabilities are stored as uint8
+NUM_WATCHED = 16  # left-out images: only to see that the loss is finite; they choose no epoch
 
 
 @dataclass(frozen=True, config=STRICT)
 class LabelsConfig:
-    """The section ``suspects`` of ``params.yaml``; how the folds train is the root's ``train``."""
+    """The section ``suspects`` of ``params.yaml``; training uses the root's section ``train``."""
 
-    experiment: str  # of the root's params.yaml
-    seed: Annotated[int, Field(ge=0, lt=2**31)]  # of the folds
+    experiment: str  # a key in the root's params.yaml
+    seed: Annotated[int, Field(ge=0, lt=2**31)]  # for drawing the folds
     folds: Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=2)]
 
     def __post_init__(self) -> None:
@@ -50,24 +50,28 @@ class LabelsConfig:
 
 
 def load_labels() -> LabelsConfig:
-    """The section ``suspects`` of ``research/labels/params.yaml``, checked."""
+    """The section ``suspects`` of ``research/labels/params.yaml``.
+
+    Raises:
+        ValueError: it is missing or invalid.
+    """
     return load_section("suspects", LabelsConfig, HERE / "params.yaml")
 
 
 def fold_of(num_images: int, config: LabelsConfig) -> Tensor:
-    """The fold of each image: (N,) int64, as many in each as can be."""
+    """The fold of each image: (N,) int64; the folds' sizes differ by at most one image."""
     order = np.random.default_rng(config.seed).permutation(num_images)
     return torch.from_numpy(order % len(config.folds))
 
 
 def joined(splits: list[Split]) -> Split:
-    """Several splits as one."""
+    """Concatenate several splits."""
     images, masks = (torch.cat([getattr(s, part) for s in splits]) for part in ("images", "masks"))
     return Split(images, masks, tuple(name for split in splits for name in split.names))
 
 
 def part(split: Split, rows: Tensor) -> Split:
-    """The images of ``split`` in ``rows`` (n,)."""
+    """The images of ``split`` at the indices ``rows`` (n,)."""
     rows = rows.to(split.images.device)
     names = tuple(split.names[row] for row in rows.tolist())
     return Split(split.images[rows], split.masks[rows], names)
@@ -75,7 +79,7 @@ def part(split: Split, rows: Tensor) -> Split:
 
 @torch.inference_mode()
 def predict_split(model: UNet, split: Split, batch_size: int, device: torch.device) -> Tensor:
-    """Probabilities (N, S, S), float32 on the CPU, of all images."""
+    """Probabilities (N, S, S) of all images, float32 on the CPU."""
     found = []
     for rows in torch.arange(len(split)).split(batch_size):
         images, _ = split.batch(rows, device)
@@ -84,19 +88,19 @@ def predict_split(model: UNet, split: Split, batch_size: int, device: torch.devi
 
 
 def levels(probabilities: Tensor) -> np.ndarray:
-    """Probabilities as uint8, NUM_LEVELS for 1."""
+    """Probabilities in [0, 1] as uint8; 1 becomes NUM_LEVELS."""
     return (probabilities * NUM_LEVELS).round().to(torch.uint8).numpy()
 
 
 def main() -> None:
-    """See the module's text."""
+    """See the module docstring."""
     labels = load_labels()
     if sys.argv[1:] not in [[str(number)] for number in labels.folds]:
         raise ValueError(f"say which fold: one of {', '.join(map(str, labels.folds))}")
     number = int(sys.argv[1])
     experiments = load_section("experiments", Experiments)
     key = select_experiment(experiments, [labels.experiment])
-    # No image that is to be judged may choose the epoch that judges it.
+    # The images to be judged must not choose the epoch whose weights judge them.
     config = replace(load_section("train", TrainConfig), keep="last", boundary="background")
     batch_size = load_section("evaluate", EvaluateConfig).batch_size
     device = set_up(config.device)

@@ -1,8 +1,8 @@
 """Find copies of a photograph in the dataset: ``python -m research.labels.pairs``.
 
-Writes ``pairs.csv``: pairs of images of one breed of which one is the other, or a window of it,
-perhaps mirrored. Candidates are found by comparing each whole image with a grid of windows of each
-other, in tiny; then the window is fitted, and what is alike in its details is listed.
+Writes ``pairs.csv``: pairs of images of one breed in which one image equals the other or a window
+of it, possibly mirrored. Candidates are found by comparing thumbnails of each whole image and of a
+grid of windows of each other image. Then the window is fitted; similar details make a pair.
 """
 
 from itertools import product
@@ -19,31 +19,31 @@ from unet.data.packed import load_split
 from unet.runtime.files import atomic_write
 from unet.runtime.process import run_stage
 
-GRID, THUMB = 40, 8  # pixels: the side in which windows are cut, and that of what is compared
+GRID, THUMB = 40, 8  # sides in pixels: of the image that windows are cut from; of thumbnails
 WINDOWS = [(side, start) for side in (40, 32, 24) for start in range(0, GRID - side + 1, 4)]
-CANDIDATE = 0.9  # correlation of two thumbnails; most such pairs are other photographs
-# Correlation of the fitted window's details. All 59 pairs above were looked at and are the same
-# photograph; below it begin others of the same scene, at 0.95 to 0.9, that may be another shot.
+CANDIDATE = 0.9  # correlation of two thumbnails; most pairs above it are different photographs
+# Correlation of the fitted window's details. All 59 pairs above it were inspected and show the same
+# photograph. Pairs from 0.9 to 0.95 show the same scene but may be another shot.
 SAME = 0.95
-FITTED, BLUR, STEPS = 32, 9, 40  # side, width of the blur that is taken off, steps of the fit
-WHOLE = 0.04  # a window that leaves out less of either side is the whole image
+FITTED, BLUR, STEPS = 32, 9, 40  # side, width of the subtracted blur (pixels), steps of the fit
+WHOLE = 0.04  # a window that is off by less than this counts as the whole image
 
 
 def unit(images: Tensor) -> Tensor:
-    """(N, D) of mean 0 and length 1, of images (N, ...)."""
+    """Images (N, ...) as vectors (N, D) of mean 0 and length 1."""
     flat = images.flatten(1)
     return F.normalize(flat - flat.mean(1, keepdim=True), dim=1)
 
 
 def details(images: Tensor) -> Tensor:
-    """:func:`unit` of images (N, 3, S, S) less their blur: a bright sky is no likeness."""
+    """:func:`unit` of images (N, 3, S, S) minus their blur, so that a bright sky is no match."""
     margin = [BLUR // 2] * 4
     return unit(images - F.avg_pool2d(F.pad(images, margin, mode="reflect"), BLUR, 1))
 
 
 def candidates(images: Tensor) -> list[tuple[int, int, bool, Tensor]]:
-    """Pairs (i, j, mirrored, window) of images (N, 3, S, S): i, mirrored or not, looks like the
-    window (centre x, y, half width, half height in [-1, 1]) of j; each pair once."""
+    """Pairs (i, j, mirrored, window) of images (N, 3, S, S), each pair once: image i, mirrored or
+    not, looks like the window (centre x, y, half width, half height in [-1, 1]) of image j."""
     small = F.interpolate(images, size=(GRID, GRID), mode="area")
     whole = [unit(F.avg_pool2d(x, GRID // THUMB)) for x in (small, small.flip(-1))]
     best = torch.zeros(2, len(images), len(images))
@@ -71,16 +71,17 @@ def candidates(images: Tensor) -> list[tuple[int, int, bool, Tensor]]:
 
 
 def fit(first: Tensor, second: Tensor, windows: Tensor) -> tuple[Tensor, Tensor]:
-    """Fit windows of ``second`` (N, 3, S, S) to all of ``first`` by gradient descent.
+    """Fit ``windows`` (N, 4) of ``second`` (N, 3, S, S) to the whole images ``first`` (N, 3, S, S)
+    by gradient descent.
 
     Returns:
-        The details' correlation (N,), and the windows (N, 4).
+        The correlation of the details (N,) and the fitted windows (N, 4).
     """
     target = details(F.interpolate(first, size=(FITTED, FITTED), mode="area"))
     source = F.interpolate(second, size=(3 * FITTED // 2,) * 2, mode="area")
     windows = windows.clone().requires_grad_()
     optimizer = torch.optim.Adam([windows], lr=0.01)
-    pick = torch.zeros(4, 2, 3)  # of (x, y, width, height) into an affine map's matrix
+    pick = torch.zeros(4, 2, 3)  # places (x, y, width, height) in an affine matrix
     pick[0, 0, 2] = pick[1, 1, 2] = pick[2, 0, 0] = pick[3, 1, 1] = 1
     size = [len(first), 3, FITTED, FITTED]
     for _ in range(STEPS):
@@ -95,9 +96,9 @@ def fit(first: Tensor, second: Tensor, windows: Tensor) -> tuple[Tensor, Tensor]
 
 
 def find_pairs(images: Tensor, names: list[str], splits: list[str]) -> pd.DataFrame:
-    """The pairs among images (N, 3, S, S) uint8: names, splits, kind, distance (1 less the
-    details' correlation), whether across trainval and test, and the window of the second that the
-    first shows."""
+    """The pairs among images (N, 3, S, S) uint8, one row per pair: names, splits, kind, distance
+    (1 minus the correlation of details), whether it crosses trainval and test, and the window of
+    the second image that the first shows."""
     rows = []
     breeds = np.array([breed(name) for name in names])
     for one in np.unique(breeds):
@@ -126,7 +127,7 @@ def find_pairs(images: Tensor, names: list[str], splits: list[str]) -> pd.DataFr
 
 
 def main() -> None:
-    """See the module's text."""
+    """See the module docstring."""
     parts, names, splits = [], [], []
     for name in ("train", "val", "test"):
         split = load_split(DATA / name, torch.device("cpu"))

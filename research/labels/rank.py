@@ -1,8 +1,7 @@
-"""Rank the images by how much their mask contradicts the predictions: ``python -m
-research.labels.rank``.
+"""Rank the images by how much their mask contradicts the predictions.
 
-Every image is judged by models that have not seen it: ``suspects.csv`` has all of them, the worst
-first, ``suspects.jpg`` shows the worst thirty.
+``python -m research.labels.rank`` judges each image by models that have not seen it, and writes
+``suspects.csv``, all images with the worst first, and ``suspects.jpg``, the worst thirty.
 """
 
 import io
@@ -24,43 +23,44 @@ from unet.runtime.files import atomic_write
 from unet.runtime.process import run_stage
 
 NUM_SHOWN = 30
-LABELLED, PREDICTED = "#F0E442", "#D81B60"  # outlines
-# Of the published score. At cleanlab's 0.1 the few worst pixels decide, which every rough outline
-# has; at 0.2 the whole masks that are known to be inverted are the first (README.md).
+LABELLED, PREDICTED = "#F0E442", "#D81B60"  # colours of the outlines
+# Temperature of the soft minimum. At cleanlab's 0.1 a few bad pixels decide, and any rough outline
+# has some; at 0.2 the masks that are known to be inverted rank first (README.md).
 TEMPERATURE = 0.2
 
 
 def label_quality(probabilities: Tensor, masks: Tensor) -> Tensor:
-    """How well each mask goes with the predictions: float32 (N,) in [0, 1], small is suspect.
+    """How well each mask agrees with the predictions: float32 (N,) in [0, 1]; low is suspect.
 
-    The soft minimum over the pixels that count of the probability of each pixel's own label,
+    The soft minimum, over the counted pixels, of the probability of each pixel's label, with the
     boundary as background: V. Lad, J. Mueller, *Estimating label quality and errors in semantic
     segmentation data via any model*, arXiv 2307.05080 (``cleanlab.segmentation``, softmin).
 
     Args:
-        probabilities: (N, H, W) in [0, 1], of the object; 0.5 where both are as likely.
+        probabilities: (N, H, W) in [0, 1], of the object; 0.5 if both classes are equally likely.
         masks: (N, H, W) uint8 codes.
     """
     is_object, counted = foreground(masks)
     own = torch.where(is_object, probabilities, 1 - probabilities).flatten(1)
     weights = ((1 - own) / TEMPERATURE).exp() * counted.flatten(1)
-    total = weights.sum(1)  # 0 where no pixel counts: nothing is contradicted
+    total = weights.sum(1)  # 0 if no pixel counts; then nothing is contradicted
     return torch.where(total > 0, (own * weights).sum(1) / total.clamp(min=1e-9), 1.0)
 
 
 def even(probabilities: Tensor, threshold: float) -> Tensor:
-    """Probabilities, moved so that ``threshold`` becomes 0.5: a weighted loss's odds are its
-    weight times too high, and its threshold is where they are even."""
+    """Shift probabilities so that ``threshold`` becomes 0.5. A weighted loss multiplies the odds
+    by its weight; its threshold is where the true odds are even."""
     odds = probabilities * (1 - threshold)
     return odds / (odds + (1 - probabilities) * threshold)
 
 
 def judged(split: Split, probabilities: Tensor, name: str) -> pd.DataFrame:
-    """A row an image of ``split``: name, split, score, IoU, shares of the counted pixels.
+    """One row per image of ``split``: name, split, score, IoU, and the object's share of the
+    counted pixels, predicted and labelled.
 
     Args:
-        probabilities: (N, S, S) in [0, 1]; an object is above 0.5.
-        name: what to call the split.
+        probabilities: (N, S, S) in [0, 1]; above 0.5 is object.
+        name: the name of the split.
     """
     predicted = probabilities > 0.5
     is_object, counted = foreground(split.masks)
@@ -80,10 +80,10 @@ def judged(split: Split, probabilities: Tensor, name: str) -> pd.DataFrame:
 def write_ranking(
     splits: dict[str, Split], probabilities: dict[str, Tensor], csv: Path, picture: Path
 ) -> pd.DataFrame:
-    """Rank the images of all ``splits`` together and write the table and the picture.
+    """Rank the images of all ``splits`` together; write table and picture; return the table.
 
     Args:
-        probabilities: split -> (N, S, S) in [0, 1], 0.5 where both are as likely.
+        probabilities: split -> (N, S, S) in [0, 1]; 0.5 if both classes are equally likely.
     """
     tables = [judged(split, probabilities[name], name) for name, split in splits.items()]
     ranking = pd.concat(tables, ignore_index=True).sort_values(["score", "name"])
@@ -105,7 +105,7 @@ def write_ranking(
 
 
 def draw(tiles: list[tuple[str, Tensor, Tensor, Tensor]]) -> Figure:
-    """A grid of (caption, image (S, S, 3) uint8, labelled (S, S) bool, predicted (S, S) bool)."""
+    """Draw a grid of (caption, image (S, S, 3) uint8, labelled and predicted (S, S) bool)."""
     columns = 6
     rows = -(-len(tiles) // columns)
     figure = Figure(figsize=(12, 2.4 * rows + 0.7), layout="constrained")
@@ -122,7 +122,7 @@ def draw(tiles: list[tuple[str, Tensor, Tensor, Tensor]]) -> Figure:
 
 
 def main() -> None:
-    """See the module's text."""
+    """See the module docstring."""
     config = load_labels()
     splits = {
         name: load_split(DATA / name, torch.device("cpu")) for name in ("train", "val", "test")

@@ -1,7 +1,7 @@
-"""Count the released models' pixels on each test image, and rank test by their predictions.
+"""Count the released models' pixels per test image, and rank the test images by predictions.
 
-``python -m research.labels.released`` writes ``test_counts.csv`` (TP, FP, FN, TN of each model on
-each image, boundary as background) and, from the mean of the models' predictions,
+``python -m research.labels.released`` writes ``test_counts.csv`` (TP, FP, FN, TN per model and
+image, boundary as background) and, from the mean of the models' predictions,
 ``test_suspects.csv`` and ``test_suspects.jpg``.
 """
 
@@ -23,10 +23,10 @@ from unet.runtime.process import run_stage
 
 
 def main() -> None:
-    """See the module's text."""
+    """See the module docstring."""
     device = torch.device("cpu")
     split = load_split(DATA / "test", device)
-    # The compared ones: another may see images of another size, or count the boundary otherwise.
+    # Only the compared models: others may use another image size or rule for the boundary.
     files = [Path(f"released/{key}.safetensors") for key in load_params().experiments]
     is_object, counted = foreground(split.masks)
     mean = torch.zeros(split.masks.shape)

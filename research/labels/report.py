@@ -1,4 +1,4 @@
-"""The tables of this folder's README, and the root's: ``python -m research.labels.report``."""
+"""Write the tables in the READMEs here and in the root: ``python -m research.labels.report``."""
 
 import json
 import sys
@@ -12,7 +12,7 @@ from unet import metrics
 from unet.inference.evaluation import COUNTS
 from unet.report.tables import markdown, rewrite
 
-FINE = "fine"  # among the verdicts
+FINE = "fine"  # the verdict on a correct mask
 TITLES = {
     "accuracy": "accuracy", "iou": "IoU", "dice": "Dice", "boundary_iou": "boundary IoU",
     "accuracy_per_image": "accuracy, mean over images", "iou_per_image": "IoU, mean over images",
@@ -28,7 +28,7 @@ TITLES = {
 
 
 def copies(pairs: pd.DataFrame) -> str:
-    """How many pairs of each kind, within and across trainval and test."""
+    """Count the pairs of each kind, within and across trainval and test."""
     table = pd.crosstab(pairs["kind"], pairs["across"]).reindex(columns=[False, True], fill_value=0)
     table = table.loc[table.sum(axis=1).sort_values(ascending=False).index]
     rows = [(kind, str(inside), str(across)) for kind, inside, across in table.itertuples()]
@@ -44,7 +44,7 @@ def copies(pairs: pd.DataFrame) -> str:
 
 
 def ceiling(table: pd.DataFrame, models: dict[str, dict[str, float]]) -> str:
-    """What a mask scores against another of the same photograph, and what the models score."""
+    """The scores of a mask against another of the same photograph, beside the models' scores."""
     first = table.iloc[0]
     rows = [
         {"score": TITLES[row["score"]]}
@@ -63,8 +63,8 @@ def ceiling(table: pd.DataFrame, models: dict[str, dict[str, float]]) -> str:
 
 
 def subsets(names: pd.Series, pairs: pd.DataFrame, verdicts: pd.DataFrame) -> pd.DataFrame:
-    """A bool column for each set of the test images ``names`` that is scored: ``all``, ``no
-    copies`` (of trainval), ``no wrong masks``, ``neither``."""
+    """One bool column per scored subset of the test images ``names``: ``all``, ``no copies`` (of
+    trainval), ``no wrong masks``, ``neither``."""
     across = pairs[pairs["across"]]
     copies = set(across["first"]) | set(across["second"])
     wrong = set(verdicts.loc[verdicts["verdict"] != FINE, "name"])
@@ -101,7 +101,7 @@ def keys_of(counts: pd.DataFrame) -> list[str]:
 
 
 def verdicts(table: pd.DataFrame, ranking: pd.DataFrame) -> str:
-    """How many masks got each verdict, and which got the worst."""
+    """How many masks got each verdict, and which ones."""
     ranks = {name: rank for rank, name in enumerate(ranking["name"], start=1)}
     of_test = set(ranking.loc[ranking["split"] == "test", "name"])
     rows = [
@@ -178,7 +178,7 @@ def blocks(root: Path = Path()) -> dict[Path, dict[str, str]]:
 
 
 def main() -> None:
-    """See the module's text."""
+    """See the module docstring."""
     rewrite(blocks())
 
 

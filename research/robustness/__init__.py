@@ -1,1 +1,1 @@
-"""Experiments on the software itself: what it does with bad input, and when it is killed."""
+"""Experiments on the software itself: bad input, kills, full disks and the like."""

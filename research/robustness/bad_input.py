@@ -1,10 +1,10 @@
 """Bad input, generated: ``python -m research.robustness.bad_input [--cases 1000] [--seed 0]``.
 
-Each case damages one thing in a small finished pipeline, then runs the stage that reads it, in this
-process. The stage has to end with one clear line that names the culprit, leave what was there
-before as it was, and nothing half-written; or, where the damage is none that it could see (a pixel
-of another colour), it has to end well. ``--dvc N`` does N of them by ``dvc repro`` in a repository,
-and has ``git checkout`` and ``dvc checkout`` bring everything back.
+Each case damages one thing in a small finished pipeline and runs the stage that reads it, in this
+process. The stage must fail with one clear line that names the culprit, and must leave existing
+files unchanged and nothing half-written. If the damage cannot be detected (a pixel of another
+colour), the stage must succeed. ``--dvc N`` runs N cases with ``dvc repro`` in a repository, and
+then restores everything with ``git checkout`` and ``dvc checkout``.
 """
 
 import argparse
@@ -31,7 +31,7 @@ from unet.training.steps import SCRATCH
 
 RESULTS = Path(__file__).parent / "results/bad_input.json"
 PATIENCE = 60  # seconds that a case may take
-MEMORY = 2 << 30  # bytes that all cases may take on top
+MEMORY = 2 << 30  # bytes by which memory may grow over all cases
 
 
 @dataclass(frozen=True)
@@ -39,8 +39,8 @@ class Outcome:
     """What a stage did with a damaged pipeline.
 
     Attributes:
-        verdict: refused | no harm, or what is wrong with its behaviour.
-        line: what it said.
+        verdict: refused | no harm, or what the stage did wrong.
+        line: the stage's message.
     """
 
     damage: str
@@ -52,7 +52,7 @@ class Outcome:
 
 @contextlib.contextmanager
 def inside(folder: Path) -> Iterator[None]:
-    """Work in ``folder`` for the time of the block."""
+    """Change to ``folder`` within the block."""
     before = Path.cwd()
     os.chdir(folder)
     try:
@@ -66,9 +66,9 @@ class Ended:
     """How a command ended.
 
     Attributes:
-        message: what it ended with; None: well.
-        out: the lines that it wrote, by Python or by a library in C.
-        err: the same of stderr.
+        message: the message that it failed with; None if it succeeded.
+        out: the lines on stdout, from Python or from C libraries.
+        err: the same for stderr.
     """
 
     message: str | None
@@ -109,7 +109,7 @@ def run_main(name: str, main: Callable[[], None], *arguments: str) -> Ended:
 
 
 def run_here(stage: str, *arguments: str) -> str | None:
-    """Run a stage in this process and folder: what it ends with, None where it ends well."""
+    """Run a stage in this process and folder: the message it fails with, None if it succeeds."""
     module = importlib.import_module(f"stages.{stage}")
     return run_main(stage, lambda: run_stage(stage, module.main), *arguments).message
 
@@ -130,7 +130,7 @@ def small_pipeline(folder: Path) -> Path:
 
 
 def contents(folder: Path) -> dict[str, bytes]:
-    """Every file below ``folder``; locks aside."""
+    """Path -> content of every file below ``folder``, except lock files."""
     return {
         str(path.relative_to(folder)): path.read_bytes()
         for path in sorted(folder.rglob("*"))
@@ -162,7 +162,7 @@ def try_damage(whole: Path, folder: Path, damage: Damage, rng: random.Random) ->
 def judge(
     damage: Damage, line: str | None, before: dict[str, bytes], after: dict[str, bytes]
 ) -> str:
-    """``refused`` or ``no harm``, or what is wrong."""
+    """``refused`` or ``no harm``, or what the stage did wrong."""
     if line is None:
         return "no harm" if damage.may_pass else "accepted"
     if len(line.splitlines()) > damage.num_lines or "Traceback" in line:
@@ -176,7 +176,7 @@ def judge(
 
 
 def run_cases(num_cases: int, seed: int, report: Callable[[Outcome], None]) -> list[Outcome]:
-    """Run so many cases, damage by damage in turn."""
+    """Run ``num_cases`` cases; the kinds of damage take turns."""
     outcomes = []
     with tempfile.TemporaryDirectory() as temporary:
         whole = Path(temporary) / "whole"
@@ -192,7 +192,7 @@ def run_cases(num_cases: int, seed: int, report: Callable[[Outcome], None]) -> l
 
 
 def run_by_dvc(num_cases: int, seed: int, report: Callable[[Outcome], None]) -> list[Outcome]:
-    """The same through ``dvc repro``, and back by ``git checkout`` and ``dvc checkout``."""
+    """The same with ``dvc repro``; ``git checkout`` and ``dvc checkout`` must restore the files."""
     outcomes = []
     with tempfile.TemporaryDirectory() as temporary:
         repository = copy_repository(Path(temporary) / "repo")
@@ -215,7 +215,7 @@ def run_by_dvc(num_cases: int, seed: int, report: Callable[[Outcome], None]) -> 
             elif done.returncode == 0:
                 verdict = "no harm" if damage.may_pass else "accepted"
             else:
-                # DVC itself refuses params that are no YAML before our stage begins.
+                # DVC itself refuses params that are not YAML, before the stage starts.
                 said = lines or [x for x in done.stdout.splitlines() if x.startswith("ERROR")]
                 named = any(culprit in line for line in said for culprit in damage.culprits)
                 verdict = "refused" if said and named else "culprit not named"
@@ -230,14 +230,14 @@ def run_by_dvc(num_cases: int, seed: int, report: Callable[[Outcome], None]) -> 
 
 
 def kept_contents(repository: Path) -> dict[str, bytes]:
-    """What git and dvc keep of a pipeline's files in a repository."""
+    """The files of a pipeline that Git or DVC tracks."""
     folders = ("code", "data", "models", "predictions", "metrics", "plots")
     files = {f"{f}/{name}": b for f in folders for name, b in contents(repository / f).items()}
     return files | {"params.yaml": (repository / "params.yaml").read_bytes()}
 
 
 def main() -> None:
-    """See the module's text."""
+    """See the module docstring."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--cases", type=int, default=1000)
     parser.add_argument("--dvc", type=int, default=0, metavar="N")
@@ -249,7 +249,7 @@ def main() -> None:
         if outcome.verdict not in ("refused", "no harm"):
             print(outcome, file=sys.stderr, flush=True)
 
-    # A case that would fill the memory is to fail by itself, not by the system's hand.
+    # Limit memory, so that a case that needs too much fails and is not killed by the system.
     resource.setrlimit(resource.RLIMIT_DATA, (8 << 30, resource.RLIM_INFINITY))
     memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     runs = {"in process": run_cases(arguments.cases, arguments.seed, report)}

@@ -1,4 +1,4 @@
-"""Ways to damage a finished pipeline's files, each drawn from a random generator."""
+"""Ways to damage the files of a finished pipeline, drawn from a random generator."""
 
 import gzip
 import io
@@ -30,11 +30,11 @@ class Damage:
     """One way to damage a finished pipeline.
 
     Attributes:
-        stage: the stage that reads what is damaged.
-        culprits: the message names one of these.
-        apply: damages the pipeline's files in a folder, and says what it did.
-        may_pass: whether some of the damage cannot be told from good input.
-        num_lines: lines that the message may have (one a problem).
+        stage: the stage that reads the damaged file.
+        culprits: the message must name one of these.
+        apply: damages the pipeline's files in a folder and returns what it did.
+        may_pass: whether some of the damage cannot be distinguished from good input.
+        num_lines: lines that the message may have (one per problem).
     """
 
     name: str
@@ -46,7 +46,7 @@ class Damage:
 
 
 def rewrite(path: Path, content: bytes) -> None:
-    """Replace a file; what is linked to the old one stays."""
+    """Replace a file; hard links to the old one keep its content."""
     path.unlink(missing_ok=True)
     path.write_bytes(content)
 
@@ -73,14 +73,14 @@ def damage_bytes(path: Path, rng: random.Random) -> str:
         content = bytearray(b"<html><body>404 Not Found</body></html>\n")
     else:
         content = bytearray(rng.randbytes(rng.randrange(1, 5000)))
-    if content == whole:  # zeros in place of zeros, a bit flipped twice
+    if content == whole:  # zeros replaced by zeros, or a bit flipped twice
         content[at] ^= 1
     rewrite(path, bytes(content))
     return f"{path.name}: {kind} at {at}"
 
 
 def bytes_of(*names: str) -> Callable[[Path, random.Random], str]:
-    """Damage the bytes of one of the files ``names``."""
+    """A damage to the bytes of one of the files ``names``."""
     return lambda folder, rng: damage_bytes(folder / rng.choice(names), rng)
 
 
@@ -98,14 +98,14 @@ def leaves(node: dict, path: tuple[str, ...] = ()) -> list[tuple[str, ...]]:
 
 
 def damage_params(folder: Path, rng: random.Random, *, sections: str = "") -> str:
-    """A value, a key or a section of params.yaml changed.
+    """Change a value, a key or a section of params.yaml.
 
     Args:
-        sections: those to choose from; empty: all.
+        sections: names of the sections to choose from, separated by spaces; empty: all.
     """
     path = folder / "params.yaml"
     params = yaml.safe_load(path.read_text())
-    # Not the number of drawn images, epochs or the size of nets: large ones are legal, and long.
+    # Numbers of drawn images, epochs and widths are left out: large ones are valid but slow.
     keys = [k for k in leaves(params) if k[-1] not in ("num_synthetic", "epochs", "width")]
     keys = [k for k in keys if not sections or k[0] in sections.split()]
     place = rng.choice(keys)
@@ -137,7 +137,7 @@ ODD_TEXTS = [
 
 
 def damage_yaml(folder: Path, rng: random.Random) -> str:
-    """The text of params.yaml replaced, extended or damaged."""
+    """Replace, extend or damage the text of params.yaml."""
     path = folder / "params.yaml"
     text = path.read_text()
     kind = rng.choice(["replace", "append", "insert", "cut", "twice", "bytes"])
@@ -178,7 +178,7 @@ def read_tar(path: Path) -> Members:
 
 
 def write_tar(path: Path, members: Members) -> None:
-    """Write ``members`` as they are, sensible or not."""
+    """Write ``members`` unchecked to an archive."""
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w") as tar:
         for member, content in members:
@@ -196,7 +196,7 @@ def picture(mode: str, size: tuple[int, int], color: Any = 0, form: str = "PNG")
 
 
 def huge_png() -> bytes:
-    """A PNG that says it is 60,000 pixels a side."""
+    """A PNG whose header claims 60,000 x 60,000 pixels."""
     content = bytearray(picture("L", (8, 8)))
     content[16:24] = (60_000).to_bytes(4, "big") * 2
     return bytes(content)
@@ -216,7 +216,7 @@ ODD_TRIMAPS = ODD_FILES | {
 
 
 def damage_member(folder: Path, rng: random.Random, *, archive: str, pattern: str) -> str:
-    """One listed image or trimap replaced by an odd one, or left out, or there twice."""
+    """Replace, remove or duplicate one listed image or trimap."""
     path = folder / "data/raw" / archive
     members = read_tar(path)
     listed = set(re.findall(rb"(?m)^([A-Za-z]\S*) ", b"\n".join(
@@ -251,7 +251,7 @@ def damage_member(folder: Path, rng: random.Random, *, archive: str, pattern: st
 
 
 def damage_lists(folder: Path, rng: random.Random) -> str:
-    """A list of the annotations with a name that is not there, twice there, or no list at all."""
+    """Damage a list of the annotations: an unknown or duplicate name, or not a list at all."""
     path = folder / "data/raw/annotations.tar.gz"
     members = read_tar(path)
     name = rng.choice(["annotations/trainval.txt", "annotations/test.txt"])
@@ -276,7 +276,7 @@ def damage_lists(folder: Path, rng: random.Random) -> str:
 
 
 def bomb(folder: Path, rng: random.Random) -> str:
-    """An archive with a member of 100 MB of zeros."""
+    """Add a member of 100 MB of zeros to an archive."""
     name = rng.choice(["images", "annotations"])
     path = folder / f"data/raw/{name}.tar.gz"
     member = tarfile.TarInfo(rng.choice(["images/big.jpg", "annotations/trimaps/big.png", "other"]))
@@ -290,7 +290,7 @@ def bomb(folder: Path, rng: random.Random) -> str:
 
 
 def damage_array(folder: Path, rng: random.Random, *, split: str) -> str:
-    """An array of another shape or dtype, or a name more or less."""
+    """Change the shape or dtype of an array, or add or remove names."""
     name = rng.choice(["images", "masks", "names"])
     if name == "names":
         path = folder / f"data/packed/{split}/names.txt"
@@ -323,7 +323,7 @@ def damage_array(folder: Path, rng: random.Random, *, split: str) -> str:
 
 
 def damage_json(path: Path, keys: list[str], rng: random.Random) -> str:
-    """A value of a JSON file changed, or left out; or the file is something else."""
+    """Change or remove a value of a JSON file, or replace the whole content."""
     content = json.loads(path.read_text())
     kind = rng.choice(["value", "value", "gone", "list", "deep", "cut"])
     place = rng.choice(keys).split(".")
@@ -344,19 +344,19 @@ def damage_json(path: Path, keys: list[str], rng: random.Random) -> str:
 
 
 def damage_summary(folder: Path, rng: random.Random) -> str:
-    """What training reads of dataset.json; any text will do for ``source`` and ``split``."""
+    """Damage what training checks in dataset.json; ``source`` and ``split`` may be any text."""
     keys = ["splits.train.shares.object", "splits.train", "splits"]
     return damage_json(folder / "data/packed/dataset.json", keys, rng)
 
 
 def damage_scores(folder: Path, rng: random.Random) -> str:
-    """What the comparison reads of an experiment's scores."""
+    """Damage a score that the comparison reads."""
     keys = ["accuracy", "iou", "dice", "precision", "boundary_iou", "threshold", "predictions"]
     return damage_json(folder / f"metrics/scores/{KEY}.json", keys, rng)
 
 
 def damage_model(folder: Path, rng: random.Random) -> str:
-    """A model with other metadata, other tensors, or weights that are not finite."""
+    """Change a model's metadata or tensors, or make a weight infinite or NaN."""
     path = folder / f"models/{KEY}.safetensors"
     content = path.read_bytes()
     length = int.from_bytes(content[:8], "little")
@@ -386,7 +386,7 @@ def damage_model(folder: Path, rng: random.Random) -> str:
 
 
 def damage_table(folder: Path, rng: random.Random) -> str:
-    """A cell, a row or a column of a CSV file."""
+    """Damage a cell, a column, the rows or the header of a CSV file."""
     curve = rng.random() < 0.5
     path = folder / (f"plots/curves/{KEY}.csv" if curve else f"predictions/{KEY}/images.csv")
     columns = ["epoch", "train_loss", "val_loss", "val_accuracy", "val_iou"]
@@ -407,13 +407,13 @@ def damage_table(folder: Path, rng: random.Random) -> str:
 
 
 def damage_progress(folder: Path, rng: random.Random) -> str:
-    """The predictions that were kept as training went on."""
+    """Damage the predictions that were saved during training."""
     path = folder / f"models/{KEY}.progress.npz"
     with np.load(path) as archive:
         arrays = dict(archive)
     name = rng.choice(sorted(arrays))
     kind = rng.choice(["gone", "less", "float", "object", "large"])
-    if name == "curve":  # text, the hash of the training's curve
+    if name == "curve":  # a text: the hash of the training curve
         kind = rng.choice(["gone", "object", "other"])
     if kind == "gone":
         del arrays[name]

@@ -1,6 +1,6 @@
-"""Photographs and masks in all the forms that people store them in, with what is to be read there.
+"""Photographs and masks in all common file formats, with the pixels that a reader must find.
 
-What is to be read comes from the pixels that were stored, never from a reader.
+The expected pixels come from the pixels that were stored, never from a reader.
 """
 
 import io
@@ -16,10 +16,10 @@ from PIL import Image, ImageCms
 
 from unet.data.synthetic import draw_animal
 
-LOSSY = 7.0  # mean difference, of 255, that a lossy form may make
-BLOCKS = 32  # pixels: in a picture of smaller sides few blocks hold all edges, and differ by more
-# Orientation -> how the upright pixels are stored: which side the first row and column are
-# (EXIF 2.32, section 4.6.4 A).
+LOSSY = 7.0  # mean difference, out of 255, that a lossy format may make
+BLOCKS = 32  # pixels; smaller pictures have edges in most blocks and may differ by more
+# EXIF orientation -> upright pixels to stored pixels: the tag says which sides are stored as the
+# first row and column (EXIF 2.32, section 4.6.4 A).
 STORED: dict[int, Callable[[np.ndarray], np.ndarray]] = {
     1: lambda a: a,
     2: lambda a: a[:, ::-1],
@@ -38,8 +38,8 @@ class Encoded:
     """An image file.
 
     Attributes:
-        shown: (H, W, 3) uint8, what a viewer shows of it, as it is stored; None: nothing.
-        tolerance: the mean difference that reading may make.
+        shown: (H, W, 3) uint8, what a viewer shows, not yet turned upright; None: nothing.
+        tolerance: the mean difference, out of 255, that a reader may make.
     """
 
     content: bytes
@@ -48,25 +48,25 @@ class Encoded:
 
 
 def upright(shown: np.ndarray, orientation: int) -> np.ndarray:
-    """The stored pixels turned as the tag says; 1 where it says nothing that is defined."""
+    """The stored pixels turned upright; ``orientation`` is 1 if the tag has no defined value."""
     return np.ascontiguousarray(STORED[BACK.get(orientation, orientation)](shown))
 
 
 def animal(rng: random.Random) -> tuple[np.ndarray, np.ndarray]:
-    """A drawn picture (H, W, 3) uint8 and where its object is (H, W) bool."""
+    """A drawn picture (H, W, 3) uint8 and the mask of its object (H, W) bool."""
     image, trimap = draw_animal(np.random.default_rng(rng.randrange(2**32)))
     return np.asarray(image), np.asarray(trimap) == 1
 
 
 def saved(image: Image.Image, kind: str, **options: Any) -> bytes:
-    """The bytes of a file."""
+    """``image`` encoded as a file of the format ``kind``."""
     file = io.BytesIO()
     image.save(file, kind, **options)
     return file.getvalue()
 
 
 def exif(orientation: int | str) -> bytes:
-    """An EXIF block with that tag alone, a number or a text."""
+    """An EXIF block with only the orientation tag, as a number or a text."""
     if isinstance(orientation, str):
         entry = struct.pack("<HHI4s", 0x0112, 2, 4, orientation.encode()[:3].ljust(4, b"\0"))
     else:
@@ -75,7 +75,7 @@ def exif(orientation: int | str) -> bytes:
 
 
 def damaged_exif(rng: random.Random) -> bytes:
-    """No EXIF block in any of several ways."""
+    """An invalid EXIF block, damaged in one of several ways."""
     head = b"Exif\0\0"
     return rng.choice([
         head, head + b"II", head + rng.randbytes(rng.randrange(1, 200)), head + b"XX*\0" + bytes(9),
@@ -90,7 +90,7 @@ def profile() -> bytes:
     return ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
 
 
-# A form: stored pixels (H, W, 3), a generator and options of Image.save to the file.
+# A form makes a file from stored pixels (H, W, 3), a random generator and options of Image.save.
 Form = Callable[..., Encoded]
 
 
@@ -108,7 +108,7 @@ def _plain(kind: str, mode: str = "RGB", tolerance: float = 0.0, **fixed: Any) -
 
 
 def _frames(kind: str, mode: str = "RGB", **fixed: Any) -> Form:
-    """The first picture counts."""
+    """Several pictures in one file; only the first counts."""
 
     def encode(pixels: np.ndarray, rng: random.Random, **options: Any) -> Encoded:
         images = [Image.fromarray(p) for p in (pixels, 255 - pixels, pixels[::-1, ::-1])]
@@ -123,7 +123,7 @@ def _frames(kind: str, mode: str = "RGB", **fixed: Any) -> Form:
 
 
 def _alpha(kind: str, mode: str, **fixed: Any) -> Form:
-    """Half transparent somewhere: on white."""
+    """Partly transparent pixels, which are shown on white."""
 
     def encode(pixels: np.ndarray, rng: random.Random, **options: Any) -> Encoded:
         opaque = rng.random() < 0.2
@@ -164,10 +164,10 @@ def _alpha_palette(pixels: np.ndarray, rng: random.Random, **options: Any) -> En
 
 def _grey_16(kind: str, byte_order: str = "<") -> Form:
     def encode(pixels: np.ndarray, rng: random.Random, **options: Any) -> Encoded:
-        used = rng.choice([65535, 65535, 4095, 255])  # cameras and microscopes: 12 bits of the 16
+        used = rng.choice([65535, 65535, 4095, 255])  # cameras, microscopes: 12 of the 16 bits
         values = (pixels[..., 1].astype(np.int64) * used + rng.choice([0, 100])) // 255
         values[pixels[..., 1] == 255] = used
-        # A dark picture of 16 bits cannot be told from one of 12, or of 8.
+        # A dark picture of 16 bits looks like one of 12 or 8 bits.
         full = 255 if (values < 256).all() else 4095 if (values < 4096).all() else 65535
         shown = np.repeat((values[..., None] * 255 / full).round().astype(np.uint8), 3, -1)
         image = Image.fromarray(values.astype(byte_order + "u2"))
@@ -177,7 +177,7 @@ def _grey_16(kind: str, byte_order: str = "<") -> Form:
 
 
 def _png_48(pixels: np.ndarray, rng: random.Random, **_options: Any) -> Encoded:
-    """By hand: Pillow writes no PNG of 16 bits a channel."""
+    """Encoded by hand: Pillow writes no PNG with 16 bits per channel."""
     height, width = pixels.shape[:2]
     rows = (pixels.astype(">u2") * 257).reshape(height, -1)
     raw = b"".join(b"\0" + row.astype(">u2").tobytes() for row in rows)
@@ -194,7 +194,7 @@ def _png_48(pixels: np.ndarray, rng: random.Random, **_options: Any) -> Encoded:
 
 
 def _tiled_tiff(pixels: np.ndarray, rng: random.Random, **_options: Any) -> Encoded:
-    """By hand too."""
+    """Encoded by hand too."""
     height, width = pixels.shape[:2]
     side = 64
     down, across = -(-height // side), -(-width // side)
@@ -240,7 +240,7 @@ def _refused(kind: str, change: Callable[[np.ndarray], np.ndarray | Image.Image]
     return encode
 
 
-# Form -> suffix, form. The first are those that take an EXIF block.
+# Name of a form -> file suffix, form. These can hold an EXIF block.
 WITH_EXIF: dict[str, tuple[str, Form]] = {
     "JPEG": (".jpg", _plain("JPEG", tolerance=LOSSY, quality=95, subsampling=0)),
     "progressive JPEG": (".jpeg", _plain("JPEG", tolerance=LOSSY, quality=90, progressive=True)),
@@ -296,17 +296,17 @@ PHOTOS: dict[str, tuple[str, Form]] = WITH_EXIF | {
 def photograph(
     form: str, pixels: np.ndarray, rng: random.Random, *, orientation: int = 1, block: bytes = b""
 ) -> tuple[Encoded, str]:
-    """A file of upright pixels stored as a tag says, and its suffix.
+    """Store upright pixels with an EXIF orientation; return the file and its suffix.
 
     Args:
-        block: EXIF data; where the form has none it is left out.
+        block: EXIF data; ignored if the form cannot hold any.
     """
     suffix, encode = PHOTOS[form]
     stored = np.ascontiguousarray(STORED[orientation](pixels))
     options: dict[str, Any] = {"exif": block} if block and form in WITH_EXIF else {}
     if form in WITH_EXIF and not {"grey", "CMYK"} & set(form.split()) and rng.random() < 0.3:
         options["icc_profile"] = profile()
-    # Pillow's AVIF takes no damaged EXIF data, other formats not so many pixels a side.
+    # Pillow's AVIF takes no damaged EXIF data; other formats do not take so many pixels per side.
     odd = block not in (b"", *map(exif, STORED)) or min(stored.shape[:2]) < 16
     if max(stored.shape) > 16000 or (odd and suffix == ".avif"):
         suffix, encode = PHOTOS["PNG"]
@@ -318,7 +318,7 @@ def photograph(
 
 
 def no_picture(rng: random.Random) -> bytes:
-    """What is no image at all."""
+    """Bytes that are not an image."""
     return rng.choice([
         b"", b"\0", b"no picture\n" * rng.randrange(1, 400), rng.randbytes(rng.randrange(1, 3000)),
         b"<!DOCTYPE html><html><body>404 Not Found</body></html>", bytes(2000),
@@ -334,7 +334,7 @@ def truncated(content: bytes, rng: random.Random) -> bytes:
 
 
 def flipped(content: bytes, rng: random.Random) -> bytes:
-    """Some bytes other than they were; of the first ones one time in two."""
+    """Change some bytes, one time in two only among the first 600."""
     changed = bytearray(content)
     reach = len(content) if rng.random() < 0.5 else min(len(content), 600)
     for _ in range(rng.choice([1, 1, 3, 20])):
@@ -350,12 +350,12 @@ class MaskForm:
     """How a mask is drawn and stored.
 
     Attributes:
-        values: object (H, W) bool -> the values that the mask is said to hold, (H, W) integers.
-        image: those values -> the picture to store.
-        suffixes: of formats that hold it without loss.
-        soft: grey edges between black and white alone: half of white decides.
-        refused: never of use, whatever the settings.
-        lossy: a reader finds about those values.
+        values: object (H, W) bool -> the values of the mask, (H, W) integers.
+        image: these values -> the picture to store.
+        suffixes: file suffixes that this form can have.
+        soft: the only other values are grey edges: what is above half of white is the object.
+        refused: it must be refused, whatever the settings.
+        lossy: a reader finds these values only approximately.
     """
 
     values: Callable[[np.ndarray], np.ndarray]
@@ -379,7 +379,7 @@ def _grey_as(mode: str) -> Callable[[np.ndarray], Image.Image]:
 
 
 def _palette(*colours: tuple[int, int, int]) -> Callable[[np.ndarray], Image.Image]:
-    """Index i has the i-th colour."""
+    """Store values as indices into a palette of ``colours``."""
 
     def image(values: np.ndarray) -> Image.Image:
         found = Image.fromarray(values.astype(np.uint8), mode="P")
@@ -390,7 +390,7 @@ def _palette(*colours: tuple[int, int, int]) -> Callable[[np.ndarray], Image.Ima
 
 
 def _shrunk(mask: np.ndarray) -> np.ndarray:
-    """A thin grey edge: the mean of 3 x 3 pixels."""
+    """0 to 255 with a thin grey edge: the mean of 3 x 3 pixels."""
     padded = np.pad(mask.astype(float), 1, mode="edge")
     h, w = mask.shape
     mean = sum(padded[i : i + h, j : j + w] for i in range(3) for j in range(3)) / 9
@@ -398,13 +398,13 @@ def _shrunk(mask: np.ndarray) -> np.ndarray:
 
 
 def _labels(mask: np.ndarray) -> np.ndarray:
-    """0 and 2 around the object, 1 and 3 on it."""
+    """Labels: 0 and 2 around the object, 1 and 3 on it."""
     columns = np.arange(mask.shape[1])[None, :] % 20 < 10
     return np.where(mask, np.where(columns, 1, 3), np.where(columns, 0, 2))
 
 
 def _bordered(mask: np.ndarray) -> np.ndarray:
-    """As VOC's: 1 with a border of 255."""
+    """As in VOC: 1 on the object, with a border of 255."""
     padded = np.pad(mask, 2)
     h, w = mask.shape
     near = np.any([padded[i : i + h, j : j + w] for i in range(5) for j in range(5)], 0)
@@ -412,19 +412,19 @@ def _bordered(mask: np.ndarray) -> np.ndarray:
 
 
 def _parts(mask: np.ndarray) -> np.ndarray:
-    """1 on its left, 2 on its right, around it a void of 255."""
+    """1 on the object in the left half, 2 in the right half, with a border of 255."""
     left = np.arange(mask.shape[1])[None, :] < mask.shape[1] // 2
     return np.where(_bordered(mask) == 1, np.where(left, 1, 2), _bordered(mask))
 
 
 def _black_last(values: np.ndarray) -> Image.Image:
-    """Index 0 has a colour, 1 is black; a black pixel is always there."""
+    """Index 0 has a colour, index 1 is black; at least one pixel is black."""
     indices = 1 - values
     indices[0, 0] = 1
     return _palette((128, 0, 0), (0, 0, 0))(indices)
 
 
-# A corner is coloured, or transparent, also where the whole mask is one value.
+# A corner pixel is coloured, or transparent, even if the mask has a single value.
 
 
 def _colours(values: np.ndarray) -> Image.Image:
@@ -478,10 +478,10 @@ KINDS = {".png": "PNG", ".bmp": "BMP", ".tif": "TIFF", ".gif": "GIF", ".jpg": "J
 
 
 def mask_file(form: MaskForm, values: np.ndarray, suffix: str, orientation: int = 1) -> bytes:
-    """The file of a mask.
+    """The file content of a mask with the given ``values`` (H, W).
 
     Args:
-        orientation: its own EXIF tag.
+        orientation: the mask's own EXIF tag.
     """
     options: dict[str, Any] = {"quality": 95} if form.lossy else {}
     if orientation > 1:

@@ -2,9 +2,9 @@
 
 ``sudo python -m research.robustness.full_disks``
 
-Each stage runs on a small file system (tmpfs) with less and less room, and on a read-only one. It
-has to end with one line that says so, and leave what was there before; with room again, its next
-run has to leave what it always leaves. (Linux, as root: it mounts.)
+Each stage runs on a small file system (tmpfs) with more and more free space, and on a read-only
+one. If it fails, it must say why in one line and leave existing files unchanged; with enough space,
+its next run must write the usual files. (For Linux, as root, because it mounts file systems.)
 """
 
 import os
@@ -25,11 +25,11 @@ from unet.data.oxford_pets import md5
 STAGES = {
     "download": [], "preprocess": [], "train": [KEY], "evaluate": [KEY], "plot": [],
 }  # fmt: skip
-ROOMS = (0, 4, 16, 64, 128, 256, 512, 1024, 2048)  # KiB that are left
+ROOMS = (0, 4, 16, 64, 128, 256, 512, 1024, 2048)  # free KiB
 
 
 def run_stage(stage: str, folder: Path) -> tuple[int, str]:
-    """Run a stage in ``folder``; its exit status, and what it said on stderr."""
+    """Run a stage in ``folder``; return its exit status and stderr."""
     done = subprocess.run(
         [sys.executable, "-m", f"stages.{stage}", *STAGES[stage]], cwd=folder, text=True,
         capture_output=True, env=os.environ | {"PYTHONPATH": str(Path.cwd())},
@@ -38,13 +38,13 @@ def run_stage(stage: str, folder: Path) -> tuple[int, str]:
 
 
 def fill(folder: Path, *, leave: int) -> None:
-    """Take all room of the file system, but for so many KiB."""
+    """Fill the file system except for ``leave`` KiB."""
     room = shutil.disk_usage(folder).free - 1024 * leave
     (folder / "ballast").write_bytes(bytes(max(0, room)))
 
 
 def full_disks(whole: Path, disk: Path) -> None:
-    """Run each stage with ever more room; print what came of it."""
+    """Run each stage with more and more free space; print how it ended."""
     for stage in STAGES:
         expected = None
         for room in (1 << 14, *ROOMS):
@@ -72,7 +72,7 @@ def full_disks(whole: Path, disk: Path) -> None:
             wrong = [
                 name
                 for name, content in before.items()
-                # A curve grows with its training.
+                # A curve grows during its training.
                 if after.get(name) not in (content, expected[name]) and "plots/curves" not in name
             ]
             assert not wrong, wrong
@@ -84,7 +84,7 @@ def full_disks(whole: Path, disk: Path) -> None:
 
 
 def read_only(disk: Path) -> None:
-    """Run each stage on a file system that cannot be written to."""
+    """Run each stage on a read-only file system."""
     before = left(disk)
     subprocess.run(["mount", "-o", "remount,ro", str(disk)], check=True)
     for stage in STAGES:
@@ -96,7 +96,7 @@ def read_only(disk: Path) -> None:
 
 
 def hardlinks(folder: Path) -> None:
-    """Run a pipeline again whose files are hardlinks into DVC's cache, which must not change."""
+    """Rerun a pipeline whose files are hardlinks into DVC's cache; the cache must not change."""
     repository = copy_repository(folder)
     make_tiny(repository)
     run(repository, "dvc", "config", "cache.type", "hardlink")
@@ -114,7 +114,7 @@ def hardlinks(folder: Path) -> None:
 
 
 def main() -> None:
-    """See the module's text."""
+    """See the module docstring."""
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as temporary:
         whole, disk = Path(temporary) / "whole", Path(temporary) / "disk"

@@ -1,7 +1,7 @@
-"""What people do with Git and DVC over time: ``python -m research.robustness.history``.
+"""Typical use of Git and DVC over time: ``python -m research.robustness.history``.
 
-In a small pipeline with a history: an older commit checked out, ``dvc gc``, ``git bisect run`` with
-``dvc repro``, and a queued experiment that is killed and run again.
+In a small pipeline with a history, it checks out an older commit, and runs ``dvc gc``,
+``git bisect run`` with ``dvc repro``, and a queued experiment that is killed and run again.
 """
 
 import re
@@ -25,7 +25,7 @@ exit 1
 
 
 def set_rate(repository: Path, rate: float) -> None:
-    """Commit another train.max_lr."""
+    """Set train.max_lr in params.yaml."""
     path = repository / "params.yaml"
     params = yaml.safe_load(path.read_text())
     params["train"]["max_lr"] = rate
@@ -33,7 +33,7 @@ def set_rate(repository: Path, rate: float) -> None:
 
 
 def older_commit(repository: Path) -> str:
-    """Go back to an older commit, and forth; then without what ``dvc gc`` threw away."""
+    """Check out an older commit and return; then again after ``dvc gc`` has removed its files."""
     train = ("dvc", "repro", "-q", "-s", f"train@{KEY}")
     first = run(repository, "git", "rev-parse", "HEAD").stdout.strip()
     old = md5(repository / MODEL)
@@ -76,7 +76,7 @@ def bisect(repository: Path) -> str:
 
 
 def queued(repository: Path) -> str:
-    """Kill a queued experiment with its worker; the same experiment then goes on."""
+    """Kill a queued experiment and its worker; when run again, the experiment must resume."""
     command = ("-S", "train.epochs=1200", f"train@{KEY}")
     run(repository, "dvc", "exp", "run", "--queue", *command)
     start_queue(repository)
@@ -94,7 +94,7 @@ def queued(repository: Path) -> str:
 
 
 def main() -> None:
-    """See the module's text."""
+    """See the module docstring."""
     with tempfile.TemporaryDirectory() as temporary:
         repository = copy_repository(Path(temporary) / "repo")
         run(repository, "git", "branch", "-M", "main")

@@ -1,10 +1,10 @@
 """Kills: ``python -m research.robustness.killed_runs [--points 50] [--seed 0]``.
 
 A stage is killed at random moments (SIGKILL, SIGTERM, SIGINT in turn; sometimes again while it
-resumes), and before and within each of its file operations; then it runs to its end. What
-it leaves then has to be, byte for byte, what it leaves undisturbed, and nothing more.
+resumes), and before and within each of its file operations. Then it runs to its end. The files that
+it leaves must be byte for byte those of an undisturbed run, and no others.
 
-Each run is a fork of this process, which has torch loaded already.
+Each run is a fork of this process, because torch is already loaded here.
 """
 
 import argparse
@@ -34,19 +34,19 @@ from unet.runtime.process import run_stage
 OTHER_KEY = "str_ups_dice"
 RESULTS = Path(__file__).parent / "results/killed_runs.json"
 SIGNALS = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT)
-# What runs at the same time: a stage and its arguments each.
+# Name -> commands that run at the same time: a stage and its arguments.
 STAGES = {
     "download": [["download"]],
     "preprocess": [["preprocess"]],
     "train": [["train", KEY]],
     "two trainings": [["train", KEY], ["train", OTHER_KEY]],
 }
-# Not a result: times, and locks that stay where they are.
+# Not compared: times differ between runs.
 IGNORED = ("plots/timing/",)
 
 
 def start(command: list[str], before: Callable[[], None] = lambda: None) -> int:
-    """Fork; run ``before`` and the stage ``command`` in the child. Its process number."""
+    """Fork; run ``before`` and the stage ``command`` in the child; return its process ID."""
     child = os.fork()
     if child:
         return child
@@ -65,13 +65,13 @@ def start(command: list[str], before: Callable[[], None] = lambda: None) -> int:
 
 
 def ended(children: list[int]) -> bool:
-    """Wait for processes; whether all ended well."""
+    """Wait for processes; return whether all succeeded."""
     statuses = [os.waitpid(child, 0)[1] for child in children]
     return not any(statuses)
 
 
 def left(folder: Path) -> dict[str, bytes]:
-    """Every file that a run left in ``folder``, but for those of IGNORED and locks."""
+    """Path -> content of every file that a run left in ``folder``, except IGNORED and locks."""
     names = {
         str(path.relative_to(folder)): path for path in sorted(folder.rglob("*")) if path.is_file()
     }
@@ -83,11 +83,11 @@ def left(folder: Path) -> dict[str, bytes]:
 
 
 def kill_at_operation(number: int, moment: str) -> Callable[[], None]:
-    """A preparation that ends the process at its file operation ``number``, counted from 0.
+    """A function that makes the process kill itself at file operation ``number``, counted from 0.
 
     Args:
-        moment: before | within (half of the bytes are written; other operations than writing
-            bytes end with the process after them).
+        moment: before | within (``write_bytes`` writes half of the bytes; after any other operation
+            the process is killed).
     """
     count = iter(range(10**9))
 
@@ -118,7 +118,7 @@ def kill_at_operation(number: int, moment: str) -> Callable[[], None]:
 
 
 class Trial:
-    """Stages in a folder as it is before they have run."""
+    """Stages to kill, in copies of a folder in which they have not run yet."""
 
     def __init__(self, commands: list[list[str]], folder: Path, work: Path) -> None:
         self.commands, self.folder, self.work = commands, folder, work
@@ -130,12 +130,12 @@ class Trial:
         self.expected = left(self.work)
 
     def fresh(self) -> None:
-        """Its working folder, as it is before the stages have run."""
+        """Restore the working folder to its state before the stages ran."""
         shutil.rmtree(self.work, ignore_errors=True)
         shutil.copytree(self.folder, self.work)
 
     def verdict(self) -> str:
-        """Run to the end, and compare."""
+        """Run the stages to their end and compare the files."""
         with inside(self.work):
             if not ended([start(command) for command in self.commands]):
                 return "does not go on"
@@ -144,7 +144,7 @@ class Trial:
         return f"other bytes: {', '.join(sorted(wrong))}" if wrong else "same bytes"
 
     def at_random(self, rng: random.Random, which: int) -> str:
-        """Kill it at a random moment, and one time in three again."""
+        """Kill the stages at a random moment, one time in three twice; return the verdict."""
         self.fresh()
         with inside(self.work):
             for _ in range(rng.choice([1, 1, 2])):
@@ -157,7 +157,7 @@ class Trial:
         return self.verdict()
 
     def at_operations(self) -> list[str]:
-        """Kill it at each of its file operations."""
+        """Kill the stage at each of its file operations; return the verdicts."""
         verdicts = []
         for moment in ("before", "within"):
             for number in range(10**9):
@@ -166,13 +166,13 @@ class Trial:
                     killed = kill_at_operation(number, moment)
                     whole = ended([start(command, killed) for command in self.commands])
                 if whole:
-                    break  # it has fewer operations
+                    break  # the stage has fewer operations
                 verdicts.append(self.verdict())
         return verdicts
 
 
 def prepare(root: Path) -> dict[str, Path]:
-    """Folders as they are before each stage: of drawn archives, from a folder as the mirror."""
+    """Stage -> a folder in which it has not run yet; drawn archives in a folder are the mirror."""
     repository = Path(__file__).resolve().parents[2]
     (root / "mirror").mkdir()
     base = root / "base"
@@ -208,7 +208,7 @@ def prepare(root: Path) -> dict[str, Path]:
 
 
 def run_all(points: int, seed: int, *, stages: list[str], operations: bool) -> dict:
-    """The verdicts, counted, of each stage: at so many random moments, and at file operations."""
+    """Stage -> counts of its verdicts, at ``points`` random moments and at file operations."""
     torch.set_num_threads(1)
     results: dict[str, dict[str, dict[str, int]]] = {}
     with tempfile.TemporaryDirectory() as temporary:
@@ -228,7 +228,7 @@ def run_all(points: int, seed: int, *, stages: list[str], operations: bool) -> d
 
 
 def main() -> None:
-    """See the module's text."""
+    """See the module docstring."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--points", type=int, default=50)
     parser.add_argument("--seed", type=int, default=0)

@@ -1,8 +1,8 @@
-"""Folders of one's own, generated, and what the stage ``preprocess`` makes of them.
+"""Generated folders of users' own data, and checks of what the stage ``preprocess`` does with them.
 
-Every case begins as pairs of a photograph and its mask; oddities change them, the lists and the
-settings, and note what is to come of it. What the documentation (docs/own-data.md) says that masks
-mean is written down here once more, independently.
+Every case starts as pairs of a photograph and its mask. Oddities change the pairs, the lists and
+the settings, and record the expected result. The meaning of masks, as described in
+docs/own-data.md, is implemented here a second time, independently.
 """
 
 import hashlib
@@ -33,11 +33,11 @@ class Pair:
     """A photograph and its mask, to be drawn.
 
     Attributes:
-        name: as it is listed, and the photograph's stem where ``stem`` is empty.
-        drawn: how the mask of a photograph that EXIF turns is stored.
-        problem: its photograph or mask is to be refused.
-        unclear: whether it is used or refused cannot be said.
-        reason: of its refusal.
+        name: its name in lists, and the photograph's stem if ``stem`` is empty.
+        drawn: how the mask is stored if EXIF turns the photograph.
+        problem: its photograph or mask must be refused.
+        unclear: it may be used or refused.
+        reason: why it is refused.
     """
 
     name: str
@@ -48,31 +48,31 @@ class Pair:
     orientation: int = 1
     drawn: str = "upright"  # or: as stored, with its own tag, with a copied tag
     shape: str = "same"  # or: half, off by one, cropped, turned
-    ending: str = ""  # of the mask's stem
+    ending: str = ""  # appended to the mask's stem
     stem: str = ""
     has_photo: bool = True
     has_mask: bool = True
-    spoil: str = ""  # photo or mask: is no picture; is cut
+    spoil: str = ""  # or: photo none, photo cut, mask none, mask cut
     problem: bool = False
     unclear: bool = False
     reason: str = ""
-    # Drawn:
+    # Set when the pair is drawn:
     upright: np.ndarray | None = None
     tolerance: float = 0.0
-    values: np.ndarray | None = None  # of the mask, as stored
-    tag: int = 1  # the mask's own
+    values: np.ndarray | None = None  # of the stored mask
+    tag: int = 1  # the mask's own EXIF orientation
 
 
 @dataclass
 class Case:
-    """A folder to be.
+    """A folder that will be written.
 
     Attributes:
-        lists: split -> names, and how they are written.
-        files: more files, path -> content.
-        linked: what is a link: images, masks, both; or the whole folder, or files, which will do.
-        refused_for: one of these is in the message that refuses all; empty: all can be used.
-        other_files: how many files in the two folders are no pictures.
+        lists: split -> names; ``written``: split -> content of the list's file.
+        files: path -> content of more files.
+        linked: what is a link: images, masks, both (refused); whole, files (allowed).
+        refused_for: the folder must be refused with one of these texts; empty: it need not be.
+        other_files: number of files in the two folders that are not pictures.
     """
 
     pairs: list[Pair]
@@ -100,7 +100,7 @@ NAMES = [
 
 
 def names(case: Case, rng: random.Random) -> None:
-    """Odd names; masks called by them in every way."""
+    """Odd names, and masks named after their photographs in all possible ways."""
     kind = rng.choice(["odd", "odd", "odd", "accent", "control", "both", "masks", "mask", "lost"])
     pair, other = case.pairs[0], case.pairs[-1]
     case.what.append(kind)
@@ -108,7 +108,7 @@ def names(case: Case, rng: random.Random) -> None:
         for one, name in zip(case.pairs, rng.sample(NAMES, 4), strict=False):
             one.name, one.ending = name, rng.choice(["", "_mask"])
             case.what.append(ascii(name))
-    elif kind == "accent":  # one letter here, two there
+    elif kind == "accent":  # one character in the list, two in the photograph's name
         pair.name, pair.stem = "caf\u00e9", "cafe\u0301"
     elif kind == "control":
         pair.name = rng.choice(["new\nline", "tab\there", "\udcff\udcfe", "a\u2028b", "a\x85b"])
@@ -121,24 +121,24 @@ def names(case: Case, rng: random.Random) -> None:
         case.refused_for.append("are masks of one photograph" if not pair.ending else "one name")
     elif kind == "mask" and other is not pair:  # two photographs, `a` and `a_mask`
         other.name, other.ending, pair.ending = f"{pair.name}_mask", rng.choice(["", "_mask"]), ""
-    elif kind == "lost" and other is not pair:  # `a_mask.png` is the mask of `a_mask` alone
+    elif kind == "lost" and other is not pair:  # `a_mask.png` belongs only to `a_mask`
         pair.ending, other.name, other.has_mask = "_mask", f"{pair.name}_mask", False
         pair.problem, other.unclear = True, True
 
 
 def photographs(case: Case, rng: random.Random) -> None:
-    """Any format; turned by its tag."""
+    """Photographs in any format."""
     for pair in case.pairs:
         pair.form = rng.choice([form for form in forms.PHOTOS if "giant" not in form])
         case.what.append(pair.form)
 
 
-# Of these the settings have to say what is the object.
+# For these masks the settings must say which values are the object.
 AMBIGUOUS = ("labels", "VOC's border", "labels with a void", "0 and 128")
 
 
 def masks(case: Case, rng: random.Random) -> None:
-    """Any form, several in one folder."""
+    """Masks in any form, several forms in one folder."""
     usual = [f for f in forms.MASKS if f not in AMBIGUOUS]
     usual = [f for f in usual if not forms.MASKS[f].refused]
     chosen = [rng.choice(usual) for _ in range(3)]
@@ -150,7 +150,7 @@ def masks(case: Case, rng: random.Random) -> None:
 
 
 def objects(case: Case, rng: random.Random) -> None:
-    """No object, nothing else, inverted."""
+    """Masks without an object, with nothing but an object, or inverted."""
     kind = rng.choice(["nothing", "everything", "inverted", "mixed"])
     for pair in case.pairs if rng.random() < 0.4 else some(case, rng):
         pair.inverted = kind == "inverted"
@@ -159,16 +159,16 @@ def objects(case: Case, rng: random.Random) -> None:
 
 
 def sizes(case: Case, rng: random.Random) -> None:
-    """Half the scale, turned, cropped, off by a pixel."""
+    """Masks at half the scale, turned, cropped, or off by a pixel."""
     for pair in some(case, rng):
         pair.shape = rng.choice(3 * ["half", "off by one"] + ["cropped", "turned"])
         case.what.append(f"{pair.name!a} {pair.shape}")
 
 
 def turned(case: Case, rng: random.Random) -> None:
-    """Photographs upright by their tag; masks upright, as stored, or with a tag of their own.
+    """Photographs turned by their EXIF tag; masks upright, as stored, or with a tag of their own.
 
-    Most people's masks are all of one kind; some come from two programs.
+    Usually all masks are of one kind; sometimes they come from two programs.
     """
     usual = rng.choice(["upright", "as stored"])
     mixed = rng.random() < 0.3
@@ -182,9 +182,9 @@ def turned(case: Case, rng: random.Random) -> None:
 
 
 def partners(case: Case, rng: random.Random) -> None:
-    """A photograph without a mask, or the other way round."""
+    """A photograph without a mask, or a mask without a photograph."""
     for pair in some(case, rng, 2):
-        if pair.problem:  # its mask is another's already
+        if pair.problem:  # its mask already belongs to another photograph
             continue
         setattr(pair, rng.choice(["has_photo", "has_mask"]), False)
         pair.problem = True
@@ -192,7 +192,7 @@ def partners(case: Case, rng: random.Random) -> None:
 
 
 def spoilt(case: Case, rng: random.Random) -> None:
-    """No picture, cut short, or some bytes changed."""
+    """A photograph or mask that is not a picture, or is cut short."""
     for pair in some(case, rng, 2):
         pair.spoil = rng.choice(["photo", "mask"]) + rng.choice([" none", " cut"])
         pair.problem, pair.unclear = "none" in pair.spoil, "cut" in pair.spoil
@@ -200,7 +200,7 @@ def spoilt(case: Case, rng: random.Random) -> None:
 
 
 def lists(case: Case, rng: random.Random) -> None:
-    """Lists in every spelling, right and wrong."""
+    """Lists in every notation, valid and invalid."""
     for pair, name in zip(case.pairs, rng.sample(NAMES, rng.randrange(4)), strict=False):
         if pair.name.endswith(f"_{case.pairs.index(pair)}") and not pair.stem:
             pair.name = name
@@ -261,7 +261,7 @@ def lists(case: Case, rng: random.Random) -> None:
 
 
 def junk(case: Case, rng: random.Random) -> None:
-    """What systems and people leave beside; links instead of folders."""
+    """Files that systems and people leave behind, and links instead of folders or files."""
     more = {
         "images/Thumbs.db": 1, "masks/.DS_Store": 0, "images/._a.png": 0, "images/notes.txt": 1,
         "masks/old/a.png": 1, "images/x.jpg/y": 1, "masks/desktop.ini": 1, "readme.md": 0,
@@ -279,7 +279,7 @@ def junk(case: Case, rng: random.Random) -> None:
 
 
 def settings(case: Case, rng: random.Random) -> None:
-    """data.object_values and data.not_counted, right and wrong."""
+    """data.object_values and data.not_counted, valid and invalid."""
     kind = rng.choice(["labels", "VOC", "half", "unknown value", "unknown not counted", "inverted",
                        "contradiction", "few named", "dark", "dark", "void", "void",
                        "all void"])  # fmt: skip
@@ -312,7 +312,7 @@ def settings(case: Case, rng: random.Random) -> None:
     elif kind == "void":
         for pair in case.pairs:
             pair.mask_form = "labels with a void"
-        # By themselves they could be read in many ways, and also with the void's value alone.
+        # Masks of this form are ambiguous, even if only the value that does not count is given.
         data["object_values"] = rng.choice(["auto", "auto", [1, 2], [2]])
         data["not_counted"] = rng.choice([None, 255])
     elif kind == "all void":
@@ -352,13 +352,13 @@ ODDITIES: dict[str, Callable[[Case, random.Random], None]] = {
 }
 MIXED = "folders with several of these"
 KINDS = [*ODDITIES, MIXED]
-# Settings first, as they choose the masks' forms; lists when all names are known.
+# Settings come first, as they choose the masks' forms; lists come when all names are known.
 ORDER = [settings, few, masks, objects, photographs, turned, sizes, names, lists, partners, spoilt,
          junk]  # fmt: skip
 
 
 def make(kind: str, rng: random.Random) -> Case:
-    """A case, not yet drawn."""
+    """A case with the oddity ``kind``, or several; not yet drawn."""
     data = {"path": "own", "object_values": "auto", "not_counted": None}
     sizes_ = {"image_size": rng.choice([8, 32, 33, 64]), "val_fraction": rng.choice([0.1, 0.3])}
     case = Case([Pair(f"photo_{i}") for i in range(rng.randrange(4, 9))],
@@ -370,7 +370,7 @@ def make(kind: str, rng: random.Random) -> Case:
 
 
 def write(case: Case, folder: Path, rng: random.Random) -> None:
-    """Draw the pairs into ``folder``."""
+    """Write the case to ``folder``: pairs, lists, other files, links and params."""
     own = folder / "own"
     places = {"images": own / "images", "masks": own / "masks"}
     if case.linked == "whole":
@@ -389,7 +389,7 @@ def write(case: Case, folder: Path, rng: random.Random) -> None:
         (own / f"{split}.txt").write_bytes(content)
     if case.linked == "files":
         for number, file in enumerate([file for file in own.rglob("*") if file.is_file()]):
-            kept = folder / "store" / str(number)  # by no name that says what it is, as DVC's cache
+            kept = folder / "store" / str(number)  # a meaningless name, as in DVC's cache
             kept.parent.mkdir(exist_ok=True)
             file.rename(kept)
             file.symlink_to(kept)
@@ -404,7 +404,7 @@ def write(case: Case, folder: Path, rng: random.Random) -> None:
 
 
 def draw(pair: Pair, case: Case, own: Path, rng: random.Random) -> None:
-    """A photograph and its mask."""
+    """Draw a photograph and its mask."""
     pixels, mask = forms.animal(rng)
     if rng.random() < 0.2:  # a square
         side = min(mask.shape)
@@ -453,12 +453,12 @@ def draw(pair: Pair, case: Case, own: Path, rng: random.Random) -> None:
 
 @dataclass
 class Reading:
-    """What the documentation makes of a folder's masks.
+    """What a folder's masks mean according to the documentation.
 
     Attributes:
-        codes: name -> upright; those that can be read in one way.
+        codes: name -> upright codes (H, W), for unambiguous masks.
         turned: names of masks that are turned with their photographs.
-        unclear: names of those that could have been, and nothing told.
+        unclear: names of masks that may or may not have to be turned.
     """
 
     codes: dict[str, np.ndarray] = field(default_factory=dict)
@@ -467,7 +467,7 @@ class Reading:
 
 
 def meaning(case: Case) -> Reading:
-    """What docs/own-data.md says that the masks mean."""
+    """The meaning of the masks according to docs/own-data.md."""
     data = case.settings["data"]
     wanted, ignored = data["object_values"], data["not_counted"]
     usable = [p for p in used_pairs(case) if p.has_mask and not forms.MASKS[p.mask_form].refused]
@@ -500,7 +500,7 @@ def meaning(case: Case) -> Reading:
 
 
 def oriented(pairs: list[Pair], stored: dict[str, np.ndarray]) -> Reading:
-    """All masks as their photographs are shown; of those that have such a shape."""
+    """Turn masks like their photographs; masks of other shapes are left out."""
     reading, either = Reading(), []
     upright_ones = False
     for pair in pairs:
@@ -525,7 +525,7 @@ def oriented(pairs: list[Pair], stored: dict[str, np.ndarray]) -> Reading:
             either.append(pair)
         elif pair.orientation > 1:
             upright_ones = upright_ones or as_shown
-    if reading.turned and not upright_ones:  # these are as all the others
+    if reading.turned and not upright_ones:  # turn these like all the others
         for pair in either:
             reading.codes[pair.name] = forms.upright(stored[pair.name], pair.orientation)
             reading.turned.append(pair.name)
@@ -535,27 +535,27 @@ def oriented(pairs: list[Pair], stored: dict[str, np.ndarray]) -> Reading:
 
 
 def fit(one: tuple[int, ...], other: tuple[int, ...]) -> bool:
-    """Whether a picture of one size is another at some scale, its sides rounded to a pixel."""
+    """Whether two sizes are equal up to a scale, with sides rounded to a pixel."""
     if one == other[::-1]:
         return one == other
     small, large = sorted((one, other), key=lambda size: size[0] * size[1])
     (a, b), (c, d) = small, large
-    # Some scale s has |a - s c| <= 1 and |b - s d| <= 1.
+    # There is a scale s with |a - s c| <= 1 and |b - s d| <= 1.
     return (a - 1) * d <= (b + 1) * c and (b - 1) * c <= (a + 1) * d
 
 
 def used_pairs(case: Case) -> list[Pair]:
-    """Those that are on a list, where there are lists."""
+    """The pairs that are on a list; all pairs if there are no lists."""
     listed = {name for entries in case.lists.values() for name in entries}
     return [pair for pair in case.pairs if not listed or pair.name in listed]
 
 
 def try_folder(folder: Path, kind: str, rng: random.Random) -> Outcome:
-    """A folder, and the stage."""
+    """Write a folder and run the stage on it."""
     case = make(kind, rng)
     folder.mkdir()
     write(case, folder, rng)
-    old = folder / "data/packed/old.txt"  # of an earlier run: it stays where this one fails
+    old = folder / "data/packed/old.txt"  # from an earlier run: it must stay if this one fails
     old.parent.mkdir(parents=True)
     old.write_bytes(b"old")
     before = contents(folder)
@@ -575,7 +575,7 @@ def try_folder(folder: Path, kind: str, rng: random.Random) -> Outcome:
 
 
 def judge(case: Case, ended: Ended, folder: Path) -> str:
-    """``used`` or ``refused``; or what is wrong."""
+    """``used`` or ``refused``, or what the stage did wrong."""
     message, pairs = ended.message, used_pairs(case)
     reading = meaning(case)
     codes = reading.codes
@@ -589,13 +589,13 @@ def judge(case: Case, ended: Ended, folder: Path) -> str:
     if len(message.splitlines()) != 1:
         return "more than a line"
     if case.refused_for:
-        # Whichever of several is found first.
+        # If there are several reasons, any of them may be found first.
         reasons = [*case.refused_for, *(p.name for p in bad), *possible, *perhaps_named]
         return "refused" if any(why in message for why in reasons) else "another reason"
     if "holds no pictures" in message:
         lone = not any(p.has_photo for p in case.pairs) or not any(p.has_mask for p in case.pairs)
         return "refused" if lone else "another reason"
-    # These are found before any photograph is read.
+    # These problems are found before any photograph is read.
     if any(why in message for why in ({TOO_FEW} & possible) | perhaps_named):
         return "refused"
     if bad:
@@ -615,7 +615,7 @@ NOTHING_SAID = "the test images hold no object: no score would say anything"
 
 
 def hopeless(case: Case, codes: dict[str, np.ndarray]) -> tuple[set[str], set[str]]:
-    """Why no good pair helps: what is sure to be said, what may be."""
+    """Why the folder is useless as a whole: messages that must appear, and that may appear."""
     if not case.lists and len(case.pairs) < 3:
         return {TOO_FEW}, {TOO_FEW}
     side = case.settings["preprocess"]["image_size"]
@@ -634,7 +634,7 @@ def hopeless(case: Case, codes: dict[str, np.ndarray]) -> tuple[set[str], set[st
                     continue
                 counts = [(mask == code).sum() for mask in sampled(codes[name], side)]
                 flat = np.ptp(pairs[name].values) == 0
-                # What a reader of JPEG finds at edges is not known.
+                # The values at the edges of a JPEG are not known.
                 lossy = forms.MASKS[pairs[name].mask_form].lossy and not flat
                 least += max(0, min(counts) - 0.03 * side**2 * lossy)
                 most += max(counts) + lossy
@@ -644,7 +644,7 @@ def hopeless(case: Case, codes: dict[str, np.ndarray]) -> tuple[set[str], set[st
 
 
 def drawn_splits(case: Case) -> dict[str, list[str]]:
-    """Which image is for what: as listed, or the first ones of an order by name and seed."""
+    """Split -> its images: as listed, or the first ones in an order by a hash of seed and name."""
     preprocess_ = case.settings["preprocess"]
 
     def order(name: str) -> str:
@@ -661,7 +661,7 @@ def drawn_splits(case: Case) -> dict[str, list[str]]:
 
 
 def sampled(codes: np.ndarray, side: int) -> list[np.ndarray]:
-    """A mask at another size: a centre on the line between two pixels may be either's."""
+    """The possible masks (side, side): a centre between two pixels may take either."""
     height, width = codes.shape
     rows, columns = ((np.arange(side) + 0.5) * n / side for n in (height, width))
     return [
@@ -672,7 +672,7 @@ def sampled(codes: np.ndarray, side: int) -> list[np.ndarray]:
 
 
 def unheld(case: Case) -> tuple[set[str], set[str]]:
-    """Values in the settings that no mask holds: what is sure to be said, what may be."""
+    """Values in the settings that no mask has: messages that must appear, and that may appear."""
     data, pairs = case.settings["data"], [p for p in used_pairs(case) if p.has_mask]
     readable = [p for p in pairs if not forms.MASKS[p.mask_form].refused and "mask" not in p.spoil]
     held = {int(value) for pair in readable for value in np.unique(pair.values)}
@@ -680,13 +680,13 @@ def unheld(case: Case) -> tuple[set[str], set[str]]:
     lacking = {f"data.object_values: no mask holds {v}" for v in {*wanted} - held}
     not_counted = {data["not_counted"]} - {None}
     lacking |= {f"data.not_counted: no mask holds {v}" for v in not_counted - held}
-    # Nobody knows all values that a JPEG or a damaged file holds.
+    # The values of a JPEG or a damaged file are not all known.
     lossy = any(forms.MASKS[p.mask_form].lossy or "mask" in p.spoil for p in pairs)
     return set() if lossy else lacking, lacking
 
 
 def compare(case: Case, reading: Reading, folder: Path) -> str:
-    """What the packed arrays have wrong."""
+    """``used`` if the packed arrays are right, else what is wrong."""
     packed = folder / "data/packed"
     summary = json.loads((packed / "dataset.json").read_text(encoding="utf-8"))
     pairs = {pair.name: pair for pair in used_pairs(case)}
@@ -704,7 +704,7 @@ def compare(case: Case, reading: Reading, folder: Path) -> str:
                 return f"{name!a}: the image differs by {off:.1f}"
             lossy = forms.MASKS[pair.mask_form].lossy
             wanted = np.stack(sampled(reading.codes[name], side))
-            # Of a value that does not count JPEG keeps some pixels and makes others of the next.
+            # JPEG keeps some pixels of the value that does not count and changes others.
             off = ((mask != wanted) & ~(lossy & (wanted == NOT_COUNTED))).all(0).mean()
             if off > (0.03 if lossy else 0):
                 return f"{name!a}: the mask differs in {off:.1%}"

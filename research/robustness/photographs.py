@@ -1,9 +1,9 @@
 """Bad photographs and folders: ``python -m research.robustness.photographs [--cases 400]``.
 
-Each case is a folder of generated photographs for the command ``tools.predict``, or one of
-photographs and masks for the stage ``preprocess``. Every photograph has to be used rightly, by a
-reference that is made of the pixels that were stored; or refused in a line that names its file,
-with the others done and nothing half-written.
+Each case is a folder of generated photographs for the command ``tools.predict``, or of photographs
+and masks for the stage ``preprocess``. Every photograph must give the right result, by a reference
+made from the stored pixels, or be refused in a line that names its file, while the others are
+processed and nothing is left half-written.
 """
 
 import argparse
@@ -53,13 +53,13 @@ class Photo:
     """A generated photograph in a folder.
 
     Attributes:
-        name: of its file.
-        content: None: there is none to be read (a folder, a link to nowhere).
+        name: its file name.
+        content: the file's bytes; None if it is a folder or a broken link.
         upright: what a viewer shows, (H, W, 3) uint8; None: nothing.
-        may_be_refused: damage that some readers bear with.
-        any_pixels: damage that may change what is shown.
-        is_link: a link to nowhere.
-        is_folder: a folder of that name; it is passed over.
+        may_be_refused: it is damaged in a way that some readers accept.
+        any_pixels: the damage may change the pixels.
+        is_link: it is a broken link.
+        is_folder: it is a folder, which must be ignored.
     """
 
     name: str
@@ -82,11 +82,11 @@ def photo(
     orientation: int = 1,
     block: bytes = b"",
 ) -> Photo:
-    """A photograph, drawn.
+    """Draw a photograph.
 
     Args:
-        form: drawn too if not named.
-        orientation: how it is stored.
+        form: its form in ``forms``; empty: a random one.
+        orientation: the EXIF orientation by which it is stored.
         block: its EXIF data.
     """
     form = form or rng.choice(list(forms.WITH_EXIF if block else forms.PHOTOS))
@@ -101,17 +101,17 @@ def photo(
 
 
 def any_form(rng: random.Random) -> Photo:
-    """Whatever a camera, scanner or web page stores."""
+    """Any form that a camera, scanner or web page uses."""
     return photo(rng)
 
 
 def odd_size(rng: random.Random) -> Photo:
-    """A pixel, a line, a large one."""
+    """An odd size: one pixel, one line, or very large."""
     return photo(rng, size=rng.choice(SIZES))
 
 
 def turned(rng: random.Random) -> Photo:
-    """Upright by its EXIF tag alone; or with EXIF data that say nothing."""
+    """Turned by its EXIF tag, or with EXIF data that have no valid orientation."""
     if rng.random() < 0.7:
         value = rng.randrange(2, 9)
         return photo(rng, orientation=value, block=forms.exif(value))
@@ -120,28 +120,28 @@ def turned(rng: random.Random) -> Photo:
 
 
 def wrong_suffix(rng: random.Random) -> Photo:
-    """A PNG called .jpg."""
+    """A suffix that may belong to another format, as in a PNG called .jpg."""
     found = photo(rng)
     suffix = rng.choice([".jpg", ".png", ".GIF", ".webp", ".tiff", ".bmp", ".jfif", ".avif"])
     return replace(found, name=Path(found.name).stem + suffix)
 
 
 def cut_short(rng: random.Random) -> Photo:
-    """Truncated: it is refused, or what is missing is not needed."""
+    """A truncated file: refused, unless the missing part is not needed."""
     found = photo(rng)
     return replace(found, content=forms.truncated(found.content, rng), may_be_refused=True,
                    what=f"{found.what}, cut short")  # fmt: skip
 
 
 def bytes_changed(rng: random.Random) -> Photo:
-    """Some bytes are others: nobody can tell what it showed."""
+    """A file with some changed bytes: the original pixels are not known."""
     found = photo(rng)
     return replace(found, content=forms.flipped(found.content, rng), may_be_refused=True,
                    any_pixels=True, what=f"{found.what}, bytes changed")  # fmt: skip
 
 
 def no_picture(rng: random.Random) -> Photo:
-    """Text, nothing, a folder, a link to nowhere."""
+    """No picture: other bytes, an empty file, a folder or a broken link."""
     suffix = rng.choice([".jpg", ".PNG", ".webp", ".tif", ".gif", ".heic"])
     name = f"none {rng.randrange(10**6)}{suffix}"
     kind = rng.choice(["bytes", "bytes", "bytes", "link", "folder"])
@@ -150,7 +150,7 @@ def no_picture(rng: random.Random) -> Photo:
 
 
 def odd_name(rng: random.Random) -> Photo:
-    """A good photograph of an odd name."""
+    """A good photograph with an odd name."""
     return photo(rng, rng.choice(NAMES), form=rng.choice(["JPEG", "PNG"]))
 
 
@@ -168,7 +168,7 @@ MIXED = "photographs of all these kinds"
 
 
 def try_photographs(folder: Path, kind: str, rng: random.Random) -> Outcome:
-    """A folder of photographs, and the command."""
+    """Write a folder of photographs and run the command on it."""
     if kind == MIXED:
         photos = [rng.choice(list(PHOTO_KINDS.values()))(rng) for _ in range(rng.randrange(2, 7))]
     else:
@@ -200,7 +200,7 @@ def try_photographs(folder: Path, kind: str, rng: random.Random) -> Outcome:
 
 
 def judge(photos: list[Photo], ended: Ended, folder: Path, overlay: bool) -> str:
-    """``used``, ``refused``, ``some refused``; or what is wrong."""
+    """``used``, ``refused`` or ``some refused``, or what the command did wrong."""
     real = [p for p in photos if not p.is_folder and is_photo(Path(p.name))]
     if not real:
         return "refused" if "no pictures in this folder" in (ended.message or "") else "not said"
@@ -233,7 +233,7 @@ def judge(photos: list[Photo], ended: Ended, folder: Path, overlay: bool) -> str
         there -= made
     if not refused and there:
         return f"left behind: {sorted(there)}"
-    # Of a damaged file the libraries in C may say something themselves.
+    # C libraries may print warnings of their own about a damaged file.
     if len(ended.err) != refused and not any(given.any_pixels for given in real):
         return "other lines on stderr"
     expected = f"{refused} of {len(real)} not done: see above"
@@ -243,12 +243,12 @@ def judge(photos: list[Photo], ended: Ended, folder: Path, overlay: bool) -> str
 
 
 def shown(name: str) -> str:
-    """A name as a line of output has it."""
+    """A file name as it appears in the output."""
     return name.encode("utf-8", "backslashreplace").decode()
 
 
 def compare(given: Photo, results: Path) -> str:
-    """What the results have wrong; the reference is the prediction for the pixels themselves."""
+    """What is wrong with the results, compared with the prediction for the stored pixels."""
     height, width = given.upright.shape[:2]
     pixels = torch.from_numpy(given.upright.copy()).permute(2, 0, 1)
     reference = predict(pixels, _model())
@@ -260,7 +260,7 @@ def compare(given: Photo, results: Path) -> str:
     if not set(np.unique(mask)) <= {0, 255}:
         return "the mask is not black and white"
     off = np.abs(probabilities / 255 - wanted)
-    # Where the form keeps the pixels so does the answer; else the odd pixel is near the threshold.
+    # Masks of lossless forms must be equal; of others, pixels near the threshold may differ.
     exact = given.tolerance == 0
     if off.mean() > (0.003 if exact else 0.1):
         return f"probabilities differ by {off.mean():.3f}"
@@ -273,7 +273,7 @@ def compare(given: Photo, results: Path) -> str:
     colours = np.abs(cutout[..., :3].astype(float) - given.upright)[seen]
     if seen.any() and colours.mean() > given.tolerance:
         return f"colours differ by {colours.mean():.1f}"
-    # Around the object an overlay shows the photograph, grey and darker.
+    # Around the object, an overlay shows the photograph in a darker grey.
     overlay = Path(f"{results}_overlay.jpg")
     if not overlay.exists() or min(height, width) < 16 or max(height, width) > 1000:
         return ""
@@ -293,7 +293,7 @@ def _model() -> TrainedModel:
 def run_cases(
     num_cases: int, seed: int, only: str, report: Callable[[Outcome], None]
 ) -> list[Outcome]:
-    """Run so many cases, kind by kind in turn."""
+    """Run ``num_cases`` cases; the kinds that begin with ``only`` take turns."""
     kinds = [*PHOTO_KINDS, MIXED, *own_folders.KINDS]
     kinds = [kind for kind in kinds if kind.startswith(only)]
     outcomes = []
@@ -311,7 +311,7 @@ def run_cases(
 
 
 def main() -> None:
-    """See the module's text."""
+    """See the module docstring."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--cases", type=int, default=400)
     parser.add_argument("--only", default="", help="kinds that begin so")
@@ -323,7 +323,7 @@ def main() -> None:
         if outcome.verdict not in VERDICTS:
             print(outcome, file=sys.stderr, flush=True)
 
-    # A case that would fill the memory is to fail by itself, not by the system's hand.
+    # Limit memory, so that a case that needs too much fails and is not killed by the system.
     resource.setrlimit(resource.RLIMIT_DATA, (8 << 30, resource.RLIM_INFINITY))
     outcomes = run_cases(arguments.cases, arguments.seed, arguments.only, report)
     counts: dict[str, Counter[str]] = {}

@@ -1,4 +1,4 @@
-"""The tables of README.md here, from results/: ``python -m research.robustness.report``."""
+"""Write the tables in README.md here, from results/: ``python -m research.robustness.report``."""
 
 import json
 from pathlib import Path
@@ -12,7 +12,7 @@ RESULTS = Path(__file__).parent / "results"
 
 
 def bad_input() -> str:
-    """A row a kind of damage: how it ended, in process and by dvc."""
+    """One row per kind of damage: counts of the verdicts, in process and by DVC."""
     results = json.loads((RESULTS / "bad_input.json").read_text(encoding="utf-8"))
     rows: dict[str, dict[str, str]] = {}
     for run, content in results["runs"].items():
@@ -23,7 +23,7 @@ def bad_input() -> str:
 
 
 def photographs() -> str:
-    """A row a kind of case: how it ended."""
+    """One row per kind of case: counts of the verdicts."""
     results = json.loads((RESULTS / "photographs.json").read_text(encoding="utf-8"))
     columns = ("used", "some refused", "refused")
     rows = [
@@ -34,7 +34,7 @@ def photographs() -> str:
 
 
 def killed_runs() -> str:
-    """A row a stage."""
+    """One row per stage: counts of the verdicts."""
     results = json.loads((RESULTS / "killed_runs.json").read_text(encoding="utf-8"))
     rows = []
     for stage, kinds in results.items():
@@ -55,7 +55,7 @@ def blocks() -> dict[str, str]:
 
 
 def main() -> None:
-    """See the module's text."""
+    """See the module docstring."""
     rewrite({README: blocks()})
 
 
