@@ -67,7 +67,10 @@ def edited(path: Path, old: str, new: str) -> None:
 def test_a_comment_or_docstring_makes_nothing_stale(tmp_path: Path) -> None:
     """A stage depends on its code by what the stage `code` writes alone (test_declarations.py)."""
     copy = copy_repository(tmp_path)
-    edited(copy / "unet/losses.py", '"""Losses of one', '"""The losses, all of them, of one')
+    losses = copy / "unet/losses.py"
+    text = losses.read_text(encoding="utf-8")
+    assert text.startswith('"""')  # its docstring
+    losses.write_text(f'"""Another text. {text[3:]}', encoding="utf-8")
     edited(copy / "unet/runtime/config.py", "import json\n", "# a comment\nimport json  # one\n\n")
     for project in RUN:
         run(copy / project, "dvc", "repro", "-s", "code")
