@@ -9,7 +9,7 @@ import pytest
 import torch
 from filelock import FileLock
 
-from tests.repo import FINISHED, commit_all, copy_repository, make_tiny, run
+from tests.repo import ENVIRONMENT, FINISHED, commit_all, copy_repository, make_tiny, run
 from tools.models import PROJECTS
 from unet.data.synthetic import write_archives
 
@@ -23,7 +23,8 @@ if "PYTEST_XDIST_WORKER" in os.environ:
 def temporary_files(tmp_path_factory: pytest.TempPathFactory) -> None:
     """What commands under test leave among the system's temporary files (torchrun its logs, a
     killed process anything) is removed with the tests' own."""
-    os.environ["TMPDIR"] = str(tmp_path_factory.mktemp("temporary"))
+    for environment in (os.environ, ENVIRONMENT):
+        environment["TMPDIR"] = str(tmp_path_factory.mktemp("temporary"))
     tempfile.tempdir = None  # so that tempfile reads TMPDIR again
 
 
