@@ -24,10 +24,10 @@ def test_other_predictions_or_scores_are_refused() -> None:
 
 
 def test_recorded_scores_are_no_evaluation(tmp_path: Path) -> None:
-    assert not was_evaluated(tmp_path, "a", RECORDED)
+    assert not was_evaluated(tmp_path, "a", "b")
     files = [tmp_path / f"predictions/a/{name}" for name in ("images.csv", "masks.npy")]
     files[0].parent.mkdir(parents=True)
     for file in files:
         file.write_text(file.name)
-    assert not was_evaluated(tmp_path, "a", RECORDED)
-    assert was_evaluated(tmp_path, "a", RECORDED | {"predictions": sha256(*files)})
+    assert not was_evaluated(tmp_path, "a", "b")
+    assert was_evaluated(tmp_path, "a", sha256(*files))

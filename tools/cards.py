@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 
 from tools.models import RELEASED, check_recorded, homes_of, recorded_outputs
+from tools.verify import was_evaluated
 from unet.config import load_params
 from unet.data.masks import BOUNDARY_RULES
 from unet.data.oxford_pets import breed
@@ -21,7 +22,7 @@ from unet.inference.export import trained_on
 from unet.inference.model_file import load_model
 from unet.report.results import UNREADABLE, load_scores, read_table
 from unet.report.tables import markdown
-from unet.runtime.files import atomic_write, sha256
+from unet.runtime.files import atomic_write
 from unet.runtime.process import run_stage
 
 MARKED = re.compile(r"<!-- predictions ([0-9a-f]{64}) -->\n(.*?)\n<!-- /predictions -->", re.DOTALL)
@@ -228,9 +229,9 @@ def measured(home: Path, path: Path, predictions: str, *, source: str, rule: str
         ValueError: neither the predictions nor the card have that hash.
     """
     key = path.stem
-    files = [home / f"predictions/{key}/{name}" for name in ("images.csv", "masks.npy")]
-    if all(file.is_file() for file in files) and sha256(*files) == predictions:
-        return weaknesses(read_table(files[0]), source=source, rule=rule)
+    if was_evaluated(home, key, predictions):
+        table = read_table(home / f"predictions/{key}/images.csv")
+        return weaknesses(table, source=source, rule=rule)
     existing = path.with_suffix(".md")
     found = MARKED.search(existing.read_text(encoding="utf-8")) if existing.is_file() else None
     if found is None or found[1] != predictions:

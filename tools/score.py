@@ -36,10 +36,10 @@ def main() -> None:
     add("folder", metavar="FOLDER", help="photographs in images/, masks in masks/")
     add(
         "--model", action="append", metavar="KEY-or-FILE",
-        help=f"default: {DEFAULT}; may be given several times: a row each",
+        help=f"default: {DEFAULT}; may be given several times, for a row each",
     )  # fmt: skip
     add("--all", action="store_true", help="all images, not the test images alone")
-    add("--no-tta", action="store_true", help="without test-time augmentation: one pass an image")
+    add("--no-tta", action="store_true", help="without test-time augmentation: one pass per image")
     add("--device", default="cpu", help="cpu (default), cuda, mps or auto")
     arguments = parser.parse_args()
 

@@ -35,7 +35,7 @@ def main() -> None:
         # Different CPUs can have one name; whether bf16 is faster distinguishes some of them.
         exact = made_on == here and info["amp"] == fastest
         found = load_scores(project, key)
-        if not was_evaluated(project, key, found):
+        if not was_evaluated(project, key, found["predictions"]):
             command = "dvc" if project == Path() else f"dvc --cd {project}"
             missing.append(f"`{command} repro --force --single-item evaluate@{key}`")
             continue
@@ -54,10 +54,10 @@ def main() -> None:
         )
 
 
-def was_evaluated(project: Path, key: str, scores: dict[str, float | str]) -> bool:
-    """Whether the scores are of predictions made here; a clone has the recorded scores alone."""
+def was_evaluated(project: Path, key: str, predictions: str) -> bool:
+    """Whether the predictions here have the hash ``predictions``; a clone has the scores only."""
     files = [project / f"predictions/{key}/{name}" for name in ("images.csv", "masks.npy")]
-    return all(file.exists() for file in files) and sha256(*files) == scores["predictions"]
+    return all(file.is_file() for file in files) and sha256(*files) == predictions
 
 
 def largest_difference(
