@@ -30,15 +30,17 @@ def main() -> None:
     check_leftovers(Path(), experiments)
     summary = load_summary(DATA)
     which = summary.title
-    test, val = (load_split(DATA / name, torch.device("cpu")) for name in ("test", "val"))
+    rule = load_section("train", TrainConfig).boundary
+    test, val = (
+        load_split(DATA / name, torch.device("cpu"), boundary=rule) for name in ("test", "val")
+    )
     results = {
         key: load_result(Path(), key, experiment.loss, names=test.names, num_val=len(val))
         for key, experiment in experiments.items()
     }
     save(figures.learning_curves({k: r.curve for k, r in results.items()}), "learning_curves.png")
     images = test.images.numpy()
-    rule = load_section("train", TrainConfig).boundary
-    targets, counted = foreground(test.masks.numpy(), boundary=rule)
+    targets, counted = foreground(test.masks.numpy())
 
     rows = rows_at_quantiles(results, EXAMPLE_QUANTILES)
     grid = figures.comparison(
@@ -68,7 +70,7 @@ def main() -> None:
     first = next(iter(results.values()))
     chosen = slice(0, None, 2)  # every other watched image: three in a row stay legible
     watched = first.watched[chosen]
-    targets, counted = foreground(val.masks.numpy()[watched], boundary=rule)
+    targets, counted = foreground(val.masks.numpy()[watched])
     shown = figures.progress(
         val.images.numpy()[watched],
         targets,

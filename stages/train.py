@@ -2,6 +2,7 @@
 
 import csv
 import io
+import json
 import sys
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -12,7 +13,7 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from unet.data.packed import load_split, load_summary
+from unet.data.packed import load_split
 from unet.inference.model_file import ARCHITECTURE, load_model, save_model
 from unet.losses import build_loss
 from unet.runtime.config import load_section
@@ -71,8 +72,11 @@ def train_one(
     Raises:
         ValueError: another run is at work, the loss is not finite, or the start file is unusable.
     """
-    summary = load_summary(DATA, boundary=config.boundary)
-    splits = {name: load_split(DATA / name, device) for name in ("train", "val")}
+    splits = {
+        name: load_split(DATA / name, device, boundary=config.boundary) for name in ("train", "val")
+    }
+    share = splits["train"].foreground_share
+    source = json.loads((DATA / "source.json").read_text(encoding="utf-8"))
     watched = np.linspace(0, len(splits["val"]) - 1, NUM_WATCHED).round().astype(int).tolist()
     curve = Path(f"plots/curves/{key}.csv")
     origin = start_file(config.start_from, key)
@@ -84,7 +88,7 @@ def train_one(
         write_csv(Path(f"plots/timing/{key}.csv"), training.timing)
 
     trained = replace(config, store="float32")  # the dtype on disk does not affect training
-    settings = (experiment, trained, content, summary, device.type, num_ranks(), torch.__version__)
+    settings = (experiment, trained, content, source, device.type, num_ranks(), torch.__version__)
     files = [path for name in ("train", "val") for path in (DATA / name).iterdir()]
     name = fingerprint(*settings, source_hashes("stages.train"), files=files)
     folder = checkpoint_folder(key, name)
@@ -104,7 +108,7 @@ def train_one(
             config,
             train_split=splits["train"],
             val_split=splits["val"],
-            foreground_share=summary.foreground_share,
+            foreground_share=share,
             watched=watched,
             device=device,
             checkpoint=folder,
@@ -120,9 +124,7 @@ def train_one(
                 f"{origin} changed while {key} trained: put the old one back and run again, which "
                 "resumes, or run again to start from the new one"
             )
-        loss = build_loss(
-            experiment.loss, pos_weight=experiment.pos_weight, share=summary.foreground_share
-        )
+        loss = build_loss(experiment.loss, pos_weight=experiment.pos_weight, share=share)
         info = {
             "experiment": key,
             "downsample": experiment.downsample,
@@ -132,8 +134,7 @@ def train_one(
             "loss": experiment.loss,
             "threshold": loss.threshold,
             "image_size": splits["train"].image_size,
-            "source": summary.source,
-            "split": summary.split,
+            **source,  # "source" and "split"
             "boundary": config.boundary,
             "epoch": training.kept_epoch,
             "epochs": config.epochs,

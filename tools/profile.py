@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 
 from unet.config import load_params
-from unet.data.packed import load_split, load_summary
+from unet.data.packed import load_split
 from unet.runtime.device import resolve_amp, set_up
 from unet.runtime.process import run_stage
 from unet.training.config import select_experiment
@@ -25,12 +25,13 @@ def main() -> None:
     device = set_up(params.train.device)
     if params.train.threads != "auto":
         torch.set_num_threads(params.train.threads)
+    split = load_split(DATA / "train", device, boundary=params.train.boundary)
     trace = Path(f"profile/{key}.json.gz")
     table = profile_training(
         params.experiments[key],
         params.train,
-        split=load_split(DATA / "train", device),
-        foreground_share=load_summary(DATA, boundary=params.train.boundary).foreground_share,
+        split=split,
+        foreground_share=split.foreground_share,
         device=device,
         amp=resolve_amp(params.train.amp, device),
         trace=trace,

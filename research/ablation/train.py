@@ -16,7 +16,7 @@ from research.ablation.design import (
     run_names,
     settings,
 )
-from unet.data.packed import Split, load_split, load_summary
+from unet.data.packed import Split, load_split
 from unet.inference.config import EvaluateConfig
 from unet.inference.evaluation import COUNTS, cost, evaluate
 from unet.losses import build_loss
@@ -72,8 +72,8 @@ def main() -> None:
     device = set_up(config.device)
 
     data = HERE / "data" / kind
-    summary = load_summary(data)
     splits = {split: load_split(data / split, device) for split in ("train", "val", "test")}
+    share = splits["train"].foreground_share
     few, val = slice(NUM_WATCHED), splits["val"]
     val = Split(val.images[few], val.masks[few], val.names[few])
     parts = (experiment, config, device.type, torch.__version__)
@@ -88,7 +88,7 @@ def main() -> None:
             config,
             train_split=splits["train"],
             val_split=val,
-            foreground_share=summary.foreground_share,
+            foreground_share=share,
             watched=[0],
             device=device,
             checkpoint=folder,
@@ -97,12 +97,10 @@ def main() -> None:
         )
         model = build_model(experiment).to(device, memory_format=torch.channels_last)
         model.load_state_dict(training.weights)
-        threshold = build_loss(
-            experiment.loss, pos_weight=experiment.pos_weight, share=summary.foreground_share
-        ).threshold
+        loss = build_loss(experiment.loss, pos_weight=experiment.pos_weight, share=share)
         plain, mirrored = (
             evaluate(
-                model, splits["test"], threshold=threshold, batch_size=batch_size,
+                model, splits["test"], threshold=loss.threshold, batch_size=batch_size,
                 device=device, flip=flip, name=name,
             )
             for flip in (False, True)
@@ -111,7 +109,7 @@ def main() -> None:
         numbers |= {f"{score}_mirrored": mirrored.scores[score] for score in ("accuracy", "iou")}
         numbers |= {"seconds": sum(epoch["seconds"] for epoch in training.timing)}
         row = {factor: getattr(experiment, factor) for factor in FACTORS} | {"seed": seed}
-        row |= settings(design) | {"epochs": len(training.curve), "threshold": threshold}
+        row |= settings(design) | {"epochs": len(training.curve), "threshold": loss.threshold}
         row |= {number: numbers[number] for number in NUMBERS}
         row |= {"torch": torch.__version__, "device": device.type}
         row |= {"device_name": device_name(device)}

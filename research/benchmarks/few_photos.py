@@ -23,7 +23,7 @@ from research.benchmarks.common import machine, write_results
 from unet.config import Params, load_params
 from unet.data import oxford_pets
 from unet.data.config import DOWNLOADED
-from unet.data.packed import Split, load_split, load_summary
+from unet.data.packed import Split, load_split
 from unet.data.packing import pack_into
 from unet.inference.evaluation import evaluate
 from unet.inference.model_file import load_model
@@ -84,7 +84,7 @@ def run(seed: int, params: Params, folder: Path) -> dict[str, float]:
     splits = {
         name: load_split(folder / "packed" / name, device) for name in ("train", "val", "test")
     }
-    share = load_summary(folder / "packed").foreground_share
+    share = splits["train"].foreground_share
     released = Path(f"released/{EXPERIMENT}.safetensors")
     model, info = load_model(released, device)
     scores = {

@@ -26,7 +26,7 @@ import torch
 from research.benchmarks.common import DATA, machine, read_results, write_results
 from research.benchmarks.plain import PlainTraining, extract
 from unet.config import Params, load_params
-from unet.data.packed import load_split, load_summary
+from unet.data.packed import load_split
 from unet.inference.evaluation import cost
 from unet.runtime.device import set_up
 from unet.runtime.source import source_hashes
@@ -44,7 +44,9 @@ def run_ours(params: Params, seed: int, width: int, changes: dict) -> Iterator[d
     config = replace(params.train, seed=seed, **changes)
     experiment = replace(params.experiments[EXPERIMENT], width=width)
     device = set_up(config.device)
-    splits = {name: load_split(DATA / name, device) for name in ("train", "val")}
+    splits = {
+        name: load_split(DATA / name, device, boundary=config.boundary) for name in ("train", "val")
+    }
     full = splits["train"].image_size
     rows: list[dict] = []
     clock = time.perf_counter()
@@ -61,7 +63,7 @@ def run_ours(params: Params, seed: int, width: int, changes: dict) -> Iterator[d
     with tempfile.TemporaryDirectory() as checkpoint:
         train(
             experiment, config, train_split=splits["train"], val_split=splits["val"],
-            foreground_share=load_summary(DATA, boundary=config.boundary).foreground_share,
+            foreground_share=splits["train"].foreground_share,
             watched=[0], device=device, checkpoint=Path(checkpoint), on_epoch=on_epoch,
             name=f"seed {seed}",
         )  # fmt: skip

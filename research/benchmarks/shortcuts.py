@@ -20,7 +20,7 @@ from research.benchmarks.common import DATA, machine, write_results
 from research.benchmarks.quality import EXPERIMENT, FAST, epoch_gflop
 from unet.config import Params, load_params
 from unet.data.augment import draw_transforms
-from unet.data.packed import Split, load_split, load_summary
+from unet.data.packed import Split, load_split
 from unet.runtime.device import resolve_amp, resolve_device, set_up
 from unet.training.learner import Learner
 from unet.training.loop import image_size_of, load_batch, one_cycle, validate
@@ -60,7 +60,7 @@ def run(
     learner = Learner(
         experiment,
         config,
-        foreground_share=load_summary(DATA).foreground_share,
+        foreground_share=splits["train"].foreground_share,
         device=device,
         amp=amp,
     )

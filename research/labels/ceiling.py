@@ -14,12 +14,13 @@ from torch import Tensor
 
 from research.labels.fold import DATA, HERE, joined
 from unet import metrics
-from unet.data.masks import BOUNDARY_RULES, foreground
+from unet.data.masks import foreground, without_boundary
 from unet.data.packed import load_split
 from unet.runtime.files import atomic_write
 from unet.runtime.process import run_stage
 
 NUM_RESAMPLES = 10_000
+RULES = ("background", "object", "ignore")  # for the boundary
 Scores = dict[str, tuple[str, Callable[[Tensor], Tensor], bool]]
 # Score of metrics/scores/ -> key of its counts, its function, and whether it is a mean per image.
 SCORES: Scores = {
@@ -47,11 +48,11 @@ def counts_of(first: Tensor, second: Tensor) -> dict[str, Tensor]:
     The prediction is the object without its boundary, as a model predicts it. Only in ``outlined``
     do both masks include the boundary, like a model that learnt it as object.
     """
-    outlined, _ = foreground(first, boundary="object")
+    outlined, _ = foreground(without_boundary(first, "object"))
     predicted, _ = foreground(first)
-    found = {"outlined": metrics.pixel_counts(outlined, *foreground(second, boundary="object"))}
-    for rule in BOUNDARY_RULES:
-        found[rule] = metrics.pixel_counts(predicted, *foreground(second, boundary=rule))
+    truth = {rule: foreground(without_boundary(second, rule)) for rule in RULES}
+    found = {rule: metrics.pixel_counts(predicted, *truth[rule]) for rule in RULES}
+    found["outlined"] = metrics.pixel_counts(outlined, *truth["object"])
     return found | {"band": metrics.boundary_counts(predicted, *foreground(second))}
 
 

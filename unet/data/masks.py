@@ -2,33 +2,52 @@
 
 from typing import TypeVar
 
+import numpy as np
+import torch
+from torch import Tensor
+
 BACKGROUND, OBJECT, BOUNDARY, NOT_COUNTED = 0, 1, 2, 255
 
-# How pixels of code 2 are taken -> description.
+# How pixels of code 2 are taken (`train.boundary`) -> description.
 BOUNDARY_RULES = {
     "background": "boundary as background",
     "object": "boundary as object",
+    "middle": "boundary divided in the middle",
     "ignore": "boundary ignored",
 }
 
-Array = TypeVar("Array")  # a NumPy array or a torch tensor
+Array = TypeVar("Array", np.ndarray, Tensor)
 
 
-def foreground(masks: Array, *, boundary: str = "background") -> tuple[Array, Array]:
+def without_boundary(masks: Tensor, rule: str) -> Tensor:
+    """Masks (N, H, W) uint8 in which each pixel of code 2 has another code, chosen by ``rule``.
+
+    ``background`` and ``object`` give them that code; ``ignore`` gives them 255, not counted.
+    ``middle`` gives each to the nearer of object and background (Euclidean distance between
+    pixels, ties to the background); in a mask without one of the two they are background.
+    """
+    if rule == "middle":
+        return _divided(masks)
+    code = {"background": BACKGROUND, "object": OBJECT, "ignore": NOT_COUNTED}[rule]
+    return torch.where(masks == BOUNDARY, code, masks)
+
+
+def _divided(masks: Tensor) -> Tensor:
+    from scipy.ndimage import distance_transform_edt  # only here: predicting works without scipy
+
+    divided = masks.cpu().numpy().copy()
+    for mask in divided:
+        boundary, is_object, background = (mask == c for c in (BOUNDARY, OBJECT, BACKGROUND))
+        mask[boundary] = BACKGROUND
+        if boundary.any() and is_object.any() and background.any():
+            to_object, to_background = map(distance_transform_edt, (~is_object, ~background))
+            mask[boundary & (to_object < to_background)] = OBJECT
+    return torch.from_numpy(divided).to(masks.device)
+
+
+def foreground(masks: Array) -> tuple[Array, Array]:
     """The object's pixels and the pixels that count, both bool of the shape of ``masks`` (uint8).
 
-    Args:
-        boundary: what pixels of code 2 are (``train.boundary``): ``background``, ``object``, or
-            ``ignore`` (they do not count). Pixels of code 255 never count.
-
-    Raises:
-        ValueError: unknown ``boundary``.
+    Pixels of code 2 are background here; :func:`without_boundary` applies another rule first.
     """
-    if boundary not in BOUNDARY_RULES:
-        raise ValueError(f"boundary = {boundary!r}: must be one of {', '.join(BOUNDARY_RULES)}")
-    is_object, counted = masks == OBJECT, masks != NOT_COUNTED
-    if boundary == "object":
-        is_object |= masks == BOUNDARY
-    elif boundary == "ignore":
-        counted &= masks != BOUNDARY
-    return is_object, counted
+    return masks == OBJECT, masks != NOT_COUNTED

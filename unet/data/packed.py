@@ -18,7 +18,7 @@ import psutil
 import torch
 from torch import Tensor
 
-from unet.data.masks import NOT_COUNTED
+from unet.data.masks import BOUNDARY, NOT_COUNTED, foreground, without_boundary
 
 MAKE_IT = "run `dvc repro preprocess` (the ablation's data: `make study`)"
 
@@ -49,6 +49,16 @@ class Split:
     def partly_counted(self) -> bool:
         """Whether some pixels do not count (code 255)."""
         return any(bool((some == NOT_COUNTED).any()) for some in self.masks.split(256))
+
+    @cached_property
+    def foreground_share(self) -> float:
+        """The object's share of the pixels that count, in (0, 1)."""
+        num_object = num_counted = 0
+        for some in self.masks.split(256):
+            is_object, counted = foreground(some)
+            num_object += int(is_object.sum())
+            num_counted += int(counted.sum())
+        return num_object / num_counted
 
     def batch(self, indices: Tensor, device: torch.device) -> tuple[Tensor, Tensor]:
         """Images (B, 3, S, S) float32 in [0, 1], channels last in memory, and masks (B, S, S)."""
@@ -104,9 +114,13 @@ class _NpyWriter:
         self.file.write(array.data)
 
 
-def load_split(folder: Path, device: torch.device) -> Split:
+def load_split(folder: Path, device: torch.device, *, boundary: str | None = None) -> Split:
     """Open the split in ``folder``: on ``device`` if it takes at most half of the free memory
     there, else memory-mapped.
+
+    Args:
+        boundary: the rule applied to pixels of code 2 (``unet.data.masks.BOUNDARY_RULES``); None:
+            the masks as they are packed.
 
     Raises:
         ValueError: an array is missing or damaged.
@@ -132,6 +146,8 @@ def load_split(folder: Path, device: torch.device) -> Split:
             f"{images.dtype}, masks {list(masks.shape)} of {masks.dtype}: "
             "run `dvc repro -f preprocess`"
         )
+    if boundary and (masks == BOUNDARY).any():
+        masks = without_boundary(masks, boundary)
     if images.nbytes + masks.nbytes <= 0.5 * free_memory(device):
         images, masks = images.to(device, copy=True), masks.to(device, copy=True)
     return Split(images, masks, names)
@@ -139,11 +155,10 @@ def load_split(folder: Path, device: torch.device) -> Split:
 
 @dataclass(frozen=True)
 class Summary:
-    """The part of ``dataset.json`` that training and the figures need."""
+    """The part of ``dataset.json`` that the figures and tables need."""
 
     source: str  # official | mirror | synthetic | folder
     split: str  # official | sorted; of a folder: listed | random
-    foreground_share: float  # of the training split's pixels that count, in (0, 1)
     path: str = ""  # of a user's folder
 
     @property
@@ -155,34 +170,18 @@ class Summary:
         return f"{'drawn images, ' if self.source == 'synthetic' else ''}{self.split} split"
 
 
-def load_summary(folder: Path, *, boundary: str = "background") -> Summary:
+def load_summary(folder: Path) -> Summary:
     """Read ``dataset.json`` of the packed data in ``folder``.
 
-    Args:
-        boundary: the rule by which pixels are foreground and count (:mod:`unet.data.masks`).
-
     Raises:
-        ValueError: it is missing or invalid.
+        ValueError: it is missing or no JSON.
     """
     path = folder / "dataset.json"
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-        shares = content["splits"]["train"]["shares"]
-        share, band = shares["object"], shares.get("boundary", 0.0)  # a folder's masks have none
-        if boundary == "object":
-            share += band
-        elif boundary == "ignore":
-            share /= 1 - band
-        words = [content["source"], content["split"], content.get("path", "")]
-        summary = Summary(words[0], words[1], share, words[2])
-        named = all(isinstance(word, str) for word in words)
-        if not (named and type(share) is float and 0 < share < 1):
-            raise ValueError(f"{summary}")
-    except (
-        OSError, ValueError, KeyError, TypeError, ArithmeticError, RecursionError,
-    ) as error:  # fmt: skip
+    except (OSError, ValueError) as error:
         raise ValueError(f"{path} cannot be read ({error}): {MAKE_IT}") from None
-    return summary
+    return Summary(content["source"], content["split"], content.get("path", ""))
 
 
 def free_memory(device: torch.device) -> int:

@@ -24,11 +24,13 @@ from unet.runtime.files import exclusive
 CLASSES = {"object": OBJECT, "background": BACKGROUND, "boundary": BOUNDARY}
 
 
-def pack_into(packed: Path, raw: Path, data: DataConfig, config: PreprocessConfig) -> int:
+def pack_into(
+    packed: Path, raw: Path, data: DataConfig, config: PreprocessConfig
+) -> dict[str, Any]:
     """Pack the dataset in ``raw`` into the folder ``packed``, completely or not at all.
 
     Returns:
-        The number of training images.
+        What ``dataset.json`` holds.
 
     Raises:
         ValueError: as :func:`pack`, or another process is packing.
@@ -48,7 +50,7 @@ def pack_into(packed: Path, raw: Path, data: DataConfig, config: PreprocessConfi
             shutil.rmtree(new, ignore_errors=True)
     for line in told(summary):
         print(line)
-    return summary["splits"]["train"]["images"]
+    return summary
 
 
 def told(summary: dict[str, Any]) -> list[str]:

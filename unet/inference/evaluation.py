@@ -11,7 +11,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from tqdm import tqdm
 
 from unet import metrics
-from unet.data.masks import BOUNDARY_RULES, foreground
+from unet.data.masks import BOUNDARY_RULES, foreground, without_boundary
 from unet.data.packed import Split
 from unet.model import UNet
 
@@ -20,6 +20,7 @@ COUNTS = ("tp", "fp", "fn", "tn")
 RULE_ENDINGS = {
     "background": "_boundary_background",
     "object": "_boundary_object",
+    "middle": "_boundary_middle",
     "ignore": "_boundary_ignored",
 }
 
@@ -58,22 +59,27 @@ def evaluate(
     Args:
         threshold: a pixel is foreground where its probability is above this, in (0, 1).
         flip, scales: as in :meth:`unet.model.UNet.predict`.
-        boundary: ``background | object | ignore``, the boundary rule of scores whose names do not
-            say one: the rule that the model was trained with.
+        boundary: ``background | object | middle | ignore``, the boundary rule of scores whose names
+            do not say one: the rule that the model was trained with.
     """
-    counts: dict[str, list[torch.Tensor]] = {key: [] for key in (*BOUNDARY_RULES, "half", "band")}
+    counts: dict[str, list[torch.Tensor]] = {
+        key: [] for key in (*BOUNDARY_RULES, "half", "band", "middle band")
+    }
     found = np.empty(split.masks.shape, dtype=bool)
     bar = tqdm(total=len(split), desc=name, unit="image", leave=False, disable=None)
     for indices in torch.arange(len(split)).split(batch_size):
         images, masks = split.batch(indices, device)
         probabilities = model.predict(images, flip=flip, scales=scales).squeeze(1)
         predicted = probabilities > threshold
-        for rule in BOUNDARY_RULES:
-            target, counted = foreground(masks, boundary=rule)
-            counts[rule].append(metrics.pixel_counts(predicted, target, counted).cpu())
-        target, counted = foreground(masks, boundary=boundary)
-        counts["half"].append(metrics.pixel_counts(probabilities > 0.5, target, counted).cpu())
-        counts["band"].append(metrics.boundary_counts(predicted, target, counted).cpu())
+        truth = {rule: foreground(without_boundary(masks, rule)) for rule in BOUNDARY_RULES}
+        found_counts = {
+            **{rule: metrics.pixel_counts(predicted, *truth[rule]) for rule in BOUNDARY_RULES},
+            "half": metrics.pixel_counts(probabilities > 0.5, *truth[boundary]),
+            "band": metrics.boundary_counts(predicted, *truth[boundary]),
+            "middle band": metrics.boundary_counts(predicted, *truth["middle"]),
+        }
+        for key, batch in found_counts.items():
+            counts[key].append(batch.cpu())
         found[indices.numpy()] = predicted.cpu().numpy()
         bar.update(len(indices))
     bar.close()
@@ -99,6 +105,7 @@ def evaluate(
             for rule in rules
             for score in ("accuracy", "iou")
         },
+        "boundary_iou_boundary_middle": metrics.iou(pooled["middle band"]),
         "accuracy_at_half": metrics.accuracy(pooled["half"]),
         "iou_at_half": metrics.iou(pooled["half"]),
     }

@@ -78,8 +78,9 @@ def train(
     """Train one variant, or resume from the state in the folder ``checkpoint``.
 
     Args:
-        foreground_share: share of foreground among the training split's pixels that count by
-            ``config.boundary``, in (0, 1).
+        train_split, val_split: with ``config.boundary`` applied to their masks.
+        foreground_share: share of foreground among the training split's pixels that count, in
+            (0, 1).
         watched: indices of validation images to predict after the first, middle and last epoch.
         on_epoch: called after each epoch (and once on resuming), before its state is saved.
         start: None: random weights. Ignored when a training resumes.
@@ -118,7 +119,7 @@ def train(
         seconds = time.perf_counter() - started
         val_scores = validate(
             learner.model, learner.loss_function, val_split, batch_size=4 * config.batch_size,
-            device=device, amp=training.amp, boundary=config.boundary,
+            device=device, amp=training.amp,
         )  # fmt: skip
         if not math.isfinite(val_scores["loss"]):
             raise schedule.diverged(name, "validation", val_scores["loss"], epoch, training.amp)
@@ -189,7 +190,7 @@ def train_epoch(
             mine = distributed.share_of(len(indices))
             images, targets, counted = load_batch(
                 split, indices[mine], transforms.part(mine), size=size, device=device,
-                boundary=config.boundary, soft_edges=config.augment.soft_edges,
+                soft_edges=config.augment.soft_edges,
             )  # fmt: skip
             # Makes the mean over the ranks' gradients the mean over the batch's images.
             weight = distributed.num_ranks() * len(images) / len(indices)
@@ -229,7 +230,7 @@ def new_training(
     def step() -> None:
         batch = load_batch(
             split, indices, transforms, size=split.image_size, device=device,
-            boundary=config.boundary, soft_edges=config.augment.soft_edges,
+            soft_edges=config.augment.soft_edges,
         )  # fmt: skip
         trial.step(batch.images, batch.targets, config.max_lr / 25, counted=batch.counted)
 
@@ -284,8 +285,7 @@ class Batch(NamedTuple):
 
     Attributes:
         images: (B, 3, S, S) float32 in [0, 1].
-        targets: (B, 1, S, S) float32: 1 = object, 0 = background; boundary by ``train.boundary``;
-            fractional along soft edges.
+        targets: (B, 1, S, S) float32: 1 = object, 0 = background, fractional along soft edges.
         counted: (B, 1, S, S) bool, the pixels that count; None: all of them.
     """
 
@@ -296,20 +296,19 @@ class Batch(NamedTuple):
 
 def load_batch(
     split: Split, indices: Tensor, transforms: Transforms, *, size: int, device: torch.device,
-    boundary: str = "background", soft_edges: bool = False,
+    soft_edges: bool = False,
 ) -> Batch:  # fmt: skip
     """The images ``indices`` of ``split``, augmented, ``size`` pixels a side."""
     images, masks = split.batch(indices, device)
-    targets, counted = targets_of(masks, boundary)
-    partly = counts_partly(split, boundary)
+    targets, counted = targets_of(masks)
     # As one more channel of the targets, so that both are sampled alike.
-    targets = torch.cat([targets, counted.float()], 1) if partly else targets
+    targets = torch.cat([targets, counted.float()], 1) if split.partly_counted else targets
     if len(indices):
         images, targets = augment(images, targets, transforms, size=size, soft_edges=soft_edges)
     else:  # a rank without images: the last batch may have fewer images than ranks
         images, targets = images[..., :size, :size], targets[..., :size, :size]
     # Soft edges of areas that do not count do not count either.
-    return Batch(images, targets[:, :1], targets[:, 1:] > 0.999 if partly else None)
+    return Batch(images, targets[:, :1], targets[:, 1:] > 0.999 if split.partly_counted else None)
 
 
 def image_size_of(epoch: int, config: TrainConfig, *, full: int, step: int) -> int:
@@ -377,7 +376,7 @@ class RunningScores:
 @torch.inference_mode()
 def validate(
     model: UNet, loss_function: Loss, split: Split, *, batch_size: int, device: torch.device,
-    amp: str, boundary: str = "background",
+    amp: str,
 ) -> dict[str, float]:  # fmt: skip
     """The scores of all images of ``split``, not augmented; each rank takes a part."""
     model.eval()
@@ -386,8 +385,8 @@ def validate(
     for start in range(mine.start, mine.stop, batch_size):
         indices = torch.arange(start, min(start + batch_size, mine.stop))
         images, masks = split.batch(indices, device)
-        targets, counted = targets_of(masks, boundary)
-        counted = counted if counts_partly(split, boundary) else None
+        targets, counted = targets_of(masks)
+        counted = counted if split.partly_counted else None
         with autocast(amp, device):
             logits = model(images)
         scores.add(loss_function(logits, targets, counted), logits, targets, counted)
@@ -400,12 +399,7 @@ def snapshot(model: UNet, split: Split, indices: list[int], device: torch.device
     return (model.predict(images).squeeze(1) * 255).round().to(torch.uint8).cpu()
 
 
-def counts_partly(split: Split, boundary: str) -> bool:
-    """Whether some pixels of ``split`` may not count by the rule ``boundary``."""
-    return boundary == "ignore" or split.partly_counted
-
-
-def targets_of(masks: Tensor, boundary: str = "background") -> tuple[Tensor, Tensor]:
+def targets_of(masks: Tensor) -> tuple[Tensor, Tensor]:
     """Masks (B, S, S) -> targets float32 and pixels that count bool, both (B, 1, S, S)."""
-    is_object, counted = foreground(masks, boundary=boundary)
+    is_object, counted = foreground(masks)
     return is_object.unsqueeze(1).float(), counted.unsqueeze(1)

@@ -42,7 +42,7 @@ def profile_training(
         transforms = draw_transforms(len(indices), config.augment, generator)
         images, targets, counted = load_batch(
             split, indices, transforms, size=split.image_size, device=device,
-            boundary=config.boundary, soft_edges=config.augment.soft_edges,
+            soft_edges=config.augment.soft_edges,
         )  # fmt: skip
         loss, logits = learner.step(images, targets, config.max_lr / 25, counted=counted)
         scores.add(loss, logits, targets, counted)
