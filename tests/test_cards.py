@@ -29,7 +29,8 @@ INFO: dict[str, Any] = {
 SCORES: dict[str, Any] = {
     "accuracy": 0.91, "iou": 0.81, "dice": 0.89, "precision": 0.88, "recall": 0.87,
     "boundary_iou": 0.45, "iou_per_image": 0.79, "accuracy_boundary_object": 0.85,
-    "iou_boundary_object": 0.65, "accuracy_boundary_ignored": 0.95, "iou_boundary_ignored": 0.86,
+    "iou_boundary_object": 0.65, "accuracy_boundary_middle": 0.93, "iou_boundary_middle": 0.84,
+    "accuracy_boundary_ignored": 0.95, "iou_boundary_ignored": 0.86,
     "accuracy_at_half": 0.90, "iou_at_half": 0.80, "gflops": 1.5, "parameters": 1000,
     "num_images": 6, "threshold": 0.7, "epoch": 15,
 }  # fmt: skip

@@ -84,6 +84,9 @@ def test_scores_of_object_everywhere() -> None:
         "iou_boundary_object": (OBJECT_AREA + RING_AREA) / ALL,
         "accuracy_boundary_ignored": OBJECT_AREA / (ALL - RING_AREA),
         "iou_boundary_ignored": OBJECT_AREA / (ALL - RING_AREA),
+        "accuracy_boundary_middle": share,  # the ring is one pixel wide: a tie, background
+        "iou_boundary_middle": share,
+        "boundary_iou_boundary_middle": 0.0,
         "accuracy_at_half": share,
         "iou_at_half": share,
     }
@@ -129,7 +132,9 @@ def test_the_boundary_counts_by_rule() -> None:
 def test_a_model_is_scored_by_the_rule_that_it_learnt(rule: str) -> None:
     split = ringed_split()
     without, whole = split.masks == OBJECT, split.masks != BACKGROUND
-    for masks, rules in ((without, ("background", "ignore")), (whole, ("object", "ignore"))):
+    for masks, rules in (
+        (without, ("background", "middle", "ignore")), (whole, ("object", "ignore")),
+    ):  # fmt: skip
         result = run(Painted(), painted_split(masks.float(), split), boundary=rule)
         right = rule in rules
         assert (result.table[["fp", "fn"]] == 0).all(axis=None) == right
@@ -138,6 +143,26 @@ def test_a_model_is_scored_by_the_rule_that_it_learnt(rule: str) -> None:
         # Its band is the rim of what is predicted, where that counts.
         assert rule == "ignore" or (result.scores["boundary_iou"] == 1) == right
         assert (result.table["iou"] == 1).all() == right
+
+
+def test_the_middle_of_the_boundary_is_scored_whatever_was_learnt() -> None:
+    """A thick boundary, one half of it found: right by this rule alone."""
+    mask = torch.full((1, 20, 40), BACKGROUND, dtype=torch.uint8)
+    mask[:, :, :10], mask[:, :, 10:20] = OBJECT, BOUNDARY
+    split = Split(torch.zeros(1, 20, 40, 3, dtype=torch.uint8), mask, ("cat_1",))
+    found = torch.zeros(1, 20, 40)
+    found[:, :, :15] = 1
+    results = {
+        rule: run(Painted(), painted_split(found, split), boundary=rule).scores
+        for rule in BOUNDARY_RULES
+    }
+    for scores in results.values():
+        named = {f"{s}_boundary_middle" for s in ("accuracy", "iou", "boundary_iou")}
+        assert all(scores[name] == 1 for name in named)
+    for score in ("accuracy", "iou"):
+        right = {rule for rule, scores in results.items() if scores[score] == 1}
+        assert right == {"middle", "ignore"}
+    assert results["background"]["boundary_iou"] < results["middle"]["boundary_iou"] == 1
 
 
 def test_every_rule_has_a_name_whatever_the_models_own() -> None:

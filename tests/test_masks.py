@@ -1,10 +1,11 @@
-"""The codes of a mask: each rule of the boundary, in NumPy and in torch; code 255 never counts."""
+"""The codes of a mask: each rule of the boundary; code 255 never counts."""
 
 import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from hypothesis.extra.numpy import array_shapes, arrays
 
 from unet.data.masks import (
     BACKGROUND,
@@ -13,57 +14,80 @@ from unet.data.masks import (
     NOT_COUNTED,
     OBJECT,
     foreground,
+    without_boundary,
 )
 
 CODES = (BACKGROUND, OBJECT, BOUNDARY, NOT_COUNTED)
-EXPECTED = {  # rule -> the codes that are object, the codes that count
-    "background": ({OBJECT}, {BACKGROUND, OBJECT, BOUNDARY}),
-    "object": ({OBJECT, BOUNDARY}, {BACKGROUND, OBJECT, BOUNDARY}),
-    "ignore": ({OBJECT}, {BACKGROUND, OBJECT}),
-}
+BECOMES = {"background": BACKGROUND, "object": OBJECT, "ignore": NOT_COUNTED}
+a_mask = arrays(
+    np.uint8, array_shapes(min_dims=2, max_dims=2, max_side=9), elements=st.sampled_from(CODES)
+)
+
+
+def applied(mask: np.ndarray, rule: str) -> np.ndarray:
+    before = mask.copy()
+    found = without_boundary(torch.from_numpy(mask)[None], rule)
+    assert found.dtype == torch.uint8 and found.shape == (1, *mask.shape)
+    assert (mask == before).all(), "the masks given stay as they are"
+    return found[0].numpy()
 
 
 def test_codes_are_those_that_packed_arrays_hold() -> None:
     assert CODES == (0, 1, 2, 255)
 
 
-def test_every_rule_is_known_here() -> None:
-    assert set(BOUNDARY_RULES) == EXPECTED.keys()
+@settings(deadline=None)
+@given(mask=a_mask, rule=st.sampled_from(list(BOUNDARY_RULES)))
+def test_a_rule_changes_the_boundary_alone(mask: np.ndarray, rule: str) -> None:
+    found = applied(mask, rule)
+    assert (found[mask != BOUNDARY] == mask[mask != BOUNDARY]).all()
+    assert set(found[mask == BOUNDARY]) <= {BECOMES.get(rule, OBJECT), BECOMES.get(rule, 0)}
+
+
+@settings(deadline=None, max_examples=200)
+@given(mask=a_mask)
+def test_in_the_middle_each_pixel_belongs_to_the_nearer(mask: np.ndarray) -> None:
+    found = applied(mask, "middle")
+    objects, background = np.argwhere(mask == OBJECT), np.argwhere(mask == BACKGROUND)
+    for pixel in np.argwhere(mask == BOUNDARY):
+        expected = BACKGROUND
+        if len(objects) and len(background):
+            to_object, to_background = (
+                ((pixels - pixel) ** 2).sum(1).min() for pixels in (objects, background)
+            )
+            expected = OBJECT if to_object < to_background else BACKGROUND
+        assert found[tuple(pixel)] == expected
+
+
+@pytest.mark.parametrize(("width", "num_object"), [(1, 0), (2, 1), (3, 1), (4, 2), (9, 4)])
+def test_half_of_a_boundary_is_object_and_a_tie_is_background(width: int, num_object: int) -> None:
+    line = [OBJECT] * 5 + [BOUNDARY] * width + [BACKGROUND] * 5
+    found = applied(np.array([line] * 3, dtype=np.uint8), "middle")
+    assert (found == OBJECT).sum(axis=1).tolist() == [5 + num_object] * 3
+
+
+@pytest.mark.parametrize("code", [OBJECT, BACKGROUND, BOUNDARY, NOT_COUNTED])
+def test_in_a_mask_without_object_or_background_the_boundary_is_background(code: int) -> None:
+    mask = np.full((4, 6), BOUNDARY, dtype=np.uint8)
+    mask[1:3] = code
+    assert (applied(mask, "middle")[0] == BACKGROUND).all()
+
+
+def test_each_mask_is_divided_by_itself() -> None:
+    masks = torch.zeros(2, 3, 8, dtype=torch.uint8)
+    masks[:, :, 2:6] = BOUNDARY
+    masks[0, :, :2] = OBJECT
+    masks[1, :, 6:] = OBJECT
+    found = without_boundary(masks, "middle")
+    assert torch.equal(found[0].flip(-1), found[1])
+    assert (found == OBJECT).sum().item() == 2 * 3 * 4
 
 
 @pytest.mark.parametrize("as_tensor", [True, False], ids=["torch", "numpy"])
-@pytest.mark.parametrize("rule", BOUNDARY_RULES)
 @settings(deadline=None, max_examples=20)
-@given(codes=st.lists(st.sampled_from(CODES), max_size=24))
-def test_rules_of_the_boundary(rule: str, as_tensor: bool, codes: list[int]) -> None:
-    array = np.array(codes, dtype=np.uint8).reshape(1, -1)
-    found = foreground(torch.from_numpy(array) if as_tensor else array, boundary=rule)
-    are_object, count = EXPECTED[rule]
-    assert [mask.tolist() for mask in found] == [
-        [[code in are_object for code in codes]],
-        [[code in count for code in codes]],
-    ]
-    assert all(mask.dtype == (torch.bool if as_tensor else np.bool_) for mask in found)
-    assert array.tolist() == [codes], "the masks stay as they are"
-
-
-@pytest.mark.parametrize("rule", BOUNDARY_RULES)
-def test_what_is_not_counted_is_no_object_either(rule: str) -> None:
-    masks = torch.full((2, 3, 3), NOT_COUNTED, dtype=torch.uint8)
-    is_object, counted = foreground(masks, boundary=rule)
-    assert not is_object.any()
-    assert not counted.any()
-
-
-def test_boundary_is_background_unless_told_otherwise() -> None:
-    codes = torch.tensor(CODES, dtype=torch.uint8)
-    for default, named in zip(
-        foreground(codes), foreground(codes, boundary="background"), strict=True
-    ):
-        assert torch.equal(default, named)
-
-
-def test_unknown_rule_names_the_choices() -> None:
-    with pytest.raises(ValueError, match="boundary = 'edge'") as error:
-        foreground(torch.ones(2, 2, dtype=torch.uint8), boundary="edge")
-    assert all(rule in str(error.value) for rule in BOUNDARY_RULES)
+@given(mask=a_mask)
+def test_the_foreground(as_tensor: bool, mask: np.ndarray) -> None:
+    is_object, counted = foreground(torch.from_numpy(mask) if as_tensor else mask)
+    assert is_object.tolist() == [[code == OBJECT for code in row] for row in mask.tolist()]
+    assert counted.tolist() == [[code != NOT_COUNTED for code in row] for row in mask.tolist()]
+    assert is_object.dtype == counted.dtype == (torch.bool if as_tensor else np.bool_)

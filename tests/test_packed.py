@@ -1,5 +1,6 @@
 """The packed arrays: written, opened on a device or memory-mapped, and cut into batches."""
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from unet.data import packed
+from unet.data.masks import BACKGROUND, BOUNDARY, NOT_COUNTED, OBJECT
 from unet.data.packed import SplitWriter, Summary, free_memory, load_split, load_summary
 
 CPU = torch.device("cpu")
@@ -176,48 +178,39 @@ def test_arrays_of_another_kind(
     assert len(str(caught.value).splitlines()) == 1
 
 
-def dataset_json(
-    *, source: str = '"mirror"', split: str = '"sorted"', label: str = "object",
-    share: str = "0.25", more: str = "",
-) -> str:  # fmt: skip
-    """A ``dataset.json``, its values given as JSON's text."""
-    splits = f'{{"train": {{"shares": {{"{label}": {share}, "background": 0.5{more}}}}}}}'
-    return f'{{"image_size": 32, "source": {source}, "split": {split}, "splits": {splits}}}'
-
-
 def test_summary(tmp_path: Path) -> None:
-    (tmp_path / "dataset.json").write_text(dataset_json(), encoding="utf-8")
-    expected = Summary(source="mirror", split="sorted", foreground_share=0.25)
-    assert load_summary(tmp_path) == expected
+    content = {"image_size": 32, "source": "mirror", "split": "sorted", "splits": {}}
+    (tmp_path / "dataset.json").write_text(json.dumps(content), encoding="utf-8")
+    assert load_summary(tmp_path) == Summary(source="mirror", split="sorted")
+
+
+LINE = [OBJECT] * 2 + [BOUNDARY] + [BACKGROUND] * 4 + [NOT_COUNTED]
 
 
 @pytest.mark.parametrize(
-    ("boundary", "share"), [("background", 0.25), ("object", 0.5), ("ignore", 0.25 / 0.75)]
-)
-def test_the_share_is_that_of_the_rule(tmp_path: Path, boundary: str, share: float) -> None:
-    path = tmp_path / "dataset.json"
-    path.write_text(dataset_json(more=', "boundary": 0.25'), encoding="utf-8")
-    assert load_summary(tmp_path, boundary=boundary).foreground_share == pytest.approx(share)
-    path.write_text(dataset_json(), encoding="utf-8")  # a folder's masks have none
-    assert load_summary(tmp_path, boundary=boundary).foreground_share == 0.25
-
-
-def test_a_boundary_that_leaves_nothing(tmp_path: Path) -> None:
-    text = dataset_json(share="0.0", more=', "boundary": 1.0')
-    (tmp_path / "dataset.json").write_text(text, encoding="utf-8")
-    with pytest.raises(ValueError, match="run `dvc repro preprocess`"):
-        load_summary(tmp_path, boundary="ignore")
-
-
-@pytest.mark.parametrize(
-    "content",
+    ("boundary", "share"),
     [
-        None, "", '{"image_size": ', "[]", "3", '{"image_size": 32}', "[" * 100_000,
-        dataset_json(share='"much"'), dataset_json(share="1.5"), dataset_json(share="0.0"),
-        dataset_json(share="1"), dataset_json(share="NaN"), dataset_json(split="3"),
-        dataset_json(source="null"), dataset_json(label="pet"),
+        (None, 8 / 28), ("background", 8 / 28), ("object", 12 / 28), ("ignore", 8 / 24),
+        ("middle", 8 / 28),
     ],
 )  # fmt: skip
+def test_the_share_of_the_foreground_is_counted_after_the_rule(
+    tmp_path: Path, memory: str, boundary: str | None, share: float
+) -> None:
+    mask = np.array([LINE] * 8, dtype=np.uint8)
+    with SplitWriter(tmp_path / "train", ["cat_1", "cat_2"], 8) as writer:
+        for row in range(2):
+            writer.write_image(row, np.zeros((8, 8, 3), np.uint8))
+            writer.write_mask(row, mask)
+    split = load_split(tmp_path / "train", CPU, boundary=boundary)
+    assert split.foreground_share == share
+    assert split.partly_counted
+    assert (split.masks == BOUNDARY).any() == (boundary is None)
+    stored = np.load(tmp_path / "train" / "masks.npy")
+    assert (stored == mask).all(), "the packed bytes stay"
+
+
+@pytest.mark.parametrize("content", [None, "", '{"image_size": '])
 def test_no_summary(tmp_path: Path, content: str | None) -> None:
     if content is not None:
         (tmp_path / "dataset.json").write_text(content, encoding="utf-8")

@@ -392,7 +392,7 @@ def test_what_is_packed_can_be_opened(raw: Path, tmp_path: Path) -> None:
     train = load_split(tmp_path / "packed" / "train", torch.device("cpu"))
     assert (summary.source, summary.split) == ("synthetic", "official")
     share = (train.masks == OBJECT).double().mean().item()
-    assert summary.foreground_share == pytest.approx(share)
+    assert train.foreground_share == pytest.approx(share)
     assert train.image_size == SIZE
 
 

@@ -29,7 +29,12 @@ MARKED = re.compile(r"<!-- predictions ([0-9a-f]{64}) -->\n(.*?)\n<!-- /predicti
 DOWNSAMPLE = {"mp": "max pooling", "str_conv": "strided convolution"}
 UPSAMPLE = {"tr": "transposed convolution", "ups": "nearest-neighbour upsampling"}
 LOSSES = {"bce": "weighted binary cross-entropy", "dice": "Dice"}
-BOUNDARY_AS = {"background": "background", "object": "object", "ignore": "not counted"}
+BOUNDARY_AS = {
+    "background": "background",
+    "object": "object",
+    "middle": "divided in the middle",
+    "ignore": "not counted",
+}
 SHARES = (0.1, 0.2, 0.4)  # of an image's pixels: the limits between small and large objects
 OXFORD = ("official", "mirror")  # sources of the real dataset
 WITH_BREEDS = (*OXFORD, "synthetic")  # sources whose file names tell breed and species
@@ -115,7 +120,9 @@ def card(home: Path, scores: dict[str, Any], *, num_train: int, path: Path) -> s
         f"{scores['num_images']:,} for the scores below",
         "images": f"stretched to {size} x {size} pixels, RGB",
         "boundary": "the band between object and background "
-        + ("does not count" if rule == "ignore" else f"counts as {rule}"),
+        + {"ignore": "does not count", "middle": "is divided in the middle"}.get(
+            rule, f"counts as {rule}"
+        ),
         "loss": LOSSES.get(info["loss"], info["loss"]) + weighting,
         "schedule": f"{info['epochs']} epochs in batches of {params.train.batch_size}; the weights "
         f"are those after epoch {info['epoch']} (the {params.train.keep}); seed {info['seed']}",

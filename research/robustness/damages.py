@@ -343,12 +343,6 @@ def damage_json(path: Path, keys: list[str], rng: random.Random) -> str:
     return what
 
 
-def damage_summary(folder: Path, rng: random.Random) -> str:
-    """Damage what training checks in dataset.json; ``source`` and ``split`` may be any text."""
-    keys = ["splits.train.shares.object", "splits.train", "splits"]
-    return damage_json(folder / "data/packed/dataset.json", keys, rng)
-
-
 def damage_scores(folder: Path, rng: random.Random) -> str:
     """Damage a score that the comparison reads."""
     keys = ["accuracy", "iou", "dice", "precision", "boundary_iou", "threshold", "predictions"]
@@ -471,7 +465,6 @@ DAMAGES = [
         damage_params, sections="train experiments",
     ), True, 9),
     Damage("archives: a trimap", "preprocess", OF_RAW, TRIMAPS),
-    Damage("arrays: summary", "train", PACKED, damage_summary),
     Damage("progress: arrays", "plot", RESULT, damage_progress),
     Damage("masks: bytes", "plot", RESULT, bytes_of(f"predictions/{KEY}/masks.npy")),
     Damage("archives: a bomb", "preprocess", OF_RAW, bomb),
