@@ -14,7 +14,8 @@ import yaml
 from tests.repo import ROOT
 from tests.tiny import tiny_model
 from tools import models as models_tool
-from tools.cards import cards, main, score_table, size_table, weaknesses
+from tools.cards import BOUNDARY_AS, cards, main, score_table, size_table, weaknesses
+from unet.data.masks import BOUNDARY_RULES
 from unet.data.oxford_pets import md5
 from unet.inference.model_file import save_model
 from unet.runtime.files import sha256
@@ -135,18 +136,16 @@ def test_scores_stand_at_their_rule_and_threshold() -> None:
         "| background, as in training | 0.700 | 91.00% | 0.8100 |",
         "| background, as in training | 0.500 | 90.00% | 0.8000 |",
         "| object | 0.700 | 85.00% | 0.6500 |",
+        "| divided in the middle | 0.700 | 93.00% | 0.8400 |",
         "| not counted | 0.700 | 95.00% | 0.8600 |",
     ]
     at_half = score_table(SCORES | {"threshold": 0.5}, "background").splitlines()[2:]
-    assert [row.split(" | ")[1] for row in at_half] == ["0.500"] * 3
+    assert [row.split(" | ")[1] for row in at_half] == ["0.500"] * 4
 
 
-@pytest.mark.parametrize(
-    ("rule", "rows"),
-    [("object", ["object", "object", "background", "not counted"]),
-     ("ignore", ["not counted", "not counted", "background", "object"])],
-)  # fmt: skip
-def test_a_card_follows_the_models_rule(record: Path, rule: str, rows: list[str]) -> None:
+@pytest.mark.parametrize("rule", [rule for rule in BOUNDARY_RULES if rule != "background"])
+def test_a_card_follows_the_models_rule(record: Path, rule: str) -> None:
+    rows = [BOUNDARY_AS[rule]] * 2 + [BOUNDARY_AS[r] for r in BOUNDARY_RULES if r != rule]
     path = record / f"metrics/scores/{KEY}.json"
     scores = json.loads(path.read_text()) | {"accuracy_boundary_background": 0.8}
     path.write_text(json.dumps(scores | {"iou_boundary_background": 0.6}))
@@ -158,10 +157,11 @@ def test_a_card_follows_the_models_rule(record: Path, rule: str, rows: list[str]
         f"{name}{', as in training' * (i < 2)}" for i, name in enumerate(rows)
     ]
     assert "| background | 0.700 | 80.00% | 0.6000 |" in table and "\n".join(table) in text
-    words = {"object": "boundary as object", "ignore": "boundary ignored"}[rule]
+    words = BOUNDARY_RULES[rule]
     assert f"{words.capitalize()}, at the threshold" in text
     assert f"at the threshold, {words}." in text
-    assert ("does not count" if rule == "ignore" else "counts as object") in text
+    treated = {"object": "counts as object", "ignore": "does not count", "middle": "is divided"}
+    assert treated[rule] in text
 
 
 def test_weaknesses_are_those_of_the_table() -> None:

@@ -1,5 +1,6 @@
 """Models, splits and configurations small enough to train within a second."""
 
+import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -106,4 +107,6 @@ def pack_drawn(folder: Path, raw: Path, *, image_size: int) -> Path:
     params = load_params(ROOT / "params.yaml")
     data = replace(params.data, source="synthetic", num_synthetic=48)
     pack_into(folder, raw, data, replace(params.preprocess, image_size=image_size))
+    source = {"source": "synthetic", "split": params.preprocess.split}
+    (folder / "source.json").write_text(json.dumps(source), encoding="utf-8")  # as preprocess does
     return folder
