@@ -182,7 +182,7 @@ def test_models_never_replace_the_only_copy_of_another(repository: Path) -> None
     run(repository, "dvc", "exp", "run", "-S", "train.seed=7", f"train@{FIRST}")
     assert (repository / MODEL).read_bytes() != released
     refused = run(repository, "python", "-m", "tools.models", check=False)
-    assert refused.returncode == 1 and "git checkout dvc.lock params.yaml" in refused.stdout
+    assert refused.returncode == 1 and "git restore -SW dvc.lock params.yaml" in refused.stdout
     run(repository, "git", "checkout", "-q", ".")
     run(repository, "python", "-m", "tools.models")  # the other one is in DVC's cache
     assert (repository / MODEL).read_bytes() == released

@@ -41,7 +41,9 @@ def names(folder: Path) -> set[str]:
 
 def test_a_missing_part_is_named_and_nothing_placed(folder: Path) -> None:
     (folder / "released/theirs.progress.npz").unlink()
-    with pytest.raises(ValueError, match=r"theirs.progress.npz is missing: `git checkout released"):
+    with pytest.raises(
+        ValueError, match=r"theirs.progress.npz is missing: `git restore -SW released"
+    ):
         place(recorded_outputs())
     assert not (folder / "models").exists() and not (folder / "everyday/models").exists()
 

@@ -10,8 +10,6 @@ import argparse
 import hashlib
 import json
 import shutil
-import subprocess
-import sys
 from collections.abc import Iterable, Iterator
 from functools import cache, cached_property
 from pathlib import Path
@@ -19,6 +17,7 @@ from typing import Any
 
 from ruamel.yaml import YAML, YAMLError
 
+from tools.commands import dvc, git
 from unet.runtime.config import read_yaml
 from unet.runtime.process import run_stage
 from unet.runtime.source import hash_lines
@@ -33,14 +32,14 @@ class Tree:
     """The files of a commit, or the files of the workspace that Git does not ignore."""
 
     def __init__(self, rev: str | None = None) -> None:
-        self.rev = rev
+        self.rev = None if rev == "workspace" else rev  # DVC's name for a run in the workspace
 
     @cached_property
     def files(self) -> frozenset[str]:
         """Their paths, relative to the current folder."""
         of_commit = ("ls-tree", "-r", "-z", "--name-only", self.rev or "")
         of_workspace = ("ls-files", "-c", "-o", "-z", "--exclude-standard")
-        names = _run("git", *(of_commit if self.rev else of_workspace))
+        names = git(*(of_commit if self.rev else of_workspace))
         return frozenset(names.decode(errors="surrogateescape").split("\0"))
 
     def read(self, path: str) -> bytes | None:
@@ -140,7 +139,7 @@ def _has_changed(stage: str, path: str) -> bool:
     """Whether DVC says that a dependency of a workspace stage differs from ``dvc.lock``, or cannot
     tell."""
     try:
-        shown = _run(sys.executable, "-m", "dvc", "status", "--json", stage).decode()
+        shown = dvc("status", "--json", stage)
         changes = json.loads(shown[shown.index("{") :]).get(stage, [])
     except ValueError:
         return True
@@ -152,10 +151,8 @@ def _has_changed(stage: str, path: str) -> bool:
 def rows(revs: Iterable[str]) -> Iterator[tuple[str, Tree]]:
     """Name and tree of the workspace, of each revision and of each of its experiments."""
     options = [word for rev in revs for word in ("--rev", rev)]
-    shown = _run(sys.executable, "-m", "dvc", "exp", "show", "--json", *options)
-    for baseline in json.loads(shown):
-        rev = None if baseline["rev"] == "workspace" else baseline["rev"]
-        yield baseline["name"] or (rev or "workspace")[:9], Tree(rev)
+    for baseline in json.loads(dvc("exp", "show", "--json", *options)):
+        yield baseline["name"] or baseline["rev"][:9], Tree(baseline["rev"])
         for experiment in baseline.get("experiments") or []:
             state = (experiment.get("executor") or {}).get("state")  # queued, running, failed
             for run in experiment["revs"] or []:
@@ -269,20 +266,7 @@ def _parse_json(content: bytes | None) -> dict[str, Any]:
 
 @cache
 def _blob(rev: str, path: str) -> bytes:
-    return _run("git", "cat-file", "blob", f"{rev}:./{path}")
-
-
-def _run(*command: str) -> bytes:
-    """The command's output on stdout.
-
-    Raises:
-        ValueError: the command failed; the message is the last line of its stderr.
-    """
-    done = subprocess.run(command, capture_output=True)
-    if done.returncode:
-        said = done.stderr.decode(errors="replace").strip() or f"`{' '.join(command)}` failed"
-        raise ValueError(said.splitlines()[-1].removeprefix("ERROR: "))
-    return done.stdout
+    return git("cat-file", "blob", f"{rev}:./{path}")
 
 
 def main() -> None:

@@ -6,11 +6,11 @@ if something is stale.
 
 import json
 import os
-import subprocess
 import sys
 from collections.abc import Iterable
 from pathlib import Path
 
+from tools.commands import dvc, git
 from unet.runtime.config import read_yaml
 from unet.runtime.process import run_stage
 
@@ -21,15 +21,13 @@ def stale_stages(project: Path) -> dict[str, list[str]]:
     """Stale stage -> what differs from ``dvc.lock``, for the DVC project in the folder ``project``.
 
     Raises:
-        ValueError: DVC fails; the message is DVC's.
+        ValueError: DVC or Git fails; the message is theirs.
     """
     read_yaml(project / "params.yaml")  # DVC would not report a broken file here
-    dvc(project, "repro", "--quiet", "--single-item", "code")
-    tracked = subprocess.run(
-        ["git", "ls-files"], cwd=project, capture_output=True, text=True, check=True
-    ).stdout.splitlines()
+    dvc("repro", "--single-item", "code", folder=project)
+    tracked = git("ls-files", folder=project).decode().splitlines()
     tracked += [part for path in tracked for part in map(str, Path(path).parents)]
-    output = dvc(project, "status", "--json")
+    output = dvc("status", "--json", folder=project)
     stale: dict[str, list[str]] = {}
     for stage, changes in json.loads(output[output.index("{") :]).items():
         reasons = []
@@ -52,23 +50,6 @@ def is_recorded(project: Path) -> bool:
     """Whether a stage other than ``code`` has run in ``project``; this tool runs ``code``."""
     lock = project / "dvc.lock"
     return lock.exists() and bool(read_yaml(lock).get("stages", {}).keys() - {"code"})
-
-
-def dvc(project: Path, *arguments: str) -> str:
-    """The output of ``dvc`` in the folder ``project``.
-
-    Raises:
-        ValueError: it fails.
-    """
-    # Stages must run with this Python, even if its environment is not activated.
-    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    command = [sys.executable, "-m", "dvc", *arguments]
-    done = subprocess.run(
-        command, cwd=project, capture_output=True, text=True, env=os.environ | {"PATH": path}
-    )
-    if done.returncode:
-        raise ValueError(f"dvc {' '.join(arguments)} failed: {done.stderr.strip()}")
-    return done.stdout
 
 
 def not_run_yet(project: Path, stages: Iterable[str]) -> list[str]:

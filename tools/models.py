@@ -6,8 +6,11 @@ and does the opposite: the models of the pipelines become the released ones.
 
 import argparse
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
+from dvc.exceptions import DvcException
 from dvc.repo import Repo
 
 from unet.data.oxford_pets import md5
@@ -16,6 +19,7 @@ from unet.runtime.files import atomic_write
 from unet.runtime.process import run_stage
 
 MODELS, RELEASED = Path("models"), Path("released")
+GET_BACK = f"git restore -SW {RELEASED}"
 PROJECTS = (Path(), Path("everyday"))  # the DVC projects whose models are released
 
 
@@ -92,18 +96,20 @@ def place(recorded: dict[str, str]) -> None:
     """
     files = sorted(RELEASED.glob("*.safetensors")) + sorted(RELEASED.glob("*.npz"))
     if not files:
-        raise ValueError(f"{RELEASED}/ holds no models: `git checkout {RELEASED}` brings them back")
+        raise ValueError(
+            f"{RELEASED}/ holds no models: `git restore -SW {RELEASED}` brings them back"
+        )
     released = {path.name.split(".")[0] for path in files}
     parts = {name for name in recorded if name.split(".")[0] in released}
     if missing := sorted(parts - {path.name for path in files}):
-        raise ValueError(f"{RELEASED / missing[0]} is missing: `git checkout {RELEASED}`")
+        raise ValueError(f"{RELEASED / missing[0]} is missing: `{GET_BACK}`")
     homes, targets = homes_of(), {}
     for source in files:
         found = md5(source)
         if recorded.get(source.name) != found:
             raise ValueError(
-                f"{source} is not the model that dvc.lock records: `git checkout {RELEASED}` if it "
-                "was changed; if your runs changed dvc.lock, `git checkout dvc.lock params.yaml`"
+                f"{source} is not the model that dvc.lock records: `{GET_BACK}` if it was "
+                "changed; if your runs changed dvc.lock, `git restore -SW dvc.lock params.yaml`"
             )
         home = homes[source.name]
         target = targets[source] = home / MODELS / source.name
@@ -116,7 +122,7 @@ def place(recorded: dict[str, str]) -> None:
             shutil.copyfile(source, temporary)
     for home in sorted(set(homes.values())):
         # Experiments that run in copies of the repository find the models in the cache.
-        with Repo(str(home)) as repo:
+        with dvc_in(home) as repo:
             for out in repo.index.outs:
                 if Path(out.fs_path).name in recorded and Path(out.fs_path).exists():
                     out.commit()
@@ -125,9 +131,23 @@ def place(recorded: dict[str, str]) -> None:
         print(f"{home / MODELS}/: {keys}")
 
 
+@contextmanager
+def dvc_in(project: Path) -> Iterator[Repo]:
+    """DVC's view of the project.
+
+    Raises:
+        ValueError: DVC fails; the message is its own.
+    """
+    try:
+        with Repo(str(project)) as repo:
+            yield repo
+    except (DvcException, KeyError) as error:  # KeyError: the user has no name
+        raise ValueError(f"dvc: {error}") from None
+
+
 def in_cache(digest: str, project: Path) -> bool:
     """Whether the project's cache has the file, so that replacing it loses nothing."""
-    with Repo(str(project)) as repo:
+    with dvc_in(project) as repo:
         return repo.cache.local.exists(digest)
 
 
@@ -146,7 +166,7 @@ def release(recorded: dict[str, str]) -> None:
     if not_run and unknown:
         raise ValueError(
             f"{unknown[0]} is in no lock, and {not_run[0] / 'dvc.lock'} is missing: "
-            f"`git checkout {not_run[0] / 'dvc.lock'}`, or remove the model"
+            f"`git restore -SW {not_run[0] / 'dvc.lock'}`, or remove the model"
         )
     there = {path for path in RELEASED.glob("*.*") if recorded.get(path.name) == md5(path)}
     for name, expected in recorded.items():

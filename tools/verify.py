@@ -5,12 +5,12 @@ another, they may differ by 1e-4. The exit status is 1 if they do not match.
 """
 
 import json
-import subprocess
 from pathlib import Path
 
 import pandas as pd
 import torch
 
+from tools.commands import git
 from tools.models import PROJECTS
 from unet.config import load_params
 from unet.inference.model_file import load_model
@@ -39,7 +39,8 @@ def main() -> None:
             command = "dvc" if project == Path() else f"dvc --cd {project}"
             missing.append(f"`{command} repro --force --single-item evaluate@{key}`")
             continue
-        recorded = json.loads(committed((project / f"metrics/scores/{key}.json").as_posix()))
+        file = (project / f"metrics/scores/{key}.json").as_posix()
+        recorded = json.loads(git("show", f"HEAD:{file}"))
         difference = largest_difference(recorded, found, exact=exact)
         allowed = 0.0 if exact else TOLERANCE
         if difference > allowed:
@@ -76,18 +77,6 @@ def largest_difference(
     if exact and recorded["predictions"] != found["predictions"]:
         raise ValueError("other predictions than recorded, on the same CPU model")
     return max(abs(recorded[name] - found[name]) for name in found if name != "predictions")
-
-
-def committed(path: str) -> str:
-    """The text of ``path`` in the last commit.
-
-    Raises:
-        ValueError: the last commit does not have it.
-    """
-    done = subprocess.run(["git", "show", f"HEAD:{path}"], capture_output=True, text=True)
-    if done.returncode:
-        raise ValueError(f"{path}: not in the last commit: {done.stderr.strip()}")
-    return done.stdout
 
 
 if __name__ == "__main__":
