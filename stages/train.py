@@ -29,7 +29,7 @@ from unet.training.checkpoint import (
     remove_checkpoint,
 )
 from unet.training.config import ExperimentConfig, Experiments, TrainConfig, select_experiment
-from unet.training.distributed import joined, launch, num_ranks, rank
+from unet.training.distributed import joined, num_ranks, rank
 from unet.training.loop import Row, Start, Training, train
 from unet.training.steps import SCRATCH
 
@@ -50,10 +50,8 @@ def main() -> None:
                 "resumes, or run again to train with the new params"
             )
 
-    device = set_up(config.device)
-    if not launch("stages.train", key, device=device):
-        with joined(device) as device:
-            train_one(key, experiments[key], config, device, before_saving=check_params)
+    with joined(set_up(config.device)) as device:
+        train_one(key, experiments[key], config, device, before_saving=check_params)
 
 
 def train_one(
@@ -70,11 +68,18 @@ def train_one(
         before_saving: called on rank 0; may raise, and then no model is written.
 
     Raises:
-        ValueError: another run is at work, the loss is not finite, or the start file is unusable.
+        ValueError: another run is at work, the loss is not finite, or the start file is unusable,
+            or pixels do not count and there are several ranks.
     """
     splits = {
         name: load_split(DATA / name, device, boundary=config.boundary) for name in ("train", "val")
     }
+    if num_ranks() > 1 and any(split.partly_counted for split in splits.values()):
+        reason = "train.boundary = ignore" if config.boundary == "ignore" else "data.not_counted"
+        raise ValueError(
+            f"{reason} with {num_ranks()} ranks: each would divide its loss by its own pixels that "
+            "count: train on one device"
+        )
     share = splits["train"].foreground_share
     source = json.loads((DATA / "source.json").read_text(encoding="utf-8"))
     watched = np.linspace(0, len(splits["val"]) - 1, NUM_WATCHED).round().astype(int).tolist()
@@ -208,7 +213,7 @@ def write_progress(path: Path, training: Training, watched: list[int], curve: Pa
 
 def write_csv(path: Path, rows: list[Row]) -> None:
     with atomic_write(path) as temporary, temporary.open("w", newline="") as file:
-        writer = csv.DictWriter(file, rows[0].keys(), lineterminator="\n")
+        writer = csv.DictWriter(file, rows[-1].keys(), lineterminator="\n")
         writer.writeheader()
         writer.writerows(rows)
 

@@ -190,7 +190,7 @@ def test_every_epoch_is_reported_with_its_row(tmp_path: Path) -> None:
     assert [row["epoch"] for row in training.curve] == [1, 2, 3]
     assert all(math.isfinite(value) for row in training.curve for value in row.values())
     for row in training.timing:
-        assert list(row) == ["epoch", "seconds", "images_per_second", "device"]
+        assert list(row) == ["epoch", "seconds", "images_per_second", "device", "torch"]
         assert row["images_per_second"] == pytest.approx(24 / row["seconds"])
 
 
@@ -598,12 +598,15 @@ def test_a_profile_is_a_trace_of_the_training_s_operations(tmp_path: Path) -> No
     assert "aten::convolution_backward" in names and "aten::convolution_backward" in table
 
 
-def test_every_timing_row_names_the_device(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_timing_row_names_the_device_and_torch(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     with pytest.raises(KeyboardInterrupt):
         run_training(tmp_path, on_epoch=stop_at(2))
     monkeypatch.setattr("unet.training.loop.device_name", lambda device: f"another {device.type}")
     timing = run_training(tmp_path).timing
     assert [row["device"] for row in timing] == [device_name(CPU), "another cpu", "another cpu"]
+    assert [row["torch"] for row in timing] == [torch.__version__] * 3
 
 
 @pytest.fixture

@@ -142,16 +142,23 @@ def test_a_damaged_state_is_told_once(
     assert "".join(capsys.readouterr()).count("is damaged: the training starts anew") == 1
 
 
-def test_the_cpu_is_named_beside_the_seconds_and_nowhere_else(folder: Path) -> None:
+def test_the_cpu_and_torch_are_named_beside_the_seconds_and_nowhere_else(folder: Path) -> None:
     train()
     with Path(f"plots/timing/{KEY}.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
     assert [row["device"] for row in rows] == [device_name(CPU)] * 3
+    assert [row["torch"] for row in rows] == [torch.__version__] * 3
+    assert list(rows[0])[-1] == "torch"
     with safe_open(f"models/{KEY}.safetensors", framework="pt") as file:
         metadata = file.metadata()
     assert '"device": "cpu"' in metadata["unet"]
     for path in (*Path("models").iterdir(), *Path("plots/curves").iterdir()):
         assert device_name(CPU).encode() not in path.read_bytes(), path
+
+
+def test_rows_from_before_a_column_was_added_stay(tmp_path: Path) -> None:
+    stage.write_csv(tmp_path / "rows.csv", [{"epoch": 1}, {"epoch": 2, "torch": "2.9"}])
+    assert (tmp_path / "rows.csv").read_text() == "epoch,torch\n1,\n2,2.9\n"
 
 
 def test_params_that_change_while_it_trains_are_not_recorded_for_it(

@@ -1,10 +1,9 @@
-"""Train over several devices or hosts, one process ("rank") per device, with torch's launcher.
+"""Train over several devices or hosts, one process ("rank") per device, started by ``torchrun``.
 
 Without ranks the functions here do nothing, so that callers need no special case.
 """
 
 import inspect
-import logging
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,57 +11,6 @@ from contextlib import contextmanager
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
-from torch.distributed.elastic.multiprocessing import SignalException
-from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
-from torch.distributed.elastic.rendezvous import RendezvousError
-from torch.distributed.run import get_args_parser
-from torch.distributed.run import run as run_elastic
-
-# The launcher reads its options from PET_... ("PyTorch Elastic"), too.
-RANKS_HERE, HOSTS = "PET_NPROC_PER_NODE", "PET_NNODES"
-
-
-def launch(module: str, *arguments: str, device: torch.device) -> bool:
-    """If several ranks are needed, run ``python -m module arguments`` as ranks and wait for them.
-
-    There is one rank per CUDA device of this machine (one in all for other kinds of device), or
-    PET_NPROC_PER_NODE; PET_NNODES, PET_NODE_RANK and PET_MASTER_ADDR join several hosts.
-
-    Returns:
-        Whether ranks did the work. If not, this process must do it: alone, or as a rank.
-
-    Raises:
-        ValueError: a rank failed, or the environment's settings are invalid.
-    """
-    if dist.is_torchelastic_launched():
-        return False
-    here = os.environ.get(RANKS_HERE)
-    if here is None:
-        here = str(torch.cuda.device_count()) if device.type == "cuda" else "1"
-    if not here.isdecimal() or int(here) < 1:
-        raise ValueError(f"{RANKS_HERE} = {here}: must be 1 or more; unset it for a rank a GPU")
-    one_host = os.environ.get(HOSTS, "1") == "1"
-    if here == "1" and one_host:
-        return False
-    if device.type == "mps":
-        raise ValueError(f"{RANKS_HERE} = {here} on mps: there is one device only; unset it")
-    options = ["--standalone"] if one_host else []
-    options += ["--nproc-per-node", here, "--module", module, *arguments]
-    logging.getLogger("torch.distributed.elastic").setLevel(logging.CRITICAL)  # reported below
-    try:
-        run_elastic(get_args_parser().parse_args(options))
-    except SignalException:
-        raise KeyboardInterrupt from None
-    except (RendezvousError, dist.DistError, AssertionError) as error:
-        raise ValueError(
-            f"{HOSTS} = {os.environ.get(HOSTS)}: the hosts do not come together ({error})"
-        ) from None
-    except ChildFailedError as error:
-        rank, failure = error.get_first_failure()
-        raise ValueError(
-            f"rank {rank} ended with status {failure.exitcode}: its message stands above"
-        ) from None
-    return True
 
 
 @contextmanager
@@ -70,16 +18,19 @@ def joined(device: torch.device) -> Iterator[torch.device]:
     """Join the other ranks during the block; yields this rank's device.
 
     Raises:
-        ValueError: there are more ranks than CUDA devices, or the ranks lose their connection.
+        ValueError: there are more ranks than devices, or the ranks lose their connection.
     """
     if not dist.is_torchelastic_launched():
         yield device
         return
+    ranks_here = int(os.environ["LOCAL_WORLD_SIZE"])
+    there = {"cuda": torch.cuda.device_count(), "mps": 1}.get(device.type, ranks_here)
+    if ranks_here > there:
+        raise ValueError(
+            f"--nproc-per-node {ranks_here} is more than the {there} {device.type} here"
+        )
     if device.type == "cuda":
-        index, there = int(os.environ["LOCAL_RANK"]), torch.cuda.device_count()
-        if index >= there:
-            raise ValueError(f"{RANKS_HERE} is more than the {there} CUDA devices that are here")
-        device = torch.device("cuda", index)
+        device = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
         torch.cuda.set_device(device)
     backend = "nccl" if device.type == "cuda" else "gloo"
     dist.init_process_group(backend)

@@ -34,7 +34,8 @@ class Training:
         amp: the precision that it began with, ``bf16 | fp16 | none``.
         threads: the number of CPU threads that it began with.
         curve: one row per epoch: learning rate, losses and scores, the best epoch so far.
-        timing: one row per epoch: seconds, training images per second, the CPU or GPU.
+        timing: one row per epoch: seconds, training images per second, the CPU or GPU, torch's
+            version.
         weights: the state dict to keep (last or best epoch).
         kept_epoch: the epoch of ``weights``, counted from 1.
         snapshots: epoch -> probabilities (K, S, S) of the watched images, uint8, 255 = 1.
@@ -134,7 +135,8 @@ def train(
         training.curve.append(row)
         speed = len(train_split) / seconds
         timing = {"epoch": epoch, "seconds": seconds, "images_per_second": speed}
-        training.timing.append(timing | {"device": device_name(device)})
+        made_by = {"device": device_name(device), "torch": str(torch.__version__)}
+        training.timing.append(timing | made_by)
         if config.keep == "last" or is_best:
             weights = learner.model.state_dict()
             training.weights = {key: value.detach().cpu().clone() for key, value in weights.items()}
