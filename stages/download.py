@@ -1,5 +1,7 @@
 """Download the two archives into ``data/raw``, or write the synthetic dataset as such archives."""
 
+from itertools import chain
+
 from unet.data.config import DOWNLOADED, DataConfig
 from unet.data.download import fetch_archives
 from unet.data.synthetic import write_archives
@@ -16,6 +18,9 @@ def main() -> None:
         write_archives(DOWNLOADED, num_images=config.num_synthetic)
     else:
         fetch_archives(config, DOWNLOADED)
+    # What broken transfers and killed processes left would be part of the output.
+    for left in chain(DOWNLOADED.glob("*.part"), DOWNLOADED.glob(".*.tmp")):
+        left.unlink()
 
 
 if __name__ == "__main__":

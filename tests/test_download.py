@@ -9,7 +9,7 @@ import shutil
 import socket
 import threading
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from types import SimpleNamespace
@@ -17,6 +17,7 @@ from types import SimpleNamespace
 import pytest
 import requests
 
+from stages import download as stage
 from stages.code import notice_another_mirror
 from unet.data import download
 from unet.data.config import DataConfig
@@ -480,6 +481,23 @@ def test_neither_folder_nor_address(
     assert f"data.url = {value}: neither" in fails(value, tmp_path / "raw")
     monkeypatch.setenv("OXFORD_PETS_URL", value)
     assert f"OXFORD_PETS_URL = {value}: neither" in fails("http://unused.invalid/", tmp_path)
+
+
+@pytest.mark.parametrize("kind", ["fetched", "drawn", "own folder"])
+def test_what_was_left_over_is_no_part_of_the_output(
+    mirror: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    changes = {"drawn": {"source": "synthetic"}, "own folder": {"path": "mine"}}.get(kind, {})
+    settings = replace(config(str(mirror)), **changes)
+    monkeypatch.setattr(stage, "load_section", lambda *_: settings)
+    monkeypatch.chdir(tmp_path)
+    raw = tmp_path / "data/raw"
+    raw.mkdir(parents=True)
+    for name in (f"{IMAGES}.0123abcd.part", f".{ANNOTATIONS}.999999999.tmp"):
+        (raw / name).touch()
+    stage.main()
+    kept = set() if kind == "own folder" else {IMAGES, ANNOTATIONS}
+    assert {path.name for path in raw.iterdir()} == kept
 
 
 @pytest.mark.parametrize("other", [True, False])
