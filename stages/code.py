@@ -2,7 +2,7 @@
 
 ``python -m stages.code`` writes ``code/STAGE.txt``, one line per module that the stage runs, and
 ``plots/dvc.yaml``, the list of the experiments' learning curves.
-``python -m stages.code PACKAGE FOLDER STAGE...`` writes the hashes of another package's stages.
+``python -m stages.code STAGE...``, of a pipeline in a subfolder, writes the hashes of these alone.
 """
 
 import json
@@ -20,20 +20,19 @@ from unet.runtime.process import run_stage
 from unet.runtime.source import hash_lines
 from unet.training.steps import SCRATCH
 
-STAGES = ("download", "preprocess", "train", "evaluate", "plot")
+STAGES = ["download", "preprocess", "train", "evaluate", "plot"]
 
 
 def main() -> None:
     params = load_params()
-    if len(sys.argv) > 1:
-        package, folder, *stages = sys.argv[1:]
-        write_hashes(package, Path(folder), stages)
+    scratch = f"for random weights it is {SCRATCH} (`git restore -SW released` brings that back)"
+    check_is_here("train.start_from", params.train.start_from, scratch)
+    if stages := sys.argv[1:]:
+        write_hashes("stages", Path("code"), stages)
         return
     check_leftovers(Path(), params.experiments)
     if not params.data.is_downloaded:
         check_is_here("data.path", params.data.path, "a relative path begins at the repository")
-    scratch = f"for random weights it is {SCRATCH} (`git checkout released` brings that back)"
-    check_is_here("train.start_from", params.train.start_from, scratch)
     if params.data.source == "official" and params.data.is_downloaded:
         notice_another_mirror()
     write_text(Path("plots/dvc.yaml"), plots_definition(params.experiments))
@@ -68,7 +67,7 @@ def notice_another_mirror() -> None:
             )
 
 
-def write_hashes(package: str, folder: Path, stages: list[str] | tuple[str, ...]) -> None:
+def write_hashes(package: str, folder: Path, stages: list[str]) -> None:
     """Write ``folder/STAGE.txt`` for each of the ``stages`` of ``package``."""
     for stage in stages:
         write_text(folder / f"{stage}.txt", hash_lines(f"{package}.{stage}"))

@@ -31,7 +31,7 @@ from unet.training.checkpoint import (
 from unet.training.config import ExperimentConfig, Experiments, TrainConfig, select_experiment
 from unet.training.distributed import joined, num_ranks, rank
 from unet.training.loop import Row, Start, Training, train
-from unet.training.steps import SCRATCH
+from unet.training.steps import SCRATCH, is_scratch
 
 DATA = Path("data/packed")
 NUM_WATCHED = 6  # validation images whose predictions are kept, evenly spaced over the split
@@ -162,9 +162,9 @@ def start_file(start_from: str, key: str) -> Path | None:
     Raises:
         ValueError: no such file, or a folder without ``KEY.safetensors``.
     """
-    path = Path(start_from)
-    if path == Path(SCRATCH):
+    if is_scratch(start_from):
         return None
+    path = Path(start_from)
     file = path / f"{key}.safetensors" if path.is_dir() else path
     if not file.is_file():
         raise ValueError(

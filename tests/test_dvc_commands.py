@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
+import yaml
 
 from tests.repo import FINISHED, RUNNING, commit_all, copy_repository, run
 from tools.fresh import stale_stages
@@ -132,6 +133,34 @@ def test_a_shallow_clone_is_refused_before_anything_trains(tmp_path: Path) -> No
     done = run(tmp_path / "shallow", "make", "demo", check=False)
     assert done.returncode != 0 and "git fetch --unshallow" in done.stdout
     assert "Running stage" not in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("project", "section", "names"),
+    [
+        (".", "experiments", []),
+        ("everyday", "experiments", []),
+        ("research/labels", "suspects", ["folds", 0]),
+        ("research/ablation", "factorial", ["seeds", 0]),
+    ],
+)
+def test_no_value_reaches_a_shell_unchecked(
+    tmp_path: Path, project: str, section: str, names: list[str | int]
+) -> None:
+    """DVC puts the experiments' names, folds and seeds into the stages' commands."""
+    folder = copy_repository(tmp_path / "repo") / project
+    path = folder / "params.yaml"
+    params = yaml.safe_load(path.read_text())
+    if names:
+        params[section][names[0]][names[1]] = f"0; touch {tmp_path}/run #"
+    else:
+        key, experiment = params[section].popitem()
+        params[section][f"{key}; touch {tmp_path}/run #"] = experiment
+    path.write_text(yaml.safe_dump(params))
+    refused = run(folder, "dvc", "repro", "--keep-going", check=False)
+    assert refused.returncode != 0 and "Traceback" not in refused.stdout
+    assert f"params.yaml: {section}" in refused.stdout
+    assert not (tmp_path / "run").exists()
 
 
 FIFTH = """

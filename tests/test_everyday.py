@@ -11,7 +11,7 @@ from tools.copies import TINY, make_small
 from unet.config import load_params
 from unet.data.masks import BOUNDARY_RULES
 from unet.inference.model_file import load_model
-from unet.training.steps import SCRATCH
+from unet.training.steps import is_scratch
 
 EVERYDAY = load_params(ROOT / "everyday/params.yaml")
 KEY = next(iter(EVERYDAY.experiments))
@@ -20,7 +20,8 @@ KEY = next(iter(EVERYDAY.experiments))
 def test_its_params_are_its_own_pipelines() -> None:
     assert not EVERYDAY.experiments.keys() & load_params(ROOT / "params.yaml").experiments.keys()
     assert EVERYDAY.data.is_from_download and not EVERYDAY.data.is_downloaded
-    assert EVERYDAY.train.start_from == SCRATCH  # no dependency of `train` there
+    assert is_scratch(EVERYDAY.train.start_from)
+    assert (ROOT / "everyday" / EVERYDAY.train.start_from).exists()
 
 
 @pytest.fixture(scope="module")

@@ -1,6 +1,7 @@
 """Copies of photographs, agreement of masks, and suspect masks, end to end on drawn images."""
 
 import re
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,7 @@ import pytest
 import torch
 import yaml
 
-from research.labels import report
+from research.labels import check, report
 from research.labels.ceiling import SCORES, agreement, photographs
 from research.labels.fold import HERE, LabelsConfig, fold_of
 from research.labels.pairs import find_pairs
@@ -23,6 +24,7 @@ from unet.data.masks import BACKGROUND, BOUNDARY, NOT_COUNTED, OBJECT
 from unet.data.synthetic import write_archives
 from unet.report.tables import fill
 from unet.training.config import TrainConfig
+from unet.training.steps import SCRATCH
 
 # Copies of a photograph
 
@@ -193,6 +195,30 @@ def test_a_fold_declares_what_it_reads() -> None:
     fixed = {"train.keep", "train.boundary", "train.store"}
     trained = set(keys_of("train", TrainConfig)) - fixed
     assert declared == trained | {"evaluate.batch_size", "experiments.${suspects.experiment}"}
+
+
+def test_the_folds_follow_the_weights_that_they_start_from(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fold = yaml.safe_load((ROOT / HERE / "dvc.yaml").read_text())["stages"]["fold"]
+    assert "code/start.txt" in fold["deps"]
+    (tmp_path / HERE).mkdir(parents=True)
+    shutil.copyfile(ROOT / HERE / "params.yaml", tmp_path / HERE / "params.yaml")
+    params = (ROOT / "params.yaml").read_text(encoding="utf-8")
+    start = tmp_path / "start" / "mp_tr_bce.safetensors"
+    start.parent.mkdir()
+    monkeypatch.chdir(tmp_path)
+    found = []
+    for content, named in ((b"a", start), (b"b", start), (b"b", start.parent), (b"b", SCRATCH)):
+        start.write_bytes(content)
+        Path("params.yaml").write_text(params.replace(SCRATCH, str(named)), encoding="utf-8")
+        check.main()
+        found.append((HERE / "code/start.txt").read_text())
+    assert found[0] != found[1] == found[2]
+    assert found[3] == (ROOT / HERE / "code/start.txt").read_text()
+    Path("params.yaml").write_text(params.replace(SCRATCH, "nowhere"), encoding="utf-8")
+    with pytest.raises(ValueError, match=r"train\.start_from = nowhere"):
+        check.main()
 
 
 # The record

@@ -232,8 +232,9 @@ def test_it_scores_at_once_what_the_start_does(
 def test_random_weights_by_any_name_of_theirs(folder: Path) -> None:
     train(start_from=SCRATCH)
     first = Path(f"models/{KEY}.safetensors").read_bytes()
-    train(start_from=f"./{SCRATCH}")
-    assert Path(f"models/{KEY}.safetensors").read_bytes() == first
+    for other in (f"./{SCRATCH}", f"../{SCRATCH}", f"/elsewhere/{SCRATCH}"):
+        train(start_from=other)
+        assert Path(f"models/{KEY}.safetensors").read_bytes() == first
 
 
 def test_of_a_folder_it_takes_the_experiments_own(folder: Path) -> None:

@@ -4,6 +4,8 @@ Separate from the other params and without heavy imports: the stage `preprocess`
 """
 
 import math
+import os
+from pathlib import Path
 from typing import Annotated
 
 from pydantic import Field
@@ -15,6 +17,11 @@ FEW_STEPS = 200  # fewer teach little: the first tens of them only find the fore
 SCRATCH = "released/scratch"  # means random weights; DVC requires a file that exists
 
 Count = Annotated[int, Field(ge=1, le=2**20)]
+
+
+def is_scratch(start_from: str) -> bool:
+    """Whether it names SCRATCH, from whatever folder (``../released/scratch``)."""
+    return Path(os.path.normpath(start_from)).parts[-2:] == Path(SCRATCH).parts
 
 
 @dataclass(frozen=True, config=STRICT | {"extra": "ignore"})
@@ -38,7 +45,7 @@ class Length:
             f"train.batch_size (= {self.batch_size}) or more images"
         )
         few = f"{steps} step{'s are' if steps > 1 else ' is'} few"
-        if self.start_from == SCRATCH:
+        if is_scratch(self.start_from):
             return (
                 f"{few}, expect a poor model; {more}; from trained weights fewer do: "
                 "train.start_from=released"
