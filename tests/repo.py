@@ -1,5 +1,6 @@
 """Copies of this repository to run DVC in, with params small enough for tests."""
 
+import re
 import subprocess
 from pathlib import Path
 
@@ -16,13 +17,16 @@ from tools.copies import (
 from unet.runtime.config import read_yaml
 
 __all__ = [
-    "ENVIRONMENT", "FINISHED", "ROOT", "RUNNING", "commit_all", "copy_repository",
+    "ENVIRONMENT", "FINISHED", "GO_BACK", "ROOT", "RUNNING", "commit_all", "copy_repository",
     "make_study_tiny", "make_tiny", "run", "start_queue",
 ]  # fmt: skip
 
 KEYS = tuple(read_yaml(ROOT / "params.yaml")["experiments"])
 # Two are enough to test several experiments under DVC; more would take longer.
 FINISHED = tuple(dict.fromkeys((KEYS[0], KEYS[-1])))
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+# From an experiment in the workspace to the committed results, as README says.
+GO_BACK = re.search(r"^\$ (git restore .+) && make models", README, re.MULTILINE)[1].split()
 
 
 def start_queue(folder: Path) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tests.repo import FINISHED, RUNNING, commit_all, copy_repository, run
+from tests.repo import FINISHED, GO_BACK, RUNNING, commit_all, copy_repository, run
 from tools.fresh import stale_stages
 
 FIRST = FINISHED[0]
@@ -212,7 +212,7 @@ def test_models_never_replace_the_only_copy_of_another(repository: Path) -> None
     assert (repository / MODEL).read_bytes() != released
     refused = run(repository, "python", "-m", "tools.models", check=False)
     assert refused.returncode == 1 and "git restore -SW dvc.lock params.yaml" in refused.stdout
-    run(repository, "git", "checkout", "-q", ".")
+    run(repository, *GO_BACK)
     run(repository, "python", "-m", "tools.models")  # the other one is in DVC's cache
     assert (repository / MODEL).read_bytes() == released
     (repository / MODEL).unlink()  # it may be a link into the cache

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import psutil
 import pytest
 import torch
 import yaml
@@ -21,6 +22,7 @@ from PIL import Image
 from tests.repo import (
     ENVIRONMENT,
     FINISHED,
+    GO_BACK,
     ROOT,
     RUNNING,
     commit_all,
@@ -28,6 +30,7 @@ from tests.repo import (
     run,
     start_queue,
 )
+from tools.compare import DASH
 from tools.fresh import stale_stages
 from unet.data.masks import OBJECT
 from unet.data.packed import load_split
@@ -144,7 +147,7 @@ def test_a_training_from_weights_follows_their_file(repository: Path) -> None:
 
     # A copy holds what Git tracks.
     shutil.copy2(folder / "a.safetensors", folder / "used.safetensors")
-    run(repository, "git", "checkout", "-q", ".")
+    run(repository, *GO_BACK)
     refused = run(repository, *train, "--temp", check=False)
     assert refused.returncode != 0 and "run in a copy of the repository" in refused.stdout
     assert "absolute path" in refused.stdout and "Traceback" not in refused.stdout
@@ -229,6 +232,41 @@ def test_killed_dvc_takes_its_stage_along_and_the_next_run_resumes(repository: P
     assert not list(checkpoints.glob("*/*/state.bin"))
     run(repository, "dvc", "repro", "-f", "-s", f"train@{key}")
     assert model_md5(repository, key) == resumed
+
+
+@pytest.mark.parametrize("sign", [signal.SIGTERM, signal.SIGHUP])
+def test_back_from_a_killed_experiment(repository: Path, sign: signal.Signals) -> None:
+    """By README's command; meanwhile a row of `make compare` shows the run."""
+    module = repository / "unet/metrics.py"
+    edited = f"{module.read_text()}\n# not committed\n"
+    module.write_text(edited)
+    before = (repository / "params.yaml").read_bytes()
+    dvc = subprocess.Popen(
+        ["dvc", "exp", "run", "-n", "broken", "-S", "train.epochs=400", f"train@{FIRST}"],
+        cwd=repository, env=ENVIRONMENT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    try:
+        deadline = time.monotonic() + 120
+        while not list(repository.glob(".checkpoints/*/*/state.bin")):
+            assert dvc.poll() is None and time.monotonic() < deadline
+            time.sleep(0.05)
+        table = run(repository, "python", "-m", "tools.compare").stdout
+        (row,) = (line for line in table.splitlines() if "broken (running)" in line)
+        assert "400" in row and DASH in row
+    finally:
+        stages = psutil.Process(dvc.pid).children(recursive=True)
+        dvc.send_signal(sign)
+        dvc.wait()
+        assert not psutil.wait_procs(stages, timeout=20)[1]
+    assert "M  params.yaml" in run(repository, "git", "status", "--short").stdout  # staged
+
+    run(repository, *GO_BACK)
+    status = run(repository, "git", "status", "--short").stdout
+    assert status.split() == ["M", "unet/metrics.py"] and module.read_text() == edited
+    assert (repository / "params.yaml").read_bytes() == before
+    run(repository, "dvc", "exp", "run", f"train@{FIRST}")
+    assert yaml.safe_load((repository / "params.yaml").read_text())["train"]["epochs"] == 2
+    assert (repository / f"plots/curves/{FIRST}.csv").read_text().count("\n") == 1 + 2
 
 
 def test_two_variants_train_side_by_side_and_one_variant_only_once(repository: Path) -> None:
