@@ -26,9 +26,7 @@ def joined(device: torch.device) -> Iterator[torch.device]:
     ranks_here = int(os.environ["LOCAL_WORLD_SIZE"])
     there = {"cuda": torch.cuda.device_count(), "mps": 1}.get(device.type, ranks_here)
     if ranks_here > there:
-        raise ValueError(
-            f"--nproc-per-node {ranks_here} is more than the {there} {device.type} here"
-        )
+        raise ValueError(f"--nproc-per-node {ranks_here}, but {device.type} devices here: {there}")
     if device.type == "cuda":
         device = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
         torch.cuda.set_device(device)
