@@ -97,7 +97,7 @@ def read_tree(folder: Path) -> Tree:
         found |= {(project, s.name): s for s in Repo(str(folder / project)).index.stages}
     stages = {name: stage for name, stage in found.items() if not stage.always_changed}
     entries = {name: entry for name, entry in locks_of(folder).items() if name in stages}
-    made = {place(n, out["path"]): out for n, entry in entries.items() for out in entry["outs"]}
+    made = {place(n, out["path"]): out for n in entries for out in entries[n].get("outs", [])}
     for name, entry in entries.items():
         # What DVC does not see without the data.
         items = md5s(entry, "deps", "outs")
@@ -134,7 +134,7 @@ def make_small(folder: Path, values: Mapping[str, Any] = SMALL) -> set[str]:
 def run_small(folder: Path, commit: str) -> dict[Name, Entry]:
     """Run all pipelines of a tree with small params; the entries of its lock files afterwards."""
     for name, entry in locks_of(folder).items():  # what is recorded was made with other params
-        for path in (folder / place(name, out["path"]) for out in entry["outs"]):
+        for path in (folder / place(name, out["path"]) for out in entry.get("outs", [])):
             shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
     if "source" not in make_small(folder):
         raise ValueError(f"{commit}: no param `source`, which selects drawn data")
@@ -144,7 +144,8 @@ def run_small(folder: Path, commit: str) -> dict[Name, Entry]:
         try:
             dvc(folder / project, "repro", "--no-run-cache")
         except ValueError as error:
-            raise ValueError(f"{commit}, in {project}: {error}") from None
+            reason = "; ".join(str(error).splitlines()[-2:])  # the stage's own and DVC's
+            raise ValueError(f"{commit}, in {project}: {reason}") from None
     return locks_of(folder)
 
 
@@ -192,7 +193,7 @@ def renew(name: Name, old: Tree, new: Tree, small: list[Entry]) -> None:
     deps = {place(name, dep.def_path): dep for dep in files}
     known = new.made | {place(name, item["path"]): item for item in entry.get("deps", [])}
     filled = [known[path] | {"path": dep.def_path} for path, dep in deps.items() if path in known]
-    StageLoader.fill_from_lock(stage, {"deps": filled, "outs": entry["outs"]})
+    StageLoader.fill_from_lock(stage, {"deps": filled, "outs": entry.get("outs", [])})
     for out in stage.outs:
         if out.exists and out.workspace_status():
             raise ValueError(f"{out.def_path} is not the one recorded")
