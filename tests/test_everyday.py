@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.repo import ROOT, RUNNING, commit_all, run
-from tools.copies import TINY, make_small
+from tests.repo import ROOT, RUNNING, TINY, commit_all, run
+from tools.same import SMALL, make_small
 from unet.config import load_params
 from unet.data.masks import BOUNDARY_RULES
 from unet.inference.model_file import load_model
@@ -30,7 +30,7 @@ def released(finished: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     repository = tmp_path_factory.mktemp("everyday") / "repo"
     shutil.copytree(finished, repository, symlinks=True)
     before = (repository / "params.yaml").read_bytes()
-    make_small(repository, **TINY)
+    make_small(repository, SMALL | TINY)
     (repository / "params.yaml").write_bytes(before)  # it ran with these
     run(repository, "dvc", "--cd", "everyday", "repro")
     for command in (["models", "--release"], ["cards"]):

@@ -19,7 +19,7 @@ from research.labels.report import subsets
 from tests.repo import ROOT, commit_all, copy_repository, run
 from tests.test_declarations import keys_of
 from tests.tiny import pack_drawn, tiny_split
-from tools.copies import make_small
+from tools.same import SMALL, make_small
 from unet.data.masks import BACKGROUND, BOUNDARY, NOT_COUNTED, OBJECT
 from unet.data.synthetic import write_archives
 from unet.report.tables import fill
@@ -151,7 +151,7 @@ def test_subsets_leave_out_copies_and_wrong_masks() -> None:
 @pytest.mark.slow
 def test_folds_train_and_a_planted_mask_becomes_suspect(tmp_path: Path) -> None:
     repository = copy_repository(tmp_path)
-    assert {"folds", "epochs"} <= make_small(repository, epochs=4)
+    assert {"folds", "epochs"} <= make_small(repository, SMALL | {"epochs": 4})
     (raw := tmp_path / "raw").mkdir()
     write_archives(raw, num_images=48)
     packed = pack_drawn(repository / "data/packed", raw, image_size=32)

@@ -1,294 +1,296 @@
 """Whether a change of the code leaves every output of the pipelines as it was.
 
-``python -m tools.same REV`` runs all stages of the commit REV and of the working tree in two
-temporary copies, with small params and drawn data, and compares their outputs. ``--accept`` then
-updates the lock files here as if the stages with equal outputs had run again.
-If OXFORD_PETS_URL is set, the root's pipeline also runs on a few images of the archives there.
+``python -m tools.same OLD`` checks out the commits OLD and HEAD in two Git worktrees, runs all
+stages of all DVC projects there, on drawn images and with small params, and compares their outputs.
+``--accept`` then rewrites the entries in the lock files of those stages whose outputs are the same,
+as if they had run again. It is evidence, not proof: see docs/maintaining.md.
 """
 
 import argparse
-import fnmatch
+import csv
+import json
 import os
 import re
 import shutil
 import sys
 import tempfile
-from collections import Counter
-from collections.abc import Collection
-from contextlib import nullcontext
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from dvc.exceptions import DvcException
+from dvc.repo import Repo
+from dvc.stage.loader import StageLoader
+from dvc.stage.utils import split_params_deps
+from dvc.utils.serialize import dump_yaml, load_yaml
 
-from tools.contents import differences
-from tools.copies import (
-    MIRROR,
-    ROOT,
-    copy_repository,
-    copy_revision,
-    make_small,
-    projects_of,
-    run,
-)
-from tools.lock import Evidence, accept
-from tools.pipeline import Moves, Stage, match, moved, read_pipeline
+from tools import commands
+from tools.fresh import stale_stages
+from unet.runtime.process import run_stage
 
-OFFICIAL = {"source": "official", "limit": 16}  # images per split
+# Keyed by the last part of a param's name, so that the layout of the files does not matter.
+# Enough steps that every variant finds some pets; otherwise all masks would be empty and equal.
+# `amp: auto` measures speed, and a GPU may round differently each time.
+SMALL: dict[str, Any] = {
+    "source": "synthetic", "num_synthetic": 96, "image_size": 32, "epochs": 6, "batch_size": 2,
+    "max_lr": 0.02, "threads": 1, "device": "cpu", "amp": "none", "width": 4, "depth": 2,
+    "val_fraction": 0.1,
+}  # fmt: skip
+LENGTHS = {"seeds": 1, "folds": 2}  # how much is kept of these lists
+TIMES = {"seconds", "images_per_second"}  # keys and columns that differ each time
+BY_DVC = "make it with DVC, as docs/maintaining.md says"
+
+Name = tuple[str, str]  # a project's folder in the repository, a stage's name
+Entry = dict[str, Any]  # as in dvc.lock: cmd, deps, params, outs
 
 
 @dataclass(frozen=True)
-class Verdict:
-    """What became of one output.
+class Tree:
+    """A worktree of a commit as DVC reads it, without the stages that always run."""
 
-    Attributes:
-        stage: the stage's address in the new tree; in the old one if the stage is gone.
-        path: the output's path in the new tree.
-        state: same, different, new, gone, or changed (different, new or gone, as intended).
-        files: file that differs, relative to ``path`` -> why.
-    """
-
-    stage: str
-    path: str
-    state: str
-    files: dict[str, str]
-
-    def __str__(self) -> str:
-        reasons = [f"{name}: {why}" if name else why for name, why in self.files.items()]
-        more = f" (and {len(reasons) - 1} more)" if len(reasons) > 1 else ""
-        return f"{self.state:<10}{self.stage}  {self.path}  {''.join(reasons[:1])}{more}".rstrip()
+    stages: dict[Name, Any]
+    entries: dict[Name, Entry]
+    made: dict[str, dict[str, Any]]  # recorded output, by its path in the repository
+    stale: dict[Name, str]  # why an entry is out of date; data need not be here
 
 
-def run_small(
-    folder: Path, which: str, *, only: Collection[str] = (), research: bool = True, data: str = ""
-) -> None:
-    """Run the pipelines of the copy ``folder`` from the beginning, with small params.
-
-    Args:
-        which: the name of the copy in messages.
-        only: stages of the root's dvc.yaml; only they and the stages they need are run.
-        research: whether dvc.yaml files other than the root's are run.
-        data: where the archives are that the root's pipeline uses. Empty: it uses drawn data.
-
-    Raises:
-        ValueError: the params cannot select such data, or a stage fails.
-    """
-    for stage in read_pipeline(folder).values():
-        (folder / stage.pipeline).with_name("dvc.lock").unlink(missing_ok=True)
-        for path in stage.outs:  # recorded outputs were made with other params
-            whole = folder / path
-            shutil.rmtree(whole) if whole.is_dir() else whole.unlink(missing_ok=True)
-    wanted = OFFICIAL if data else {}
-    if missing := ({"source"} | wanted.keys()) - make_small(folder, **wanted):
-        raise ValueError(
-            f"{which}: params.yaml has no {', '.join(sorted(missing))}: say in tools/copies.py how "
-            "its data is chosen"
-        )
-    everywhere = research and not only and not data
-    commands = [(project, ["-P"]) for project in projects_of(folder)]
-    for project, targets in commands if everywhere else [(folder, list(only) or ["dvc.yaml"])]:
-        place = "" if project == folder else f" in {project.relative_to(folder)}"
-        print(f"{which}: dvc repro {' '.join(targets)}{place} …", file=sys.stderr, flush=True)
-        mirror = {MIRROR: data} if data else {}
-        done = run(project, "dvc", "repro", *targets, check=False, **mirror)
-        if done.returncode:
-            raise ValueError(f"{which}: its pipeline does not run{place}: {reason(done.stdout)}")
+def git(folder: Path, *arguments: str) -> list[str]:
+    """The lines that a Git command prints; a ValueError with Git's message if it fails."""
+    # No hooks: those of `dvc install` would look for data.
+    output = commands.git("-c", "core.hooksPath=/dev/null", *arguments, folder=folder)
+    return output.decode().splitlines()
 
 
-def reason(output: str) -> str:
-    """The last two lines of a failed ``dvc repro``: the stage's own and DVC's."""
-    lines = [line.strip() for line in output.splitlines() if line.strip()]
-    return "; ".join(lines[-2:]) + ": mend it, or look at the copies that --keep FOLDER leaves"
+def projects_of(folder: Path) -> list[str]:
+    """The folders of a tree's DVC projects; the root's first, since the others read its data."""
+    return sorted(str(Path(f).parents[1]) for f in git(folder, "ls-files", "*.dvc/config"))
 
 
-def compare(old_root: Path, new_root: Path, moves: Moves) -> list[Verdict]:
-    """Compare the outputs of all stages that have run in either tree.
-
-    Stages that always run are left out: their outputs are hashes of the code.
-    """
-    sides = [
-        {
-            name: stage
-            for name, stage in read_pipeline(root).items()
-            if stage.record and not stage.dvc.always_changed
-        }
-        for root in (old_root, new_root)
-    ]
-    old, new = sides
-    pairs = match(old, new, moves)
-    verdicts = []
-    for name, stage in new.items():
-        before = {moved(path, moves): path for path in pairs[name].outs} if name in pairs else {}
-        for path in stage.outs:
-            if path not in before:
-                verdicts.append(Verdict(name, path, "new", {}))
-                continue
-            found = differences(old_root / before[path], new_root / path)
-            verdicts.append(Verdict(name, path, "different" if found else "same", found))
-        verdicts += [Verdict(name, path, "gone", {}) for path in before if path not in stage.outs]
-    matched = {stage.address for stage in pairs.values()}
-    verdicts += [
-        Verdict(name, moved(path, moves), "gone", {})
-        for name, stage in old.items()
-        if name not in matched
-        for path in stage.outs
-    ]
-    return verdicts
+def locks_of(folder: Path) -> dict[Name, Entry]:
+    """The entries of all lock files in a tree."""
+    locks = {project: folder / project / "dvc.lock" for project in projects_of(folder)}
+    found = {p: load_yaml(str(lock))["stages"] for p, lock in locks.items() if lock.exists()}
+    return {(p, stage): entry for p, entries in found.items() for stage, entry in entries.items()}
 
 
-def allow(
-    verdicts: list[Verdict], globs: Collection[str], stages: dict[str, Stage]
-) -> list[Verdict]:
-    """``verdicts`` with the state ``changed`` for each output whose differences are all named by
-    globs, if every output downstream of it in the graph ``stages`` is the same or named too."""
-    wrong = [verdict for verdict in verdicts if verdict.state != "same"]
-    named = {verdict.path for verdict in wrong if is_named(verdict, globs)}
-    blocking = {verdict.path for verdict in wrong} - named
-    return [
-        replace(verdict, state="changed")
-        if verdict.path in named and not blocking & downstream(verdict.path, stages)
-        else verdict
-        for verdict in verdicts
-    ]
+def place(name: Name, path: str) -> str:
+    """Where in the repository the ``path`` of a stage is."""
+    return os.path.normpath(Path(name[0], path))
 
 
-def is_named(verdict: Verdict, globs: Collection[str]) -> bool:
-    """Whether globs match the output, or each file in it that differs."""
-
-    def fits(path: str) -> bool:
-        return any(fnmatch.fnmatch(path, glob) for glob in globs)
-
-    files = [f"{verdict.path}/{name}" for name in verdict.files if name]
-    return fits(verdict.path) or (bool(files) and all(map(fits, files)))
+def md5s(entry: Entry, *kinds: str) -> dict[str, str]:
+    """Path -> hash of a lock entry's ``outs``, say."""
+    return {item["path"]: item["md5"] for kind in kinds for item in entry.get(kind, [])}
 
 
-def downstream(path: str, stages: dict[str, Stage]) -> set[str]:
-    """The outputs of all stages that depend on ``path``, directly or not."""
+def read_tree(folder: Path) -> Tree:
+    """Read a clean worktree; the hashes of the code in it are written anew."""
+    stale: dict[Name, str] = {}
+    found: dict[Name, Any] = {}
+    for project in projects_of(folder):
+        reasons = stale_stages(folder / project)
+        stale |= {(project, stage): why[0] for stage, why in reasons.items()}
+        found |= {(project, s.name): s for s in Repo(str(folder / project)).index.stages}
+    stages = {name: stage for name, stage in found.items() if not stage.always_changed}
+    entries = {name: entry for name, entry in locks_of(folder).items() if name in stages}
+    made = {place(n, out["path"]): out for n in entries for out in entries[n].get("outs", [])}
+    for name, entry in entries.items():
+        # What DVC does not see without the data.
+        items = md5s(entry, "deps", "outs")
+        wrong = {p for p in items if made.get(place(name, p), {}).get("md5", items[p]) != items[p]}
+        files = [*split_params_deps(stages[name])[1], *stages[name].outs]
+        for path in sorted(wrong | items.keys() ^ {file.def_path for file in files}):
+            stale.setdefault(name, f"{path} is not the one recorded")
+    return Tree(stages, entries, made, stale)
+
+
+def shrink(params: Any, values: Mapping[str, Any]) -> set[str]:
+    """Set each param named in ``values``, at any depth, and shorten the lists in ``LENGTHS``; the
+    names found, others are not added."""
     found: set[str] = set()
-    waiting = [path]
-    while waiting:
-        current = waiting.pop()
-        new = {p for stage in stages.values() if stage.reads(current) for p in stage.outs} - found
-        found |= new
-        waiting += new
+    for name, value in params.items() if isinstance(params, dict) else ():
+        if name in values or name in LENGTHS:
+            params[name] = values[name] if name in values else value[: LENGTHS[name]]
+            found.add(name)
+        else:
+            found |= shrink(value, values)
     return found
 
 
-def check(arguments: argparse.Namespace, folder: Path) -> bool:
-    """Run and compare, and rewrite the lock files if asked to; True if all differences are named.
+def make_small(folder: Path, values: Mapping[str, Any] = SMALL) -> set[str]:
+    """Shrink the params of all projects; the names found."""
+    found: set[str] = set()
+    for path in (folder / project / "params.yaml" for project in projects_of(folder)):
+        params = load_yaml(str(path))
+        found |= shrink(params, values)
+        dump_yaml(str(path), params)
+    return found
 
-    Args:
-        folder: an empty folder for the copies.
 
-    Raises:
-        ValueError: as in :func:`run_small` and :func:`tools.copies.copy_revision`.
+def run_small(folder: Path, commit: str) -> dict[Name, Entry]:
+    """Run all pipelines of a tree with small params; the entries of its lock files afterwards."""
+    for name, entry in locks_of(folder).items():  # what is recorded was made with other params
+        for path in (folder / place(name, out["path"]) for out in entry.get("outs", [])):
+            shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
+    if "source" not in make_small(folder):
+        raise ValueError(f"{commit}: no param `source`, which selects drawn data")
+    for project in projects_of(folder):
+        (folder / project / "dvc.lock").unlink(missing_ok=True)
+        print(f"{commit}: dvc repro in {project} …", file=sys.stderr, flush=True)
+        try:
+            commands.dvc("repro", "--no-run-cache", folder=folder / project)
+        except ValueError as error:
+            reason = "; ".join(str(error).split("; ")[-2:])  # the stage's own and DVC's
+            raise ValueError(f"{commit}, in {project}: {reason}") from None
+    return locks_of(folder)
+
+
+def compare(name: Name, folders: list[Path], entries: list[Entry | None]) -> str:
+    """``same``, or how the outputs of the two small runs of a stage differ."""
+    old, new = (md5s(entry or {}, "outs") for entry in entries)
+    if alone := sorted(old.keys() ^ new.keys()):
+        return f"not comparable: {', '.join(alone)} on one side only: {BY_DVC}"
+    wrong = [path for path in old if old[path] != new[path] and "timing" not in Path(path).parts]
+    for path in [path for path in wrong if path.endswith((".json", ".csv"))]:
+        before, now = (read_content(folder / place(name, path)) for folder in folders)
+        if before == now:
+            wrong.remove(path)
+    return f"different: {', '.join(wrong)}" if wrong else "same"
+
+
+def read_content(path: Path) -> Any:
+    """What a JSON or CSV file says, without times."""
+    with path.open(newline="", encoding="utf-8") as file:
+        if path.suffix == ".csv":
+            return [without_times(row) for row in csv.DictReader(file)]
+        return json.load(file, object_hook=without_times, parse_constant=str)  # NaN equals NaN
+
+
+def without_times(values: dict[str, Any]) -> dict[str, Any]:
+    """``values`` without the keys in ``TIMES``."""
+    return {key: value for key, value in values.items() if key not in TIMES}
+
+
+def renew(name: Name, old: Tree, new: Tree, small: list[Entry]) -> None:
+    """Give DVC's object of a stage of ``new`` the hashes and params of its new entry.
+
+    ``small`` are the entries of the small runs that stand for it. Raises a ValueError if the
+    recorded outputs may not be those of the code and params of ``new``.
     """
-    moves: Moves = [tuple(pair.split("=", 1)) for pair in arguments.moved]
-    folders = {name: folder / name for name in ("recorded", "old", "new")}
-    for path in folders.values():
-        path.mkdir()
-    recorded, old, new = folders.values()
-    copy_revision(recorded, arguments.revision)
-    copy_revision(old, arguments.revision)
-    copy_repository(new)
-
-    verdicts: list[Verdict] = []
-    known: dict[str, Stage] = {}
-    mirror = os.environ.get(MIRROR, "").strip()
-    if mirror and not re.match(r"https?://", mirror):
-        mirror = str((ROOT / Path(mirror).expanduser()).resolve())
-    for data in ["", mirror] if mirror else [""]:
-        for copy, which in ((old, arguments.revision), (new, "the working tree")):
-            run_small(copy, which, only=arguments.only, research=arguments.research, data=data)
-        named = [*arguments.changed, *arguments.kept]
-        found = allow(compare(old, new, moves), named, read_pipeline(new))
-        known = known or read_pipeline(new)
-        print(f"On {f'a few images of {mirror}' if data else 'drawn data'}:")
-        print("\n".join(map(str, found)))
-        verdicts += found
-    counts = Counter(verdict.state for verdict in verdicts)
-    print(", ".join(f"{number} {state}" for state, number in counts.items()) or "nothing ran")
-    if arguments.accept:
-        evidence = evidence_of(verdicts, known, arguments.changed)
-        report(*accept(ROOT, recorded, replace(evidence, kept=arguments.kept), moves))
-    return bool(verdicts) and not {"different", "new", "gone"} & counts.keys()
+    if name not in old.entries:
+        raise ValueError("it was not recorded at OLD")
+    if name in old.stale:
+        raise ValueError(f"it was out of date at OLD: {old.stale[name]}")
+    stage, entry = new.stages[name], old.entries[name]
+    if md5s(entry, "outs") != md5s(new.entries.get(name, entry), "outs"):
+        raise ValueError("its outputs have been recorded anew since OLD")
+    params, files = split_params_deps(stage)
+    refuse_params({dep.def_path: dep.read_params() for dep in params}, entry, small)
+    deps = {place(name, dep.def_path): dep for dep in files}
+    known = new.made | {place(name, item["path"]): item for item in entry.get("deps", [])}
+    filled = [known[path] | {"path": dep.def_path} for path, dep in deps.items() if path in known]
+    StageLoader.fill_from_lock(stage, {"deps": filled, "outs": entry.get("outs", [])})
+    for out in stage.outs:
+        if out.exists and out.workspace_status():
+            raise ValueError(f"{out.def_path} is not the one recorded")
+    for path, dep in deps.items():
+        is_other = dep.exists and dep.workspace_status()
+        made = any(f"{o}/".startswith(f"{path}/") or path.startswith(f"{o}/") for o in new.made)
+        if is_other and not made and not Path(path).is_absolute():
+            dep.save()  # it is in Git, since the worktree is clean
+        elif path not in known:
+            raise ValueError(f"{dep.def_path}, its input, is recorded nowhere: {BY_DVC}")
+        elif is_other or known[path]["md5"] != new.made.get(path, known[path])["md5"]:
+            raise ValueError(f"{dep.def_path}, its input, is not the one recorded")
+    for dep in params:
+        dep.save()
 
 
-def evidence_of(
-    verdicts: list[Verdict], known: dict[str, Stage], globs: Collection[str]
-) -> Evidence:
-    """The results of the comparison that :func:`tools.lock.accept` needs."""
-    fine: dict[str, bool] = {}
-    for verdict in verdicts:
-        good = verdict.state in ("same", "changed")
-        fine[verdict.stage] = fine.get(verdict.stage, True) and good
-    changed = {verdict.path for verdict in verdicts if verdict.state == "changed"}
-    return Evidence(list(known), fine, changed, globs)
+def refuse_params(now: dict[str, Any], recorded: Entry, small: list[Entry]) -> None:
+    """Raise a ValueError unless each param has its recorded value or, if it is tracked on one side
+    only, the small runs had its real value."""
+    now, was, *tried = map(leaves, (now, *(e.get("params", {}) for e in (recorded, *small))))
+    for key, value in (was | now).items():
+        if key in now and value != was.get(key, value):
+            raise ValueError(f"{key} = {value}, recorded with {was[key]}")
+        if (key in now) != (key in was) and any(run.get(key, value) != value for run in tried):
+            raise ValueError(f"{key} = {value}, tracked on one side only, was not tried")
 
 
-def report(accepted: list[str], kept: dict[str, str], old_form: list[str]) -> None:
-    """Print which lock entries were rewritten, and why others were not."""
-    reasons: dict[str, list[str]] = {}
-    for name, why in kept.items():
-        reasons.setdefault(why, []).append(name)
-    for why, names in reasons.items():
-        print(f"not accepted, {why}: {', '.join(names)}")
-    print(f"accepted: {len(accepted)} stages: {', '.join(accepted)}" if accepted else "accepted: 0")
-    if old_form:
-        print(
-            f"the recorded hashes of {', '.join(old_form)} are those of the old form: rerun the "
-            "stages that make them where their data are, with `dvc repro`"
-        )
+def leaves(values: Any, prefix: str = "") -> dict[str, Any]:
+    """Nested params as dotted key -> value that is not a mapping."""
+    if not isinstance(values, dict):
+        return {prefix.lstrip("."): values}
+    nested = (leaves(value, f"{prefix}.{key}") for key, value in values.items())
+    return {key: value for flat in nested for key, value in flat.items()}
 
 
-def parse() -> argparse.Namespace:
-    """Parse the command line."""
-    parser = argparse.ArgumentParser("python -m tools.same", description=__doc__.split("\n\n")[0])
-    parser.add_argument("revision", metavar="REV", help="a commit to compare the files here with")
-    parser.add_argument(
-        "--accept", action="store_true", help="write dvc.lock anew for stages that are the same"
-    )
-    parser.add_argument(
-        "--changed", metavar="GLOB", action="append", default=[],
-        help="outputs that are meant to differ, by their path here or a file's in them; repeatable",
-    )  # fmt: skip
-    parser.add_argument(
-        "--kept", metavar="GLOB", action="append", default=[],
-        help="as --changed, but what is recorded stays: the stages downstream read both forms",
-    )  # fmt: skip
-    parser.add_argument(
-        "--moved", metavar="OLD=NEW", action="append", default=[],
-        help="how paths of REV begin here: study/=research/ablation/; repeatable",
-    )  # fmt: skip
-    parser.add_argument(
-        "--only", metavar="STAGE", nargs="+", default=[],
-        help="run only these stages of the root's dvc.yaml, and what they need",
-    )  # fmt: skip
-    parser.add_argument(
-        "--no-research", dest="research", action="store_false", help="run the root's dvc.yaml only"
-    )
-    parser.add_argument("--keep", metavar="FOLDER", type=Path, help="a new folder for the copies")
-    arguments = parser.parse_args()
-    if wrong := [pair for pair in arguments.moved if not re.fullmatch("[^=]+=[^=]+", pair)]:
-        parser.error(f"--moved {wrong[0]}: must be OLD=NEW")
-    return arguments
+def check(folders: list[Path], commits: list[str]) -> dict[Name, str]:
+    """Run the pipelines in both worktrees, and rewrite the lock files in the second.
+
+    Returns, for each stage, ``same``, perhaps with why its entry is kept, or how it differs.
+    """
+    old = read_tree(folders[0])
+    with ThreadPoolExecutor() as pool:
+        runs = list(pool.map(run_small, folders, commits))
+    ran = {name: [run.get(name) for run in runs] for name in runs[0].keys() | runs[1].keys()}
+    found = {name: compare(name, folders, entries) for name, entries in ran.items()}
+    git(folders[1], "reset", "-q", "--hard")
+    git(folders[1], "clean", "-fdxq")
+    new = read_tree(folders[1])
+    recorded = old.entries.keys() | new.entries.keys()
+    verdicts: dict[Name, str] = {}
+    renewed: dict[str, list[Any]] = {}
+    for name, stage in new.stages.items():
+        # A seed or fold that did not run, the number at the end, counts as those that did.
+        group = re.compile(re.sub(r"\d+$", r"\\d+", re.escape(name[1])))
+        names = {name} & ran.keys() or [n for n in ran if n[0] == name[0] and group.fullmatch(n[1])]
+        # In the order of the alphabet: different, not comparable, same.
+        verdicts[name] = min((found[n] for n in names), default="not comparable: it did not run")
+        if verdicts[name] == "same" and name in new.stale and name in recorded:
+            try:
+                renew(name, old, new, [entry for n in names for entry in ran[n]])
+                renewed.setdefault(name[0], []).append(stage)
+            except ValueError as reason:
+                verdicts[name] = f"same, but {reason}"
+    for stages in renewed.values():  # all of a file at once: DVC reads and writes the whole file
+        stages[0].dvcfile._lockfile.dump_stages(stages)
+    return verdicts
 
 
 def main() -> None:
     """See the module docstring."""
-    arguments = parse()
-    if arguments.keep:
-        arguments.keep.mkdir(parents=True)
-    place = nullcontext(arguments.keep) if arguments.keep else tempfile.TemporaryDirectory()
-    with place as folder:
-        if not check(arguments, Path(folder).resolve()):
-            sys.exit(1)
+    parser = argparse.ArgumentParser("python -m tools.same", description=__doc__.split("\n\n")[0])
+    parser.add_argument("old", metavar="OLD", help="a commit to compare HEAD with")
+    parser.add_argument("--accept", action="store_true", help="rewrite the lock files")
+    arguments = parser.parse_args()
+    commits = [arguments.old, "HEAD"]
+    if changes := git(Path(), "status", "--short", "--untracked-files=no"):
+        raise ValueError(f"it compares commits: commit or stash first, {changes[0].strip()}")
+    with tempfile.TemporaryDirectory() as temporary:
+        for name in ("DVC_ROOT", "DVC_STAGE", "OXFORD_PETS_URL"):
+            os.environ.pop(name, None)
+        os.environ |= {"OMP_NUM_THREADS": "1", "DVC_SITE_CACHE_DIR": temporary}
+        folders = [Path(temporary).resolve() / side for side in ("old", "new")]
+        try:
+            for folder, commit in zip(folders, commits, strict=True):
+                git(Path(), "worktree", "add", "-q", "--detach", str(folder), commit)
+            verdicts = check(folders, commits)
+            changed = git(folders[1], "ls-files", "-mo", "--exclude-standard")
+            for file in changed if arguments.accept else []:
+                shutil.copy2(folders[1] / file, file)
+        finally:
+            for folder in filter(Path.exists, folders):
+                git(Path(), "worktree", "remove", "--force", str(folder))
+    for (project, stage), verdict in verdicts.items():
+        print(stage if project == "." else f"{project}:{stage}", verdict, sep="  ")
+    same = list(verdicts.values()).count("same")
+    print(f"{same} of {len(verdicts)} stages are the same")
+    if arguments.accept:
+        print(f"rewritten: {', '.join(changed) or 'nothing'}")
+    sys.exit(same < len(verdicts))
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except KeyboardInterrupt:
-        sys.exit("same: stopped")
-    except (ValueError, OSError, AssertionError, DvcException) as error:
-        sys.exit(f"same: {' '.join(str(error).split())}")
+    run_stage("same", main)

@@ -18,7 +18,6 @@ from PIL import Image
 
 from research.benchmarks.common import in_turns, machine, summary, write_results
 from research.benchmarks.plain import RAW
-from tools.copies import RUNNING
 from unet.config import load_params
 from unet.data import oxford_pets
 from unet.data.packing import pack
@@ -71,7 +70,7 @@ def main() -> None:
         subprocess.run([*dvc, "repro", "-q"], env=environment, check=True)
 
     dry = subprocess.run([*dvc, "repro", "--dry"], env=environment, capture_output=True, text=True)
-    if dry.returncode == 0 and RUNNING.findall(dry.stdout) == ["code"]:  # `code` always runs
+    if dry.returncode == 0 and dry.stdout.count("Running stage") == 1:  # `code` always runs
         seconds |= in_turns({"dvc repro, nothing to do": repro}, rounds=rounds)
     results = {name: summary(values) for name, values in seconds.items()}
     for name, figures in results.items():

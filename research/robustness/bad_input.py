@@ -25,7 +25,7 @@ from pathlib import Path
 import torch
 
 from research.robustness.damages import DAMAGES, KEY, Damage
-from tools.copies import copy_repository, make_tiny, run
+from tests.repo import copy_repository, make_tiny, run
 from unet.runtime.process import run_stage
 from unet.training.steps import SCRATCH
 

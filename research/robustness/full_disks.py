@@ -19,7 +19,7 @@ import torch
 from research.robustness.bad_input import inside, small_pipeline
 from research.robustness.damages import KEY
 from research.robustness.killed_runs import left
-from tools.copies import commit_all, copy_repository, make_tiny, run
+from tests.repo import commit_all, copy_repository, make_tiny, run
 from unet.data.oxford_pets import md5
 
 STAGES = {

@@ -14,8 +14,7 @@ import psutil
 import yaml
 
 from research.robustness.damages import KEY
-from tests.repo import start_queue
-from tools.copies import RUNNING, commit_all, copy_repository, make_tiny, run
+from tests.repo import RUNNING, commit_all, copy_repository, make_tiny, run, start_queue
 from unet.data.oxford_pets import md5
 
 MODEL = f"models/{KEY}.safetensors"

@@ -27,7 +27,7 @@ import yaml
 
 from research.robustness.bad_input import inside, run_here
 from research.robustness.damages import KEY
-from tools.copies import make_tiny
+from tests.repo import make_tiny
 from unet.data.oxford_pets import md5
 from unet.runtime.process import run_stage
 
