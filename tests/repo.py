@@ -7,6 +7,7 @@ from tools.copies import (
     ENVIRONMENT,
     ROOT,
     RUNNING,
+    TINY,
     commit_all,
     copy_repository,
     make_study_tiny,
@@ -16,7 +17,7 @@ from tools.copies import (
 from unet.runtime.config import read_yaml
 
 __all__ = [
-    "ENVIRONMENT", "FINISHED", "ROOT", "RUNNING", "commit_all", "copy_repository",
+    "ENVIRONMENT", "FINISHED", "ROOT", "RUNNING", "TINY", "commit_all", "copy_repository",
     "make_study_tiny", "make_tiny", "run", "start_queue",
 ]  # fmt: skip
 

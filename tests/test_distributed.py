@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from safetensors.torch import load_file
 from torch import nn
 
-from tests.repo import ENVIRONMENT, ROOT, copy_repository, make_tiny, run
+from tests.repo import ENVIRONMENT, ROOT, TINY, copy_repository, make_tiny, run
 from tests.tiny import tiny_model
 from unet.inference.model_file import save_model
 from unet.training import distributed
@@ -111,7 +111,8 @@ def repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = copy_repository(tmp_path_factory.mktemp("ranks") / "repo")
     make_tiny(folder)
     params = (folder / "params.yaml").read_text()
-    params = params.replace("amp: auto", "amp: none").replace("batch_size: 8", "batch_size: 7")
+    params = params.replace(f"amp: {TINY['amp']}\n", "amp: none\n")
+    params = params.replace("batch_size: 8", "batch_size: 7")
     (folder / "params.yaml").write_text(params)
     for stage in ("download", "preprocess"):
         run(folder, sys.executable, "-m", f"stages.{stage}")
