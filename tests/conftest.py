@@ -3,20 +3,30 @@
 import os
 import shutil
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import torch
 from filelock import FileLock
 
-from tests.repo import ENVIRONMENT, FINISHED, commit_all, copy_repository, make_tiny, run
+from tests.repo import ENVIRONMENT, FINISHED, TINY, commit_all, copy_repository, make_tiny, run
 from tools.models import PROJECTS
 from unet.data.synthetic import write_archives
 
 ROOT = Path(__file__).parents[1]
 
-if "PYTEST_XDIST_WORKER" in os.environ:
-    torch.set_num_threads(1)  # the workers share the cores; threads would wait for each other
+torch.set_num_threads(1)  # another number gives other bits, and the workers share the cores
+# What trainings compute in where a test does not say it; they must pass with bf16, too.
+TINY["amp"] = os.environ.get("TESTS_AMP", TINY["amp"])
+
+
+@pytest.fixture(autouse=True)
+def alike() -> Iterator[None]:
+    """A test gets the same random numbers and threads, whatever ran before it, on any machine."""
+    torch.manual_seed(0)
+    yield
+    torch.set_num_threads(1)
 
 
 @pytest.fixture(scope="session", autouse=True)

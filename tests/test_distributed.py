@@ -19,7 +19,7 @@ from safetensors.torch import load_file
 from torch import nn
 
 from stages import train as stage
-from tests.repo import ENVIRONMENT, ROOT, copy_repository, make_tiny, run
+from tests.repo import ENVIRONMENT, ROOT, TINY, copy_repository, make_tiny, run
 from tests.tiny import tiny_model
 from unet.data.masks import NOT_COUNTED
 from unet.inference.model_file import save_model
@@ -131,7 +131,8 @@ def repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = copy_repository(tmp_path_factory.mktemp("ranks") / "repo")
     make_tiny(folder)
     params = (folder / "params.yaml").read_text()
-    params = params.replace("amp: auto", "amp: none").replace("batch_size: 8", "batch_size: 7")
+    params = params.replace(f"amp: {TINY['amp']}\n", "amp: none\n")
+    params = params.replace("batch_size: 8", "batch_size: 7")
     (folder / "params.yaml").write_text(params)
     for name in ("download", "preprocess"):
         run(folder, sys.executable, "-m", f"stages.{name}")

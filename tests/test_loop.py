@@ -2,7 +2,7 @@ import gzip
 import json
 import math
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -102,18 +102,19 @@ def test_learns_what_can_be_learnt(tmp_path: Path, loss: str, modes: tuple[str, 
     experiment = tiny_experiment(loss=loss, downsample=modes[0], upsample=modes[1])
     training = run_training(tmp_path, experiment=experiment, epochs=15, batch_size=4)
     first, last = training.curve[0], training.curve[-1]
-    assert last["train_loss"] < 0.7 * first["train_loss"]
+    # Over five seeds: ratios of 0.07 to 0.36 and 0.04 to 0.33, at least 0.994, at least 0.95.
+    assert last["train_loss"] < 0.85 * first["train_loss"]
     assert last["val_loss"] < first["val_loss"]
     assert last["val_accuracy"] > 0.9
-    assert last["val_iou"] > 0.6
+    assert last["val_iou"] > 0.8
 
 
 def test_first_loss_is_near_that_of_the_prior(tmp_path: Path) -> None:
     split = tiny_split()
-    training = run_training(tmp_path, epochs=1, max_lr=1e-9)
+    training = run_training(tmp_path, epochs=1, max_lr=1e-9, augment=tiny_augment())
     # Both classes weigh the same, and each pixel costs log 2 of its weight.
     expected = 2 * (1 - foreground_share(split)) * math.log(2)
-    assert training.curve[0]["train_loss"] == pytest.approx(expected, rel=0.03)
+    assert training.curve[0]["train_loss"] == pytest.approx(expected, rel=1e-4)
 
 
 @pytest.mark.parametrize("amp", AMPS)
@@ -231,7 +232,7 @@ def test_best_epoch_is_that_of_the_highest_accuracy_so_far(tmp_path: Path) -> No
 
 
 def test_kept_weights_give_the_last_rows_scores(tmp_path: Path) -> None:
-    training = run_training(tmp_path)
+    training = run_training(tmp_path, amp="none")
     experiment, split = tiny_experiment(), tiny_split(10, seed=1)
     model = build_model(experiment)
     model.load_state_dict(training.weights)
@@ -481,20 +482,18 @@ def test_a_batch_follows_the_rule() -> None:
     assert batches["background"].counted is None and batches["object"].counted is None
 
 
-def test_training_and_validation_follow_the_rule(tmp_path: Path) -> None:
+def test_training_follows_the_rule(tmp_path: Path) -> None:
     """The boundary is half of each image: what it is learnt as can be seen in the predictions."""
-    curves, upper = {}, {}
+    upper = {}
     for rule, share in (("background", 0.1), ("object", 0.6), ("ignore", 0.2)):
         split = ringed(tiny_split(), rule)
         training = run_training(
-            tmp_path / rule, train_split=split, val_split=split, epochs=6,
-            foreground_share=share, experiment=tiny_experiment(loss="dice"),
+            tmp_path / rule, train_split=split, val_split=split, epochs=8, batch_size=4,
+            foreground_share=share, experiment=tiny_experiment(loss="dice"), augment=tiny_augment(),
         )  # fmt: skip
-        curves[rule] = training.curve[-1]
-        upper[rule] = training.snapshots[6][:, :8].float().mean().item() / 255
-    assert upper["object"] > 0.6 > 0.3 > max(upper["background"], upper["ignore"])
-    # To call all of the upper half an object is right by one rule alone.
-    assert curves["object"]["val_iou"] > 0.5 > curves["background"]["val_iou"]
+        upper[rule] = training.snapshots[8][:, :8].float().mean().item() / 255
+    # Over five seeds: at least 0.96; at most 0.17 and 0.32.
+    assert upper["object"] > 0.8 and max(upper["background"], upper["ignore"]) < 0.5
 
 
 def test_the_config_reaches_the_optimiser(tmp_path: Path) -> None:
@@ -577,12 +576,16 @@ def test_an_epoch_trains_at_its_image_size(tmp_path: Path, monkeypatch: pytest.M
 
 
 def test_growing_images_train(tmp_path: Path) -> None:
-    constant = run_training(tmp_path / "constant", epochs=4)
-    growing = run_training(tmp_path / "growing", epochs=4, grow_from=0.5, grow_until=0.5)
-    again = run_training(tmp_path / "again", epochs=4, grow_from=0.5, grow_until=0.5)
+    length = {"epochs": 6, "batch_size": 4}
+    constant = run_training(tmp_path / "constant", **length)
+    growing, again = (
+        run_training(tmp_path / name, **length, grow_from=0.5, grow_until=0.5)
+        for name in ("growing", "again")
+    )
     assert same_training(growing, again)
     assert growing.curve != constant.curve
-    assert growing.curve[-1]["train_loss"] < growing.curve[0]["train_loss"]
+    # Over five seeds: 0.41 to 0.5.
+    assert growing.curve[-1]["train_loss"] < 0.7 * growing.curve[0]["train_loss"]
 
 
 def test_a_profile_is_a_trace_of_the_training_s_operations(tmp_path: Path) -> None:
@@ -610,11 +613,11 @@ def test_every_timing_row_names_the_device_and_torch(
 
 
 @pytest.fixture
-def two_threads() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(2)
-    yield
-    torch.set_num_threads(before)
+def two_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Torch says that it has two threads, and takes any number; it computes with one."""
+    numbers = [2]
+    monkeypatch.setattr(torch, "get_num_threads", lambda: numbers[-1])
+    monkeypatch.setattr(torch, "set_num_threads", numbers.append)
 
 
 def auto_finds(monkeypatch: pytest.MonkeyPatch, *, amp: str, threads: int) -> list[int]:
@@ -672,9 +675,9 @@ def test_where_a_training_begins_is_said(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with pytest.raises(KeyboardInterrupt):
-        run_training(tmp_path, threads=1, on_epoch=stop_at(2))
+        run_training(tmp_path, amp="none", on_epoch=stop_at(2))
     assert "train: starts at epoch 1 of 3, 9 steps in all (float32, CPU threads: 1)" in said(capsys)
-    run_training(tmp_path, threads=1)
+    run_training(tmp_path, amp="none")
     assert "train: resumes after epoch 1 of 3 (float32, CPU threads: 1)" in said(capsys)
 
 

@@ -114,9 +114,10 @@ def test_activations_keep_their_variance_through_depth(down: str, up: str) -> No
     with torch.inference_mode():
         model(noise * model.pixel_std + model.pixel_mean)
     assert len(sizes) == 9
-    # Max pooling takes the largest of four, and so lets them grow a little.
-    assert min(sizes) > 1 / 2.5
-    assert max(sizes) < (4.5 if down == "mp" else 2.5)
+    # Max pooling takes the largest of four, and so lets them grow a little. Over five seeds: 0.73
+    # to 2.8, without pooling 0.39 to 1.1. A gain of 2 a convolution would make it 2**17.
+    assert min(sizes) > 1 / 5
+    assert max(sizes) < (5 if down == "mp" else 2.5)
 
 
 @pytest.mark.parametrize("kind", ["str_conv", "tr", "ups"])

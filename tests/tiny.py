@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from tests.repo import ROOT
+from tests.repo import ROOT, TINY
 from unet.config import load_params
 from unet.data.augment import AugmentConfig
 from unet.data.masks import BACKGROUND, OBJECT
@@ -46,8 +46,8 @@ def tiny_config(**changes: Any) -> TrainConfig:
     settings: dict[str, Any] = {
         "epochs": 3, "batch_size": 8, "seed": 0, "max_lr": 0.02, "warmup": 0.3, "grow_from": 1.0,
         "grow_until": 0.6, "weight_decay": 0.05, "keep": "last", "store": "float32",
-        "amp": "none", "device": "cpu",
-        "threads": "auto", "start_from": SCRATCH, "boundary": "background",
+        "amp": TINY["amp"], "device": "cpu",
+        "threads": 1, "start_from": SCRATCH, "boundary": "background",
         "augment": tiny_augment(flip=True, shift=0.1, brightness=0.1),
     }  # fmt: skip
     return TrainConfig(**settings | changes)
