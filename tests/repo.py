@@ -101,7 +101,7 @@ def make_study_tiny(folder: Path) -> None:
     designs = yaml.safe_load(path.read_text())
     for design in designs.values():
         seeds = design["seeds"]
-        shrink(design, TINY | {"amp": "none"})
+        shrink(design, TINY)
         design["seeds"] = seeds
     path.write_text(yaml.safe_dump(designs, sort_keys=False))
 

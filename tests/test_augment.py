@@ -255,13 +255,14 @@ def test_a_part_of_the_draws_is_a_part_of_the_batch() -> None:
 
 def test_contrast_is_one_factor_about_the_images_mean() -> None:
     images, targets = batch(200)
-    images = 0.4 + 0.2 * images
+    images = 0.35 + 0.2 * images + torch.tensor([0.0, 0.05, 0.1]).view(3, 1, 1)
     new, _ = augmented(images, targets, tiny_augment(contrast=0.3), seeded(0))
     mean = images.mean((1, 2, 3), keepdim=True)
-    torch.testing.assert_close(new.mean((1, 2, 3), keepdim=True), mean, atol=1e-4, rtol=0)
     factors = ((new - mean) * (images - mean)).sum((1, 2, 3)) / (images - mean).square().sum(
         (1, 2, 3)
     )
+    expected = mean + factors.view(-1, 1, 1, 1) * (images - mean)
+    torch.testing.assert_close(new, expected, atol=1e-4, rtol=0)
     assert 0.7 - 1e-3 <= factors.min() < 0.72
     assert 1.28 < factors.max() <= 1.3 + 1e-3
 

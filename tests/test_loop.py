@@ -762,6 +762,21 @@ def test_a_batch_says_which_pixels_count() -> None:
     assert torch.equal(torch.where(batch.counted, whole.targets, 0), batch.targets)
 
 
+def test_along_a_soft_edge_counts_what_counts_wholly() -> None:
+    """Half of each image is object, the other half does not count: no blend of both counts."""
+    split = tiny_split()
+    masks = torch.full_like(split.masks, NOT_COUNTED)
+    masks[:, :, :8] = OBJECT
+    transforms = draw_transforms(8, tiny_augment(rotate=30), torch.Generator().manual_seed(0))
+    batch = load_batch(
+        Split(split.images, masks, split.names), torch.arange(8), transforms, size=16, device=CPU,
+        soft_edges=True,
+    )  # fmt: skip
+    assert ((batch.targets > 0.001) & (batch.targets < 0.999)).any()
+    assert batch.counted.float().mean() > 0.3
+    assert (batch.targets[batch.counted] > 0.999).all()
+
+
 def test_training_runs_where_some_pixels_do_not_count(tmp_path: Path) -> None:
     """The object is not counted: background everywhere is then right."""
     split = tiny_split()

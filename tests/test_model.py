@@ -409,6 +409,19 @@ def test_forward_can_be_exported_for_all_sizes_and_batches(down: str, up: str) -
         torch.testing.assert_close(exported.module()(images), model(images))
 
 
+def test_a_decoder_sees_the_skip_before_what_comes_from_below() -> None:
+    """In this order lie the weights of the released models."""
+    model = tiny_model(depth=1, random_head=True)
+    images = torch.rand(1, 3, 8, 8)
+    with torch.no_grad():
+        model.decoder[0][0].weight[:, 4:] = 0
+        before = model(images)
+        torch.nn.init.normal_(model.bottleneck[0].weight)
+        assert torch.equal(model(images), before)
+        torch.nn.init.normal_(model.encoder[0][0].weight)
+        assert not torch.equal(model(images), before)
+
+
 @pytest.mark.parametrize(("down", "up"), KINDS)
 def test_a_pixel_reaches_its_receptive_field_and_no_further(down: str, up: str) -> None:
     model = tiny_model(random_head=True, downsample=down, upsample=up, width=8, depth=1)

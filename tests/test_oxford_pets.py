@@ -144,6 +144,14 @@ def test_a_truncated_archive(raw: Path, tmp_path: Path) -> None:
     assert_names_the_way_out(caught.value, archive)
 
 
+def test_an_archive_whose_checksum_is_wrong(raw: Path, tmp_path: Path) -> None:
+    archive = tmp_path / IMAGES
+    archive.write_bytes((raw / IMAGES).read_bytes()[:-8] + bytes(8))
+    with pytest.raises(ValueError) as caught:
+        list(members(archive, IMAGE_MEMBERS))
+    assert_names_the_way_out(caught.value, archive)
+
+
 @settings(deadline=None, max_examples=40)
 @given(share=st.floats(0, 1, exclude_max=True))
 def test_no_cut_invents_a_member(

@@ -436,3 +436,15 @@ def test_data_without_an_object_is_refused(files: tuple[Files, Files], tmp_path:
         write(tmp_path / ANNOTATIONS, files[1] | blank)
         with pytest.raises(ValueError, match="hold no object, or nothing else"):
             pack(tmp_path, tmp_path / f"out{code}", data_config(), config(limit=3))
+
+
+def test_a_mask_of_boundary_alone_is_not_background_only(
+    files: tuple[Files, Files], packed: tuple[Path, dict[str, Any]], tmp_path: Path
+) -> None:
+    name = arrays(packed[0] / "train")[2][0]
+    path = f"annotations/trimaps/{name}.png"
+    band = encoded(Image.new("L", Image.open(io.BytesIO(files[1][path])).size, 3))
+    write(tmp_path / IMAGES, files[0])
+    write(tmp_path / ANNOTATIONS, files[1] | {path: band})
+    summary = pack(tmp_path, tmp_path / "out", data_config(), config())
+    assert summary["background_only"] == packed[1]["background_only"]

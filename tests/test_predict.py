@@ -122,7 +122,10 @@ def test_a_photograph_may_be_a_path_a_picture_or_a_tensor(
     pixels = torch.from_numpy(np.array(photo)).permute(2, 0, 1)
     expected = predict(photo, model).probabilities
     path = tmp_path / "photo.png"
-    for same in (path, str(path), Image.open(path), pixels, pixels / 255, pixels.double() / 255):
+    rounded = [(pixels + shift).clamp(0, 255) / 255 for shift in (-0.4, 0.4)]
+    for same in (
+        path, str(path), Image.open(path), pixels, pixels / 255, pixels.double() / 255, *rounded
+    ):  # fmt: skip
         assert torch.equal(predict(same, model).probabilities, expected)
 
 
