@@ -10,7 +10,7 @@ from unet.data import oxford_pets
 from unet.data.config import DOWNLOADED, DataConfig, PreprocessConfig
 from unet.data.folder import LISTS, read_folder
 from unet.data.mask_values import MaskReader
-from unet.data.photos import opened
+from unet.data.photos import read_upright
 from unet.data.splits import assign_splits, folder_splits
 
 File = Path | bytes  # an image file's path or content
@@ -47,8 +47,8 @@ class Source(Protocol):
         """(name, file) of the masks ``names``."""
 
     def read_mask(self, name: str, file: File) -> tuple[np.ndarray, int]:
-        """The mask as stored, codes (H, W) uint8 (:mod:`unet.data.masks`), and the orientation in
-        its own EXIF tag, 1 to 8; raises a ValueError, worded to follow its name."""
+        """The mask, upright, codes (H, W) uint8 (:mod:`unet.data.masks`), and its own EXIF tag, 1
+        to 8, by which it was turned; raises a ValueError, worded to follow its name."""
 
     def describe(self) -> dict[str, Any]:
         """Its part of ``dataset.json``; only after all photographs have been read."""
@@ -147,14 +147,14 @@ class OxfordPets:
         return ((name, file) for name, file in self._index.trimaps.items() if name in wanted)
 
     def read_mask(self, name: str, file: File) -> tuple[np.ndarray, int]:
-        """The trimap, converted to our codes; its orientation is always 1."""
-        with opened(file) as image:
-            if image.mode != "L":
-                raise ValueError(f"has mode {image.mode}, not L")
-            lowest, highest = image.getextrema()
-            if not {lowest, highest} <= oxford_pets.TRIMAP_CODES.keys():
-                raise ValueError(f"has codes from {lowest} to {highest}, not 1 to 3")
-            return _MASK_CODES[np.asarray(image)], 1
+        """The trimap, converted to our codes."""
+        image, tag = read_upright(file)
+        if image.mode != "L":
+            raise ValueError(f"has mode {image.mode}, not L")
+        lowest, highest = image.getextrema()
+        if not {lowest, highest} <= oxford_pets.TRIMAP_CODES.keys():
+            raise ValueError(f"has codes from {lowest} to {highest}, not 1 to 3")
+        return _MASK_CODES[np.asarray(image)], tag
 
     def describe(self) -> dict[str, Any]:
         """Which edition it is, and what was left out."""
