@@ -76,7 +76,7 @@ def test_antialiased_edges_are_cut_at_half(tmp_path: Path) -> None:
 @pytest.mark.parametrize("kind", ["JPEG", "MPO"])
 def test_a_jpeg_of_a_mask(tmp_path: Path, kind: str) -> None:
     files = {"a": tmp_path / "a.jpg"}
-    Image.fromarray(WHITE).save(files["a"], kind, quality=30, **LOSSY[kind])
+    Image.fromarray(WHITE).save(files["a"], kind, quality=20, **LOSSY[kind])
     reader = MaskReader("auto", None)
     assert reader.look_at(files) == []
     assert (reader.read("a", files["a"])[0] != np.where(DISC, OBJECT, BACKGROUND)).mean() < 0.02
