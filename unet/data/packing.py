@@ -92,8 +92,10 @@ def told(summary: dict[str, Any]) -> list[str]:
             f"near-duplicates in two splits: {len(pairs)} pairs, {exact} of them exact; "
             f"images that training has seen score too well: {_some(shown)}"
         )
+    folders = f", {len(left['folders'])} folders ({_some(left['folders'])})" * bool(left["folders"])
     lines.append(
         f"left out: {len(left['on_no_list'])} images on no list, {left['other_files']} other files"
+        + folders
     )
     return lines
 

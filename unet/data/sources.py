@@ -8,7 +8,7 @@ import numpy as np
 
 from unet.data import oxford_pets
 from unet.data.config import DOWNLOADED, DataConfig, PreprocessConfig
-from unet.data.folder import LISTS, read_folder
+from unet.data.folder import LISTS, expected_masks, read_folder
 from unet.data.mask_values import MaskReader
 from unet.data.photos import read_upright
 from unet.data.splits import assign_splits, folder_splits
@@ -206,11 +206,13 @@ class Folder:
     def check(self, names: Collection[str]) -> list[str]:
         """Names without a mask or photograph, and masks that are unreadable or ambiguous."""
         index, problems = self._index, []
-        for name in sorted(names):
-            if name not in index.masks:
-                problems.append(f"{name}: has no mask")
-            elif name not in index.images:
-                problems.append(f"{name}: has a mask, but no photograph")
+        # One text for all, so that it is said once: with the first one's name.
+        if no_mask := sorted(set(names) - index.masks.keys()):
+            text = f"has no mask (expected: {expected_masks(no_mask[0])})"
+            problems += [f"{name}: {text}" for name in no_mask]
+        if no_photo := sorted(set(names) - index.images.keys()):
+            text = f"has a mask, but no photograph (expected: images/{no_photo[0]}.jpg)"
+            problems += [f"{name}: {text}" for name in no_photo]
         masks = {name: index.masks[name] for name in sorted(names) if name in index.masks}
         return problems + self._reader.look_at(masks)
 
@@ -244,5 +246,9 @@ class Folder:
             "path": str(self._path),
             "split": "listed" if index.lists else "random",
             "masks": self._reader.describe(),
-            "left_out": {"on_no_list": sorted(index.unlisted), "other_files": index.other_files},
+            "left_out": {
+                "on_no_list": sorted(index.unlisted),
+                "other_files": index.other_files,
+                "folders": index.folders,
+            },
         }
