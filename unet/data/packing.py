@@ -100,8 +100,14 @@ def told(summary: dict[str, Any]) -> list[str]:
     return lines
 
 
-def pack(raw: Path, out: Path, data: DataConfig, config: PreprocessConfig) -> dict[str, Any]:
+def pack(
+    raw: Path, out: Path, data: DataConfig, config: PreprocessConfig, *, every: bool = False
+) -> dict[str, Any]:
     """Write the splits' arrays into ``out`` (which must not exist) and return their summary.
+
+    Args:
+        every: one split, ``all``, of every image there is, instead of those that ``config`` and
+            the lists say.
 
     Raises:
         ValueError: names the photographs without a mask, masks without a photograph, unreadable
@@ -109,15 +115,18 @@ def pack(raw: Path, out: Path, data: DataConfig, config: PreprocessConfig) -> di
     """
     source = open_source(raw, data, config)
     files = _state(source.paths)
-    splits = source.assign_splits(config)
+    splits = {"all": source.names} if every else source.assign_splits(config)
     _check_disk(out.parent, 4 * config.image_size**2 * sum(map(len, splits.values())))
     masks = _write_splits(source, out, splits, config.image_size)
     if _state(source.paths) != files:  # DVC records the folder as it is when the stage ends
         raise ValueError(f"{raw} changed while it was read: run again")
     pixels = {split: _sum(masks.pixels[name] for name in names) for split, names in splits.items()}
     described = source.describe()
-    _check_objects(pixels, described.get("masks", {}).get("values"))
     split_kind, left_out = described.pop("split"), described.pop("left_out")
+    if every:
+        left_out["on_no_list"] = []
+    else:
+        _check_objects(pixels, described.get("masks", {}).get("values"))
     summary = described | {
         "image_size": config.image_size,
         "split": split_kind,

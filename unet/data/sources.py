@@ -24,9 +24,11 @@ class Source(Protocol):
         where: where the files are, in messages.
         way_out: advice about unusable files, in messages.
         paths: the files and folders that are read.
+        names: of all images, also those on no list, sorted.
     """
 
     paths: list[Path]
+    names: list[str]
     mask: str
     where: str
     way_out: str
@@ -110,6 +112,7 @@ class OxfordPets:
         self._packed = images.is_file()
         self._sums = {f.name: oxford_pets.md5(f) for f in (images, annotations) if f.is_file()}
         self._index = oxford_pets.read_index(annotations)
+        self.names = sorted(self._index.trimaps)
         self.where = f"the archives in {images.parent}" if self._packed else str(images.parent)
         fetch = ", or fetch them anew with `dvc repro -f download`"
         self.way_out = f"Mend them{fetch if data.is_downloaded else ' or bring another copy'}"
@@ -193,6 +196,7 @@ class Folder:
             )
         self._path = path
         self._index = read_folder(path)
+        self.names = self._index.names
         self._reader = MaskReader(data.object_values, data.not_counted)
         self.where = str(path)
         self.paths = [path / name for name in ("images", "masks", *LISTS)]
@@ -200,8 +204,7 @@ class Folder:
 
     def assign_splits(self, config: PreprocessConfig) -> dict[str, list[str]]:
         """By the folder's lists, or drawn at random by ``config``."""
-        index = self._index
-        return folder_splits(index.names, index.lists, config)
+        return folder_splits(self.names, self._index.lists, config)
 
     def check(self, names: Collection[str]) -> list[str]:
         """Names without a mask or photograph, and masks that are unreadable or ambiguous."""
