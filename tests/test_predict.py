@@ -760,6 +760,10 @@ print([name for name in ("stages", "tools", "tests") if importlib.util.find_spec
         ({"source": "official", "boundary": "background"}, "Oxford-IIIT Pet"),
         ({"source": "mirror", "boundary": "object"}, "Oxford-IIIT Pet, the outline as object"),
         ({"source": "official", "boundary": "ignore"}, "Oxford-IIIT Pet, the outline left out"),
+        (
+            {"source": "official", "boundary": "middle"},
+            "Oxford-IIIT Pet, the outline divided in the middle",
+        ),
         ({"source": "folder", "boundary": "object"}, "a folder of one's own"),
         ({"source": "synthetic"}, "drawn images"),
         ({}, "unknown images"),
