@@ -91,6 +91,7 @@ def test_a_model_in_training_mode_is_exported_as_it_predicts(content: bytes) -> 
 def test_the_file_says_how_to_use_it(content: bytes) -> None:
     model = onnx.load_model_from_string(content)
     onnx.checker.check_model(model, full_check=True)
+    assert (model.ir_version, model.opset_import[0].version) == (8, 18)  # of one release of ONNX
     assert {entry.key: entry.value for entry in model.metadata_props} == {
         "image_size": "32",
         "threshold": "0.7005329",

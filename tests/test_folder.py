@@ -101,9 +101,10 @@ def test_each_row_is_its_photograph_and_its_mask(
 def test_what_was_understood_is_said(own: Path) -> None:
     (own / "images/notes.txt").touch()
     (own / "images/.hidden.jpg").touch()
+    (own / "images/Bengal").mkdir()
     said = told(packed(own)[1])
     assert "masks: 20 of 0 and 255" in said
-    assert "left out: 0 images on no list, 1 other files" in said
+    assert "left out: 0 images on no list, 1 other files, 1 folders (images/Bengal/)" in said
 
 
 def test_problems_of_all_kinds_are_named_at_once(own: Path) -> None:
@@ -125,7 +126,8 @@ def test_problems_of_all_kinds_are_named_at_once(own: Path) -> None:
     message = refused(own)
     assert message.startswith(f"6 files of {own} cannot be used")
     for part in (
-        f"{no_mask}: has no mask", f"{no_photo}: has a mask, but no photograph",
+        f"{no_mask}: has no mask (expected: masks/{no_mask}.png or masks/{no_mask}_mask.png)",
+        f"{no_photo}: has a mask, but no photograph (expected: images/{no_photo}.jpg)",
         f"{turned}: its mask is {size[1]} x {size[0]} pixels, its photograph {size[0]} x {size[1]}",
         f"{cut}: its image cannot be read", f"{empty}: its mask is empty",
         f"{odd}: its mask holds 0, 1, 3",
@@ -134,7 +136,9 @@ def test_problems_of_all_kinds_are_named_at_once(own: Path) -> None:
     assert message.endswith("move photograph and mask away")
 
 
-def turn_photo(own: Path, name: str, orientation: int, *, mask_as_stored: bool) -> None:
+def turn_photo(
+    own: Path, name: str, orientation: int, *, mask_as_stored: bool, suffix: str = ".png"
+) -> None:
     """Store the photograph ``name`` turned, upright by its tag alone."""
     back = {5: Image.Transpose.TRANSPOSE, 6: Image.Transpose.ROTATE_90,
             7: Image.Transpose.TRANSVERSE, 8: Image.Transpose.ROTATE_270}  # fmt: skip
@@ -144,7 +148,7 @@ def turn_photo(own: Path, name: str, orientation: int, *, mask_as_stored: bool) 
     with Image.open(file) as image:
         stored = image.convert("RGB").transpose(back.get(orientation, UPRIGHT[orientation]))
     file.unlink()
-    stored.save(file.with_suffix(".png"), exif=exif)
+    stored.save(file.with_suffix(suffix), exif=exif)
     if mask_as_stored:
         mask = own / f"masks/{name}.png"
         with Image.open(mask) as image:
@@ -169,14 +173,17 @@ def test_a_turned_photograph_is_packed_upright(
     assert summary["turned_with_photograph"] == ([name] if mask_as_stored else [])
 
 
+@pytest.mark.parametrize("suffix", [".jpg", ".tif"])
 @pytest.mark.parametrize("stored", [True, False, None])
-def test_where_the_shape_cannot_tell_the_other_masks_do(own: Path, stored: bool | None) -> None:
+def test_where_the_shape_cannot_tell_the_other_masks_do(
+    own: Path, stored: bool | None, suffix: str
+) -> None:
     """A half turn: ``stored`` is how the masks of quarter turns are drawn; None: there are none."""
     name, telling = NAMES[0], NAMES[2]
     before = rows(packed(own)[0])[name]
-    turn_photo(own, name, 3, mask_as_stored=False)
+    turn_photo(own, name, 3, mask_as_stored=False, suffix=suffix)
     if stored is not None:
-        turn_photo(own, telling, 6, mask_as_stored=stored)
+        turn_photo(own, telling, 6, mask_as_stored=stored, suffix=suffix)
     if stored:
         file = own / f"masks/{name}.png"
         with Image.open(file) as mask:
@@ -189,15 +196,21 @@ def test_where_the_shape_cannot_tell_the_other_masks_do(own: Path, stored: bool 
     assert summary["orientation_unclear"] == ([name] if stored is None else [])
 
 
-def test_a_mask_upright_already_keeps_its_copied_tag(own: Path) -> None:
+@pytest.mark.parametrize("orientation", [5, 6, 7, 8])
+@pytest.mark.parametrize("suffix", [".png", ".tif"])
+def test_a_mask_upright_already_keeps_its_copied_tag(
+    own: Path, orientation: int, suffix: str
+) -> None:
     name = NAMES[0]
     before = rows(packed(own)[0])[name][1]
-    turn_photo(own, name, 6, mask_as_stored=False)
+    turn_photo(own, name, orientation, mask_as_stored=False)
     exif = Image.Exif()
-    exif[ORIENTATION] = 6
+    exif[ORIENTATION] = orientation
     file = own / f"masks/{name}.png"
     with Image.open(file) as mask:
-        mask.copy().save(file, exif=exif)
+        mask.load()
+    file.unlink()
+    mask.save(file.with_suffix(suffix), exif=exif)
     np.testing.assert_array_equal(rows(packed(own)[0])[name][1], before)
 
 
@@ -323,7 +336,24 @@ def test_two_files_of_one_name_are_refused(own: Path) -> None:
     (own / "images/a.jpg").unlink()
     Image.new("L", (40, 40)).save(own / "masks/a.png")
     Image.new("L", (40, 40)).save(own / "masks/a_mask.png")
-    assert "a and a_mask are masks of one photograph" in refused(own)
+    assert "a.png and a_mask.png are masks of one photograph" in refused(own)
+    for name in ("images/image_1", "masks/image_1", "masks/mask_1"):
+        Image.new("L", (40, 40)).save(own / f"{name}.png")
+    (own / "masks/a.png").unlink()
+    assert "image_1.png and mask_1.png are masks of one photograph" in refused(own)
+
+
+def test_mask_1_is_of_image_1(own: Path, animals: list[tuple[Image.Image, Image.Image]]) -> None:
+    for name, (image, mask) in zip(("image_1", "image_2_mask"), animals, strict=False):
+        image.save(own / f"images/{name}.jpg")
+        mask.save(own / f"masks/{name.replace('image', 'mask')}.png")
+    found = read_folder(own)
+    assert found.masks["image_1"].name == "mask_1.png"
+    assert found.masks["image_2_mask"].name == "mask_2_mask.png"
+    (own / "masks/mask_1.png").rename(own / "masks/1.png")
+    message = refused(own)
+    assert "image_1: has no mask (expected: " in message and "masks/mask_1.png)" in message
+    assert "1: has a mask, but no photograph (expected: images/1.jpg)" in message
 
 
 def test_a_photograph_may_be_called_mask(own: Path) -> None:
@@ -346,6 +376,9 @@ def test_a_folder_without_pictures(own: Path, kind: str) -> None:
     for file in (own / kind).iterdir():
         file.unlink()
     assert f"{own / kind} holds no pictures" in refused(own)
+    (own / kind / "Bengal").mkdir()
+    assert f"{own / kind} holds no pictures" in refused(own)
+    assert f"but {kind}/Bengal/: put them into {kind}/ itself" in refused(own)
 
 
 def test_something_else_than_a_data_set(tmp_path: Path) -> None:

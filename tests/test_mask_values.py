@@ -5,12 +5,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
 from unet.data.mask_values import MaskReader, read_values
 from unet.data.masks import BACKGROUND, NOT_COUNTED, OBJECT
+from unet.data.photos import ORIENTATION, UPRIGHT
 
 H, W = 60, 80
 DISC = np.hypot(*np.mgrid[-30:30, -40:40]) < 20  # (H, W) bool
@@ -72,22 +73,37 @@ def test_antialiased_edges_are_cut_at_half(tmp_path: Path) -> None:
     np.testing.assert_array_equal(found, np.asarray(antialiased()) >= 128)
 
 
-def test_a_jpeg_of_a_mask(tmp_path: Path) -> None:
-    files = written(tmp_path, {"a": Image.fromarray(WHITE)}, ".jpg")
+@pytest.mark.parametrize("kind", ["JPEG", "MPO"])
+def test_a_jpeg_of_a_mask(tmp_path: Path, kind: str) -> None:
+    files = {"a": tmp_path / "a.jpg"}
+    Image.fromarray(WHITE).save(files["a"], kind, quality=20, **LOSSY[kind])
     reader = MaskReader("auto", None)
     assert reader.look_at(files) == []
     assert (reader.read("a", files["a"])[0] != np.where(DISC, OBJECT, BACKGROUND)).mean() < 0.02
 
 
+TWO = {"save_all": True, "append_images": [Image.fromarray(WHITE)]}
+LOSSY = {
+    "JPEG": {}, "MPO": TWO, "AVIF": {}, "TIFF": {"compression": "jpeg"},
+    "WEBP": {"lossless": True},  # which nothing tells from lossy ones
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", LOSSY)
 @pytest.mark.parametrize("setting", [((255,), None), ("auto", 128)])
-def test_exact_values_of_a_jpeg_are_refused(tmp_path: Path, setting: tuple) -> None:
+def test_exact_values_of_a_lossy_file_are_refused(
+    tmp_path: Path, setting: tuple, kind: str
+) -> None:
     """Noise makes 254 of 255: some of the object would be lost without a word."""
-    files = written(tmp_path, {"a": Image.fromarray(WHITE)}, ".jpg")
+    files = {"a": tmp_path / "a.any"}
+    exif = Image.Exif()
+    exif[ORIENTATION] = 1 if kind == "JPEG" else 6
+    Image.fromarray(WHITE).convert("RGB").save(files["a"], kind, exif=exif, **LOSSY[kind])
     files |= written(
         tmp_path, {"b": Image.fromarray(WHITE), "c": Image.fromarray(WHITE // 255 * 128)}
     )
     (problem,) = MaskReader(*setting).look_at(files)
-    assert problem.startswith("a: its mask is a JPEG") and "save it as PNG" in problem
+    assert problem.startswith(f"a: its mask is stored as {kind}") and "save it as PNG" in problem
     del files["b"], files["c"]  # what a setting names is then in no mask, which is not the trouble
     assert MaskReader(*setting).look_at(files) == [problem]
 
@@ -152,14 +168,28 @@ def test_zero_can_be_the_object(tmp_path: Path) -> None:
     np.testing.assert_array_equal(reader.read("a", files["a"])[0] == OBJECT, DISC)
 
 
-def test_half_decides_for_soft_masks(tmp_path: Path) -> None:
-    ramp = np.broadcast_to(np.linspace(0, 255, W).astype(np.uint8), (H, W))
-    files = written(tmp_path, {"a": Image.fromarray(ramp), "b": Image.fromarray(DISC)})
-    assert len(MaskReader("auto", None).look_at(files)) == 1
-    reader = MaskReader("half", None)
-    assert reader.look_at(files) == []
-    np.testing.assert_array_equal(reader.read("a", files["a"])[0] == OBJECT, ramp >= 128)
-    np.testing.assert_array_equal(reader.read("b", files["b"])[0] == OBJECT, DISC)
+@settings(deadline=None)
+@given(
+    st.sampled_from([(bool, 1), (np.uint8, 255), (np.uint16, 65535)]),
+    st.lists(st.floats(0, 1), max_size=4),
+    st.sampled_from([[0], [0, 1], [0, -1], []]),
+)
+def test_half_and_dark_mean_one_thing_for_all_masks(
+    tmp_path_factory: pytest.TempPathFactory,
+    kind: tuple[type, int],
+    shares: list[float],
+    more: list[int],
+) -> None:
+    """At least half of white, or less, whichever values a mask holds: 1 of 255 is dark."""
+    dtype, full = kind
+    values = [round(full * share) for share in shares] + [value % (full + 1) for value in more]
+    pixels = np.resize(np.array(values or [0]), (8, 8))
+    image = Image.fromarray(pixels.astype(dtype))
+    files = written(tmp_path_factory.mktemp("masks"), {"a": image, "b": Image.fromarray(WHITE)})
+    for setting, expected in {"half": pixels >= full / 2, "dark": pixels < full / 2}.items():
+        reader = MaskReader(setting, None)
+        assert reader.look_at(files) == []
+        np.testing.assert_array_equal(reader.read("a", files["a"])[0] == OBJECT, expected)
 
 
 @pytest.mark.parametrize("settings", [((5,), None), ("auto", 5), ((255, 5), None)])
@@ -191,7 +221,7 @@ def see_through() -> Image.Image:
 REFUSED = {
     "has colours, (255, 0, 0) say": coloured,
     "has transparent pixels": see_through,
-    "has a palette in which black is 1": lambda: palette([(128, 0, 0), (0, 0, 0)], ~DISC),
+    "has a palette in which 0 is (128, 0, 0)": lambda: palette([(128, 0, 0), (0, 0, 0)], ~DISC),
 }
 
 
@@ -200,6 +230,34 @@ def test_other_forms_are_refused_by_name(tmp_path: Path, why: str) -> None:
     files = written(tmp_path, {"a": REFUSED[why]()})
     (problem,) = MaskReader("auto", None).look_at(files)
     assert problem.startswith(f"a: its mask {why}") and "save it" in problem
+
+
+COLOURS = st.tuples(st.integers(0, 255), st.integers(0, 255), st.integers(0, 255))
+
+
+@settings(deadline=None)
+@given(st.just((0, 0, 0)) | COLOURS, COLOURS, st.sampled_from(["PNG", "GIF"]), st.booleans())
+def test_a_coloured_palette_is_its_indices_where_0_is_black(
+    tmp_path_factory: pytest.TempPathFactory,
+    first: tuple[int, ...],
+    second: tuple[int, ...],
+    kind: str,
+    transparent: bool,
+) -> None:
+    """Else the colours say which is the object, which nobody can tell; a list of indices does."""
+    assume(first != second and any(len(set(colour)) > 1 for colour in (first, second)))
+    files = {"a": tmp_path_factory.mktemp("masks") / "a"}
+    options = {"transparency": 1} if transparent else {}
+    palette([first, second], DISC).save(files["a"], kind, optimize=False, **options)
+    reader = MaskReader("auto", None)
+    if any(first) or transparent:
+        (problem,) = reader.look_at(files)
+        seen = "transparent" if transparent else f"a palette in which 0 is {first}"
+        assert problem.startswith(f"a: its mask has {seen}")
+        assert "data.object_values" in problem
+        reader = MaskReader((1,), None)
+    assert reader.look_at(files) == []
+    np.testing.assert_array_equal(reader.read("a", files["a"])[0] == OBJECT, DISC)
 
 
 FLAT = np.zeros((H, W), np.uint8)
@@ -269,9 +327,14 @@ def test_a_mask_is_read_whole_or_not_at_all(
         assert array[mask == OBJECT].min() > array[mask == BACKGROUND].max()
 
 
-def test_the_masks_own_orientation_is_told(tmp_path: Path) -> None:
+@pytest.mark.parametrize("suffix", [".png", ".tif"])
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_a_mask_is_turned_by_its_own_tag(tmp_path: Path, suffix: str, orientation: int) -> None:
     exif = Image.Exif()
-    exif[0x0112] = 6
-    Image.fromarray(WHITE).save(tmp_path / "a.png", exif=exif)
-    found = read_values(tmp_path / "a.png")
-    assert (found.pixels.shape, found.orientation) == ((H, W), 6)
+    exif[ORIENTATION] = orientation
+    half = Image.fromarray(WHITE[:, : W // 2])
+    half.save(tmp_path / f"a{suffix}", exif=exif)
+    found = read_values(tmp_path / f"a{suffix}")
+    upright = half.transpose(UPRIGHT[orientation]) if orientation > 1 else half
+    np.testing.assert_array_equal(found.pixels, upright)
+    assert found.orientation == orientation

@@ -8,7 +8,7 @@ import shutil
 import subprocess
 import sys
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,8 +21,9 @@ from torch.nn import functional as F
 
 from tests.repo import ENVIRONMENT, ROOT
 from tests.tiny import run_training, tiny_augment, tiny_model
-from unet.data.photos import ORIENTATION, read_photo
-from unet.inference import command
+from unet.data import photos
+from unet.data.photos import ORIENTATION
+from unet.inference import command, pictures
 from unet.inference.model_file import TrainedModel, load_model, save_model
 from unet.inference.predict import predict, predict_all
 
@@ -139,6 +140,25 @@ def test_a_turned_photograph_is_found_upright(
     photograph().transpose(Image.Transpose.ROTATE_90).save(path, exif=exif)
     found = predict(Image.open(path) if opened else path, model)
     assert torch.equal(found.mask, predict(photograph(), model).mask)
+
+
+@pytest.mark.parametrize("draw", [pictures.cutout_picture, pictures.overlay_picture])
+def test_results_are_drawn_on_the_photograph_as_it_was_given(
+    model: TrainedModel, tmp_path: Path, draw: Callable[..., Image.Image]
+) -> None:
+    upright, path = photograph(), tmp_path / "turned.tif"
+    exif = Image.Exif()
+    exif[ORIENTATION] = 6
+    turned = upright.transpose(Image.Transpose.ROTATE_90)
+    turned.save(path, exif=exif)
+    turned.save(tmp_path / "turned.png", exif=exif)
+    opened = Image.open(tmp_path / "turned.png")
+    expected = draw(predict(upright, model), upright)
+    assert expected.size == SIZE
+    pixels = torch.from_numpy(np.array(upright)).permute(2, 0, 1)
+    for photo in (path, str(path), Image.open(path), opened, pixels, pixels / 255):
+        assert np.array_equal(draw(predict(photo, model), photo), expected)
+    assert upright == photograph() and opened.size == SIZE[::-1]  # only looked at
 
 
 def test_the_answer_is_an_ordinary_tensor(model: TrainedModel) -> None:
@@ -679,15 +699,16 @@ def test_large_pictures_are_done_without_a_warning_and_giants_refused(
 ) -> None:
     photograph().save("large.png")
     photograph((200, 200)).save("giant.png")
+    monkeypatch.setattr(photos, "MAX_PIXELS", SIZE[0] * SIZE[1])
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", SIZE[0] * SIZE[1] - 1)
     with pytest.warns(Image.DecompressionBombWarning):
-        read_photo(Path("large.png"))
+        photos.read_photo(Path("large.png"))
     with warnings.catch_warnings(record=True) as seen:
         warnings.simplefilter("always")
         result = call("large.png", "giant.png")
     assert not seen
     assert result.code == 1
-    assert result.err.startswith("predict: giant.png cannot be read (Image size (40000 pixels)")
+    assert result.err.startswith("predict: giant.png has more than ")
     assert written() == ["large_mask.png"]
 
 
@@ -744,6 +765,10 @@ print([name for name in ("stages", "tools", "tests") if importlib.util.find_spec
         ({"source": "official", "boundary": "background"}, "Oxford-IIIT Pet"),
         ({"source": "mirror", "boundary": "object"}, "Oxford-IIIT Pet, the outline as object"),
         ({"source": "official", "boundary": "ignore"}, "Oxford-IIIT Pet, the outline left out"),
+        (
+            {"source": "official", "boundary": "middle"},
+            "Oxford-IIIT Pet, the outline divided in the middle",
+        ),
         ({"source": "folder", "boundary": "object"}, "a folder of one's own"),
         ({"source": "synthetic"}, "drawn images"),
         ({}, "unknown images"),

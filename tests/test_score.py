@@ -1,6 +1,9 @@
 """Existing models, scored on a folder of photographs and masks."""
 
+import re
 import sys
+import tarfile
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -72,6 +75,56 @@ def test_the_test_images_are_those_of_the_pipeline(
     assert said.count("masks: 24 of 0 and 255") == 1  # not once for each image size
     first, second = (line.split() for line in said.splitlines()[-2:])
     assert first[0].endswith("/a") and second[0].endswith("/b") and first[1:] != second[1:]
+
+
+@pytest.fixture
+def unpacked(raw: Path, folder: Path) -> Path:
+    """The release's layout, drawn, with boundaries."""
+    path = folder.parent / "release"
+    for archive in raw.glob("*.tar.gz"):
+        with tarfile.open(archive) as tar:
+            tar.extractall(path, filter="data")
+    return path
+
+
+@pytest.mark.parametrize("is_release", [False, True])
+def test_all_is_every_image_once_whatever_the_params_say(
+    folder: Path, unpacked: Path, capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch,
+    is_release: bool,
+) -> None:  # fmt: skip
+    photos = sorted(path.stem for path in (folder / "images").iterdir())
+    for name, chosen in {"test": photos[:6], "train": photos[8:12]}.items():
+        (folder / f"{name}.txt").write_text("\n".join(chosen))
+    load = score.load_section
+
+    def with_limit(name: str, of: type) -> object:
+        section = load(name, of)
+        return replace(section, limit=3, split="sorted") if name == "preprocess" else section
+
+    monkeypatch.setattr(score, "load_section", with_limit)
+    where = unpacked if is_release else folder
+    count = len(list((where / "images").glob("[!.]*.[Jj]*")))
+    said = scored(capsys, monkeypatch, where, "--model", folder.parent / "a", "--all", "--no-tta")
+    assert f"All {count} images of {where}" in said and count > COUNT // 2
+    assert "left out: 0 images on no list" in said
+
+
+def test_all_models_of_a_table_have_one_truth(
+    folder: Path, unpacked: Path, capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    weights = load_model(folder.parent / "a").model.state_dict()
+    models = []
+    for rule in ("object", "background"):
+        save_model(folder.parent / rule, weights, INFO | {"source": "mirror", "boundary": rule})
+        models += ["--model", folder.parent / rule]
+    tables = {}
+    for options in ([], ["--boundary", "background"]):
+        said = scored(capsys, monkeypatch, unpacked, *models, "--no-tta", *options)
+        first, second = (line.split()[1:] for line in said.splitlines()[-2:])
+        assert first == second
+        (tables[first[0]],) = re.findall(r"boundary as (\w+), one pass each", said)
+    assert list(tables.values()) == ["object", "background"]  # of different scores
+    assert "boundary as" not in scored(capsys, monkeypatch, folder, *models, "--no-tta")
 
 
 def test_what_is_missing_is_named(

@@ -2,7 +2,9 @@
 
 ``python -m tools.score FOLDER``, where FOLDER has the layout described for ``data.path``. It scores
 the test images that the pipeline would choose, so that an existing model can be compared with one
-trained on the other images; ``--all`` scores every image. It changes no files here.
+trained on the other images; ``--all`` scores every image once, whatever ``params.yaml`` and the
+folder's lists say of splits. All models of a table are scored against the same boundary rule, which
+is printed above it. It changes no files here.
 """
 
 import argparse
@@ -11,10 +13,10 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import pandas as pd
-import torch
 
 from tools.table import score_table
 from unet.data.config import DataConfig, PreprocessConfig
+from unet.data.masks import BOUNDARY_RULES
 from unet.data.packed import Split, load_split
 from unet.data.packing import pack, told
 from unet.inference.command import DEFAULT, find_model, trained_on
@@ -26,7 +28,6 @@ from unet.runtime.device import resolve_device
 from unet.runtime.process import run_stage
 
 BATCH_SIZE = 16
-SPLITS = ("train", "val", "test")
 
 
 def main() -> None:
@@ -40,6 +41,10 @@ def main() -> None:
     )  # fmt: skip
     add("--all", action="store_true", help="all images, not the test images alone")
     add("--no-tta", action="store_true", help="without test-time augmentation: one pass per image")
+    add(
+        "--boundary", choices=BOUNDARY_RULES,
+        help="what the release's boundary counts as (default: as for the first model's training)",
+    )  # fmt: skip
     add("--device", default="cpu", help="cpu (default), cuda, mps or auto")
     arguments = parser.parse_args()
 
@@ -47,41 +52,35 @@ def main() -> None:
     models = {name: load_model(find_model(name), device) for name in arguments.model or [DEFAULT]}
     data = replace(load_section("data", DataConfig), path=arguments.folder, source="official")
     config = load_section("preprocess", PreprocessConfig)
+    config = replace(config, split="official") if arguments.all else config
+    first = next(iter(models.values())).info
+    rule = arguments.boundary or first.get("boundary", "background")
     rows = {}
     with TemporaryDirectory() as folder:
         splits: dict[int, Split] = {}
         for name, (model, info) in models.items():
             size = info["image_size"]
             if size not in splits:
-                packed = Path(folder, str(size))
-                summary = pack(Path(data.path), packed, data, replace(config, image_size=size))
+                packed, sized = Path(folder, str(size)), replace(config, image_size=size)
+                summary = pack(Path(data.path), packed, data, sized, every=arguments.all)
                 if not splits:
                     print("\n".join(told(summary)))
-                splits[size] = _load(packed, every=arguments.all, device=device)
+                split = "all" if arguments.all else "test"
+                splits[size] = load_split(packed / split, device)
             result = evaluate(
                 model, splits[size], threshold=info["threshold"], batch_size=BATCH_SIZE,
-                device=device, boundary=info.get("boundary", "background"), name=name,
-                **({} if arguments.no_tta else TTA),
+                device=device, boundary=rule, name=name, **({} if arguments.no_tta else TTA),
             )  # fmt: skip
             rows[name] = result.scores | cost(model, size) | {"num_images": len(result.table)}
             print(f"{name}: trained on {trained_on(info)}; scored at {size} x {size} pixels")
     count = next(iter(rows.values()))["num_images"]
     which = f"All {count} images" if arguments.all else f"The {count} test images"
     passes = "one pass each" if arguments.no_tta else "with test-time augmentation"
-    print(f"\n{which} of {arguments.folder}, {passes}:\n")
+    # A folder's own masks have no boundary.
+    truth = "" if summary["source"] == "folder" else f"{BOUNDARY_RULES[rule]}, "
+    print(f"\n{which} of {arguments.folder}, {truth}{passes}:\n")
     table = score_table(pd.DataFrame.from_dict(rows, orient="index"))
     print(table.rename(columns={"experiment": "model"}).to_string(index=False))
-
-
-def _load(packed: Path, *, every: bool, device: torch.device) -> Split:
-    if not every:
-        return load_split(packed / "test", device)
-    parts = [load_split(packed / name, device) for name in SPLITS]
-    return Split(
-        torch.cat([part.images for part in parts]),
-        torch.cat([part.masks for part in parts]),
-        tuple(name for part in parts for name in part.names),
-    )
 
 
 if __name__ == "__main__":

@@ -1,10 +1,12 @@
 """A user's own dataset: ``images/`` and ``masks/`` with equal names, and optional lists.
 
-``masks/NAME.png`` or ``masks/NAME_mask.png`` belongs to ``images/NAME.jpg``; any suffix that
-:mod:`unet.data.photos` reads will do. ``train.txt``, ``val.txt`` and ``test.txt`` beside the two
-folders hold one name (or file name) per line.
+``masks/NAME.png`` or ``masks/NAME_mask.png`` belongs to ``images/NAME.jpg``, and
+``masks/mask_1.png`` to ``images/image_1.jpg``; any suffix that :mod:`unet.data.photos` reads will
+do. ``train.txt``, ``val.txt`` and ``test.txt`` beside the two folders hold one name (or file name)
+per line.
 """
 
+import re
 import unicodedata
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +14,6 @@ from pathlib import Path
 from unet.data.photos import is_photo
 
 LISTS = ("train.txt", "val.txt", "test.txt")
-MASK_ENDING = "_mask"
 # Line ends, other control characters and undecodable bytes. Allowed is what cameras, phones and
 # users do write: narrow spaces, direction marks, joined emoji.
 UNLISTABLE = ("Cc", "Cs", "Zl", "Zp")
@@ -28,7 +29,8 @@ class FolderIndex:
         lists: ``train``, ``test`` and optionally ``val`` -> names; empty if there are no lists.
         names: all names that have a photograph or a mask, sorted.
         unlisted: names that are on no list; empty if there are no lists.
-        other_files: number of visible files and folders in the two folders that are not pictures.
+        other_files: number of visible files in the two folders that are not pictures.
+        folders: the folders in the two folders, none of which is read.
     """
 
     images: dict[str, Path]
@@ -37,6 +39,7 @@ class FolderIndex:
     names: list[str]
     unlisted: list[str]
     other_files: int
+    folders: list[str]
 
 
 def read_folder(path: Path) -> FolderIndex:
@@ -45,37 +48,44 @@ def read_folder(path: Path) -> FolderIndex:
     Raises:
         ValueError: two files have one name, a folder has no pictures, or the lists do not fit.
     """
-    images, others = _pictures(path / "images")
-    found, more = _pictures(path / "masks")
-    # A photograph's own name may end like this: an exact match comes first.
-    masks = {
-        name if name in images else name.removesuffix(MASK_ENDING): file
-        for name, file in found.items()
-    }
-    if len(masks) < len(found):
-        both = [name for name in found if name.endswith(MASK_ENDING) and name not in images]
-        both = [name for name in both if name.removesuffix(MASK_ENDING) in found]
-        raise ValueError(
-            f"{path / 'masks'}: {both[0].removesuffix(MASK_ENDING)} and {both[0]} are masks of one "
-            "photograph: move one away"
-        )
-    for kind, files in (("images", images), ("masks", masks)):
+    images, others, folders = _pictures(path / "images")
+    found, other_masks, mask_folders = _pictures(path / "masks")
+    masks: dict[str, Path] = {}
+    for own, file in found.items():
+        # A photograph's own name may end like this: an exact match comes first.
+        may_be = (own, own.removesuffix("_mask"), re.sub("^mask_", "image_", own))
+        name = next((name for name in may_be if name in images), may_be[1])
+        if name in masks:
+            raise ValueError(
+                f"{path / 'masks'}: {masks[name].name} and {file.name} are masks of one "
+                "photograph: move one away"
+            )
+        masks[name] = file
+    for kind, files, inside in (("images", images, folders), ("masks", masks, mask_folders)):
         if not files:
-            raise ValueError(f"{path / kind} holds no pictures of a format that can be read")
+            way = f", but {', '.join(inside[:5])}: put them into {kind}/ itself" if inside else ""
+            raise ValueError(f"{path / kind} holds no pictures of a format that can be read{way}")
     names = sorted(images.keys() | masks.keys())
     lists = _read_lists(path, set(names))
     listed = {name for entries in lists.values() for name in entries}
     unlisted = [name for name in names if name not in listed] if lists else []
-    return FolderIndex(images, masks, lists, names, unlisted, others + more)
+    folders += mask_folders
+    return FolderIndex(images, masks, lists, names, unlisted, others + other_masks, folders)
 
 
-def _pictures(folder: Path) -> tuple[dict[str, Path], int]:
-    """Name -> file of the pictures in ``folder``, and the number of its other entries."""
+def _pictures(folder: Path) -> tuple[dict[str, Path], int, list[str]]:
+    """Name -> file of the pictures in ``folder``, the number of its other files, its folders."""
     found: dict[str, Path] = {}
+    folders: list[str] = []
     others = 0
     for file in sorted(folder.iterdir()):
-        if not is_photo(file) or file.is_dir():
-            others += not file.name.startswith(".")
+        if file.name.startswith("."):
+            continue
+        if file.is_dir():
+            folders.append(f"{folder.name}/{file.name}/")
+            continue
+        if not is_photo(file):
+            others += 1
             continue
         name = _name(file.stem)
         if name in found:
@@ -85,7 +95,14 @@ def _pictures(folder: Path) -> tuple[dict[str, Path], int]:
         if any(unicodedata.category(character) in UNLISTABLE for character in name):
             raise ValueError(f"{folder}: {file.name!r} has a name that cannot be listed: rename it")
         found[name] = file
-    return found, others
+    return found, others, folders
+
+
+def expected_masks(name: str) -> str:
+    """What the mask of the photograph ``name`` may be called, for messages."""
+    names = [name, f"{name}_mask"]
+    names += ["mask_" + name.removeprefix("image_")] if name.startswith("image_") else []
+    return " or ".join(f"masks/{name}.png" for name in names)
 
 
 def _name(text: str) -> str:

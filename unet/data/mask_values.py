@@ -6,10 +6,11 @@ setting that decides.
 """
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from PIL import Image
@@ -17,96 +18,85 @@ from scipy.ndimage import maximum_filter, minimum_filter
 
 from unet.data.masks import BACKGROUND, NOT_COUNTED, OBJECT
 from unet.data.parallel import in_order
-from unet.data.photos import GREY_16_BIT, opened, orientation
+from unet.data.photos import GREY_16_BIT, read_upright
 
 ObjectValues = Literal["auto", "half", "dark"] | tuple[int, ...]
 
+LOSSLESS = ("PNG", "BMP", "GIF", "TIFF")
+LOSSY_TIFF = ("jpeg", "tiff_jpeg", "webp")  # its compressions
 EDGE = 5  # pixels; an area that fills a square of this side is not an edge
 SHOWN = 8  # maximum number of values in messages
 
 
-@dataclass(frozen=True)
-class Rule:
-    """How the values of one mask are read.
+class Rule(NamedTuple):
+    """How the values of one mask are read."""
 
-    Attributes:
-        form: a description for the summary.
-        values: the object's values; None: values of at least ``threshold`` are object.
-        is_dark: the inverse: values below ``threshold`` are object.
-    """
-
-    form: str
-    values: tuple[int, ...] | None = None
-    threshold: int = 1
-    is_dark: bool = False
+    form: str  # a description for the summary
+    is_object: Callable[[np.ndarray], np.ndarray]  # values (H, W) -> bool
 
 
 @dataclass(frozen=True)
 class Values:
-    """What a mask file holds, as it is stored.
+    """What a mask file holds, upright.
 
     Attributes:
         pixels: (H, W), integers: grey values, or the indices of a coloured palette.
         full: the value of white: 1, 255 or 65535.
-        is_lossy: whether it is a JPEG, whose values are not exact.
+        lossy: the file's format, if its values may not be those that were drawn; else empty.
         orientation: of its own EXIF tag, 1 to 8.
     """
 
     pixels: np.ndarray
     full: int
-    is_lossy: bool
+    lossy: str
     orientation: int
 
 
-def read_values(file: Path | bytes) -> Values:
+def read_values(file: Path | bytes, *, by_index: bool = False) -> Values:
     """Read a mask.
+
+    Args:
+        by_index: of a coloured palette take the indices, whatever its colours.
 
     Raises:
         ValueError: what is wrong, worded to follow the file's name.
     """
-    with opened(file) as image:
-        pixels, full = _pixels(image)
-        return Values(pixels, full, image.format == "JPEG", orientation(image))
+    image, orientation = read_upright(file)
+    exact = image.format in LOSSLESS and image.info.get("compression") not in LOSSY_TIFF
+    pixels, full = _pixels(image, by_index=by_index)
+    return Values(pixels, full, "" if exact else image.format, orientation)
 
 
-def _pixels(image: Image.Image) -> tuple[np.ndarray, int]:
-    if image.mode == "1":
-        return np.asarray(image).astype(np.uint8), 1
-    if image.mode == "P":
-        return _palette_values(image), 255
-    if image.mode in ("RGBA", "LA", "PA", "La", "RGBa"):
-        if image.getchannel("A").getextrema() != (255, 255):
-            raise ValueError("has transparent pixels: save it in grey, 0 where there is no object")
-        image = image.convert("RGB")
-    if image.mode == "RGB":
-        pixels = np.asarray(image)
-        coloured = (pixels != pixels[..., :1]).any(-1)
-        if coloured.any():
-            colour = tuple(int(value) for value in pixels[coloured][0])
-            raise ValueError(f"has colours, {colour} say: save it in grey, or with a palette")
-        return pixels[..., 0], 255
-    if image.mode == "L":
-        return np.asarray(image), 255
+def _pixels(image: Image.Image, *, by_index: bool) -> tuple[np.ndarray, int]:
     if image.mode in ("I", *GREY_16_BIT):
         return np.asarray(image).astype(np.int32), 65535
-    raise ValueError(f"has mode {image.mode}: save it in grey")
-
-
-def _palette_values(image: Image.Image) -> np.ndarray:
-    """Grey values if the whole palette is grey, else the indices (as in VOC's masks)."""
-    indices = np.asarray(image)
-    palette = np.array(image.getpalette("RGB"), dtype=np.uint8).reshape(-1, 3)
-    is_grey = bool((palette == palette[:, :1]).all())
-    palette = np.pad(palette, ((0, 256 - len(palette)), (0, 0)))
-    used = np.unique(indices)
-    if is_grey:
-        return palette[indices, 0]
-    black = used[(palette[used] == 0).all(1)]
-    if len(black) and 0 not in black:
+    see_through = image.has_transparency_data and image.convert("RGBA").getextrema()[3][0] < 255
+    if image.mode == "P":
+        palette = np.array(image.getpalette("RGB"), dtype=np.uint8).reshape(-1, 3)
+        if (palette != palette[:, :1]).any():
+            if not by_index and (see_through or palette[0].any()):
+                found = f"a palette in which 0 is {_colour(palette[0])}, not black"
+                raise ValueError(
+                    f"has {'transparent pixels' if see_through else found}: save it in grey, 0 "
+                    "where there is no object, or list its numbers in data.object_values"
+                )
+            return np.asarray(image), 255  # the indices, as in VOC's masks
+    if see_through:
+        raise ValueError("has transparent pixels: save it in grey, 0 where there is no object")
+    if image.mode == "1":
+        return np.asarray(image).astype(np.uint8), 1
+    if image.mode not in ("L", "P", "RGB", "RGBA", "LA", "PA", "La", "RGBa"):
+        raise ValueError(f"has mode {image.mode}: save it in grey")
+    pixels = np.asarray(image.convert("RGB"))
+    if len(coloured := pixels[(pixels != pixels[..., :1]).any(-1)]):
         raise ValueError(
-            f"has a palette in which black is {black[0]}, not 0: save it in grey, 0 for background"
+            f"has colours, {_colour(coloured[0])} say: save it in grey, or with a palette"
         )
-    return indices
+    return pixels[..., 0], 255
+
+
+def _colour(rgb: np.ndarray) -> tuple[int, ...]:
+    return tuple(rgb.tolist())
 
 
 class MaskReader:
@@ -127,6 +117,7 @@ class MaskReader:
         self.not_counted = not_counted
         self.rules: dict[str, Rule] = {}
         self.without_object: set[str] = set()
+        self._is_list = not isinstance(object_values, str)
         self._values: set[int] = set()
 
     def look_at(self, masks: Mapping[str, Path]) -> list[str]:
@@ -136,14 +127,15 @@ class MaskReader:
             ValueError: no mask holds a value that the settings name.
         """
         problems, unclear = [], {}
-        for name, found in in_order(masks.items(), _look):
+        look = partial(_look, by_index=self._is_list)
+        for name, found in in_order(masks.items(), look):
             if isinstance(found, str):
                 problems.append(f"{name}: its mask {found}")
                 continue
-            if found.is_lossy and (self.not_counted, type(self.object_values)) != (None, str):
+            if found.lossy and (self._is_list or self.not_counted is not None):
                 problems.append(
-                    f"{name}: its mask is a JPEG, whose values are not exact: with a list in "
-                    "data.object_values or with data.not_counted save it as PNG"
+                    f"{name}: its mask is stored as {found.lossy}, whose values are not exact: "
+                    "with a list in data.object_values or with data.not_counted save it as PNG"
                 )
                 continue
             self._values.update(found.values)
@@ -155,13 +147,13 @@ class MaskReader:
         beside_0 = self._values - {0, self.not_counted}
         if len(beside_0) == 1:  # one value in all masks: there is one way to read it
             value = min(beside_0)
-            self.rules |= {name: Rule(f"0 and {value}", (value,)) for name in unclear}
+            self.rules |= dict.fromkeys(unclear, _one_value(value))
             unclear = {}
         if not problems:  # otherwise some masks' values are not known
             self._check_settings()
         return problems + [
             f"{name}: its mask holds {_listed(found.values)}: which is the object? "
-            + ("It is a JPEG: save it as PNG, and set " if found.is_lossy else "Set ")
+            + (f"It is {found.lossy}: save it as PNG, and set " if found.lossy else "Set ")
             + "data.object_values (a list; or half: half of white and more)"
             + ("" if self.not_counted is not None else " or data.not_counted")
             for name, found in unclear.items()
@@ -169,24 +161,27 @@ class MaskReader:
 
     def _rule(self, found: "_Look") -> Rule | None:
         """The rule for a mask; None if its values alone do not decide."""
-        if isinstance(self.object_values, tuple):
-            return Rule("the values of data.object_values", self.object_values)
-        values = set(found.values) - {self.not_counted}
-        for full in (1, 255, found.full):
-            if values <= {0, full}:
-                form = f"0 and {full}" if values - {0} else "0 alone"
-                return Rule(form, threshold=full, is_dark=self.object_values == "dark")
         half = (found.full + 1) // 2
-        if self.object_values == "half" or (self.object_values == "auto" and found.is_antialiased):
-            kind = "antialiased, " * found.is_antialiased
-            return Rule(f"grey ({kind}{half} and more is object)", threshold=half)
+        if self._is_list:
+            is_listed = partial(np.isin, test_elements=self.object_values)
+            return Rule("the values of data.object_values", is_listed)
         if self.object_values == "dark":
-            return Rule(f"grey (less than {half} is object)", threshold=half, is_dark=True)
+            return Rule(f"grey (less than {half} is object)", lambda values: values < half)
+        if self.object_values == "half":
+            return Rule(f"grey ({half} and more is object)", lambda values: values >= half)
+        values = set(found.values) - {0, self.not_counted}
+        if not values:
+            return Rule("0 alone", np.zeros_like)
+        if len(values) == 1 and values <= {1, 255, found.full}:
+            return _one_value(*values)
+        if found.is_antialiased:
+            form = f"grey (antialiased, {half} and more is object)"
+            return Rule(form, lambda values: values >= half)
         return None
 
     def _check_settings(self) -> None:
         wanted = {"data.not_counted": () if self.not_counted is None else (self.not_counted,)}
-        if isinstance(self.object_values, tuple):
+        if self._is_list:
             wanted["data.object_values"] = self.object_values
         for setting, values in wanted.items():
             if lacking := [value for value in values if value not in self._values]:
@@ -196,16 +191,15 @@ class MaskReader:
                 )
 
     def read(self, name: str, file: Path | bytes) -> tuple[np.ndarray, int]:
-        """The mask ``name`` as stored, codes (H, W) uint8, and its own EXIF orientation, 1 to 8.
+        """The mask ``name``, upright, codes (H, W) uint8, and its own EXIF orientation, 1 to 8.
 
         Raises:
             ValueError: what is wrong, worded to follow the file's name.
         """
-        found, rule = read_values(file), self.rules[name]
-        by_threshold = rule.values is None
+        found = read_values(file, by_index=self._is_list)
         values = found.pixels
-        is_object = values >= rule.threshold if by_threshold else np.isin(values, rule.values)
-        mask = np.where(is_object ^ rule.is_dark, OBJECT, BACKGROUND).astype(np.uint8)
+        is_object = self.rules[name].is_object(values)
+        mask = np.where(is_object, OBJECT, BACKGROUND).astype(np.uint8)
         if self.not_counted is not None:
             mask[values == self.not_counted] = NOT_COUNTED
             if (mask == NOT_COUNTED).all():
@@ -230,17 +224,21 @@ class MaskReader:
 class _Look:
     values: list[int]  # that the mask holds, sorted
     full: int
-    is_lossy: bool
+    lossy: str
     is_antialiased: bool
 
 
-def _look(_name: str, file: Path) -> _Look | str:
+def _look(_name: str, file: Path, *, by_index: bool) -> _Look | str:
     try:
-        found = read_values(file)
+        found = read_values(file, by_index=by_index)
     except ValueError as error:
         return str(error)
     values = [int(value) for value in np.unique(found.pixels)]
-    return _Look(values, found.full, found.is_lossy, _is_antialiased(found, values))
+    return _Look(values, found.full, found.lossy, _is_antialiased(found, values))
+
+
+def _one_value(value: int) -> Rule:
+    return Rule(f"0 and {value}", lambda values: values == value)
 
 
 def _is_antialiased(found: Values, values: list[int]) -> bool:
@@ -252,7 +250,7 @@ def _is_antialiased(found: Values, values: list[int]) -> bool:
     pixels = found.pixels
     lowest, highest = minimum_filter(pixels, EDGE), maximum_filter(pixels, EDGE)
     flat = np.unique(pixels[lowest == highest])
-    allowed = near if found.is_lossy else 0
+    allowed = near if found.lossy in ("JPEG", "MPO") else 0
     if ((flat > allowed) & (flat < found.full - allowed)).any():
         return False
     soft = (pixels > found.full // 4) & (pixels < found.full * 3 // 4)

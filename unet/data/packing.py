@@ -17,7 +17,7 @@ from unet.data.duplicates import near_duplicates
 from unet.data.masks import BACKGROUND, BOUNDARY, NOT_COUNTED, OBJECT
 from unet.data.packed import SplitWriter
 from unet.data.parallel import in_order
-from unet.data.photos import UPRIGHT, opened, orientation, to_photo
+from unet.data.photos import UPRIGHT, read_upright, to_rgb
 from unet.data.sources import File, Source, open_source
 from unet.runtime.files import exclusive
 
@@ -92,14 +92,22 @@ def told(summary: dict[str, Any]) -> list[str]:
             f"near-duplicates in two splits: {len(pairs)} pairs, {exact} of them exact; "
             f"images that training has seen score too well: {_some(shown)}"
         )
+    folders = f", {len(left['folders'])} folders ({_some(left['folders'])})" * bool(left["folders"])
     lines.append(
         f"left out: {len(left['on_no_list'])} images on no list, {left['other_files']} other files"
+        + folders
     )
     return lines
 
 
-def pack(raw: Path, out: Path, data: DataConfig, config: PreprocessConfig) -> dict[str, Any]:
+def pack(
+    raw: Path, out: Path, data: DataConfig, config: PreprocessConfig, *, every: bool = False
+) -> dict[str, Any]:
     """Write the splits' arrays into ``out`` (which must not exist) and return their summary.
+
+    Args:
+        every: one split, ``all``, of every image there is, instead of those that ``config`` and
+            the lists say.
 
     Raises:
         ValueError: names the photographs without a mask, masks without a photograph, unreadable
@@ -107,15 +115,18 @@ def pack(raw: Path, out: Path, data: DataConfig, config: PreprocessConfig) -> di
     """
     source = open_source(raw, data, config)
     files = _state(source.paths)
-    splits = source.assign_splits(config)
+    splits = {"all": source.names} if every else source.assign_splits(config)
     _check_disk(out.parent, 4 * config.image_size**2 * sum(map(len, splits.values())))
     masks = _write_splits(source, out, splits, config.image_size)
     if _state(source.paths) != files:  # DVC records the folder as it is when the stage ends
         raise ValueError(f"{raw} changed while it was read: run again")
     pixels = {split: _sum(masks.pixels[name] for name in names) for split, names in splits.items()}
     described = source.describe()
-    _check_objects(pixels, described.get("masks", {}).get("values"))
     split_kind, left_out = described.pop("split"), described.pop("left_out")
+    if every:
+        left_out["on_no_list"] = []
+    else:
+        _check_objects(pixels, described.get("masks", {}).get("values"))
     summary = described | {
         "image_size": config.image_size,
         "split": split_kind,
@@ -278,10 +289,9 @@ def _sum(pixels: Any) -> np.ndarray:
 def _read_photo(_name: str, file: File, *, size: int) -> _Photo | str:
     """The photograph, upright and resized with antialiasing; or what is wrong."""
     try:
-        with opened(file) as stored:
-            photo = to_photo(stored)
-            resized = photo.resize((size, size), Image.Resampling.BILINEAR)
-            return _Photo(np.asarray(resized), photo.size, orientation(stored))
+        picture, tag = read_upright(file)
+        resized = to_rgb(picture).resize((size, size), Image.Resampling.BILINEAR)
+        return _Photo(np.asarray(resized), picture.size, tag)
     except ValueError as error:
         return str(error)
 
@@ -299,22 +309,21 @@ def _read_mask(
         codes, tag = source.read_mask(name, file)
     except ValueError as error:
         return str(error)
-    stored = Image.fromarray(codes)
-    mask = stored.transpose(UPRIGHT[tag]) if tag in UPRIGHT else stored
-    drawn = "plain"
+    mask, drawn = Image.fromarray(codes), "plain"
     if photo := photos.get(name):  # None: the photograph is unusable
         fits = same_shape(photo.size, mask.size)
         # EXIF turns the photograph, but not the mask: was it drawn before or after the turn?
         turn = UPRIGHT.get(photo.orientation) if tag == 1 else None
         may_be_stored = turn is not None and same_shape(
-            photo.size[::-1] if photo.orientation >= 5 else photo.size, stored.size
+            photo.size[::-1] if photo.orientation >= 5 else photo.size, mask.size
         )
         if may_be_stored and (as_stored or not fits):
-            mask, drawn = stored.transpose(turn), "stored"
+            mask, drawn = mask.transpose(turn), "stored"
         elif fits:
             drawn = "unclear" if may_be_stored else "upright" if turn is not None else "plain"
-        elif same_shape(photo.size, stored.size):  # already upright, with the photograph's tag
-            mask = stored
+        elif tag >= 5 and same_shape(photo.size, mask.size[::-1]):
+            # It was upright already, with the photograph's tag: back again.
+            mask = mask.transpose(UPRIGHT[{6: 8, 8: 6}.get(tag, tag)])
         else:
             width, height = photo.size
             sizes = f"{mask.width} x {mask.height} pixels, its photograph {width} x {height}"

@@ -1,8 +1,6 @@
 """Read photographs from cameras, scanners or web pages, upright and in RGB."""
 
 import io
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -32,6 +30,8 @@ UPRIGHT = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
+MAX_PIXELS = 256_000_000  # a phone's 200 million take 2.4 GB to predict, 6.3 with a cut-out
+Image.MAX_IMAGE_PIXELS = MAX_PIXELS  # where Pillow warns; by default it refuses 179 million
 GREY_16_BIT = ("I;16", "I;16L", "I;16B", "I;16N")
 
 
@@ -40,40 +40,55 @@ def is_photo(path: Path) -> bool:
     return path.suffix.lower() in SUFFIXES and not path.name.startswith(".")
 
 
-@contextmanager
-def opened(source: Path | bytes) -> Iterator[Image.Image]:
-    """Open the first picture of an image file, decoded, as it is stored.
+def read_upright(source: Path | bytes | Image.Image) -> tuple[Image.Image, int]:
+    """The first picture of an image file, decoded and turned as its EXIF tag says.
 
     Args:
-        source: a path, or a file's content.
+        source: a path, a file's content, or a picture of Pillow, which stays as it is.
+
+    Returns:
+        A new picture, in the stored mode, with its format, and the tag, 1 to 8 (1: upright as
+        stored).
 
     Raises:
         ValueError: it cannot be read; the message is worded to follow the file's name.
     """
     try:
         # Pillow gets no path, because its messages would repeat the name that the caller adds.
-        content = source if isinstance(source, bytes) else source.read_bytes()
+        content = source.read_bytes() if isinstance(source, Path) else source
     except OSError as error:
         raise ValueError(f"cannot be read ({error.strerror})") from None
     if not content:
         raise ValueError("is empty")
     try:
-        image = Image.open(io.BytesIO(content))
+        image = Image.open(io.BytesIO(content)) if isinstance(content, bytes) else content
+        if image.width * image.height > MAX_PIXELS:
+            raise Image.DecompressionBombError
+        if 0 in image.size:
+            raise ValueError(f"{image.width} x {image.height} pixels")
+        # Pillow turns a TIFF by itself in load(), and forgets the tag.
+        before = _orientation(image) if image.format == "TIFF" else 1
         image.load()
+        left = _orientation(image)
     except UnidentifiedImageError:
         heif = content[4:8] == b"ftyp" and content[8:12] in (b"heic", b"heix", b"mif1", b"msf1")
         way = "is a HEIC file: `pip install pillow-heif` reads it, or save it as JPEG"
         raise ValueError(way if heif else "is no picture of a format that can be read") from None
+    except Image.DecompressionBombError:
+        limit = f"more than {MAX_PIXELS // 1_000_000} million pixels"
+        raise ValueError(f"has {limit}, the most that are read: make it smaller") from None
     except MemoryError:
         raise
     except Exception as error:  # Pillow's readers raise nearly anything on a damaged file
         problem = " ".join(str(error).split()) or type(error).__name__
         raise ValueError(f"cannot be read ({problem})") from None
-    with image:
-        yield image
+    upright = image.transpose(UPRIGHT[left]) if left > 1 else image
+    upright = upright.copy() if upright is source else upright
+    upright.format = image.format
+    return upright, max(before, left)
 
 
-def orientation(image: Image.Image) -> int:
+def _orientation(image: Image.Image) -> int:
     """The EXIF orientation, 1 to 8; 1 (upright as stored) if there is no readable tag."""
     try:
         value = image.getexif().get(ORIENTATION, 1)
@@ -82,27 +97,26 @@ def orientation(image: Image.Image) -> int:
     return value if value in UPRIGHT else 1
 
 
-def read_photo(source: Path | bytes) -> Image.Image:
+def read_photo(source: Path | bytes | Image.Image) -> Image.Image:
     """Read a photograph upright, in RGB: 8 bits per channel, transparent parts on white.
 
+    Only the colour profile is kept of its metadata.
+
     Args:
-        source: a path, or a file's content.
+        source: as for :func:`read_upright`.
 
     Raises:
         ValueError: what is wrong, worded to follow the file's name.
     """
-    with opened(source) as image:
-        return to_photo(image)
+    return to_rgb(read_upright(source)[0])
 
 
-def to_photo(image: Image.Image) -> Image.Image:
-    """:func:`read_photo` for an open picture. Only the colour profile is kept of its metadata."""
-    turn = UPRIGHT.get(orientation(image))
+def to_rgb(image: Image.Image) -> Image.Image:
+    """:func:`read_photo` for what :func:`read_upright` returned; it may be changed."""
     try:
-        rgb = _rgb(image)
+        photo = _rgb(image)
     except (OSError, ValueError) as error:
         raise ValueError(f"cannot be read ({' '.join(str(error).split())})") from None
-    photo = rgb.transpose(turn) if turn is not None else rgb
     # Drop the EXIF block: its tag would turn the photograph again.
     photo.info = {key: value for key, value in photo.info.items() if key == "icc_profile"}
     return photo
@@ -123,4 +137,4 @@ def _rgb(image: Image.Image) -> Image.Image:
             white = Image.new("RGBA", rgba.size, "white")
             return Image.alpha_composite(white, rgba).convert("RGB")
         return rgba.convert("RGB")
-    return image.convert("RGB")
+    return image if image.mode == "RGB" else image.convert("RGB")

@@ -8,9 +8,9 @@ import numpy as np
 
 from unet.data import oxford_pets
 from unet.data.config import DOWNLOADED, DataConfig, PreprocessConfig
-from unet.data.folder import LISTS, read_folder
+from unet.data.folder import LISTS, expected_masks, read_folder
 from unet.data.mask_values import MaskReader
-from unet.data.photos import opened
+from unet.data.photos import read_upright
 from unet.data.splits import assign_splits, folder_splits
 
 File = Path | bytes  # an image file's path or content
@@ -24,9 +24,11 @@ class Source(Protocol):
         where: where the files are, in messages.
         way_out: advice about unusable files, in messages.
         paths: the files and folders that are read.
+        names: of all images, also those on no list, sorted.
     """
 
     paths: list[Path]
+    names: list[str]
     mask: str
     where: str
     way_out: str
@@ -47,8 +49,8 @@ class Source(Protocol):
         """(name, file) of the masks ``names``."""
 
     def read_mask(self, name: str, file: File) -> tuple[np.ndarray, int]:
-        """The mask as stored, codes (H, W) uint8 (:mod:`unet.data.masks`), and the orientation in
-        its own EXIF tag, 1 to 8; raises a ValueError, worded to follow its name."""
+        """The mask, upright, codes (H, W) uint8 (:mod:`unet.data.masks`), and its own EXIF tag, 1
+        to 8, by which it was turned; raises a ValueError, worded to follow its name."""
 
     def describe(self) -> dict[str, Any]:
         """Its part of ``dataset.json``; only after all photographs have been read."""
@@ -110,6 +112,7 @@ class OxfordPets:
         self._packed = images.is_file()
         self._sums = {f.name: oxford_pets.md5(f) for f in (images, annotations) if f.is_file()}
         self._index = oxford_pets.read_index(annotations)
+        self.names = sorted(self._index.trimaps)
         self.where = f"the archives in {images.parent}" if self._packed else str(images.parent)
         fetch = ", or fetch them anew with `dvc repro -f download`"
         self.way_out = f"Mend them{fetch if data.is_downloaded else ' or bring another copy'}"
@@ -147,14 +150,14 @@ class OxfordPets:
         return ((name, file) for name, file in self._index.trimaps.items() if name in wanted)
 
     def read_mask(self, name: str, file: File) -> tuple[np.ndarray, int]:
-        """The trimap, converted to our codes; its orientation is always 1."""
-        with opened(file) as image:
-            if image.mode != "L":
-                raise ValueError(f"has mode {image.mode}, not L")
-            lowest, highest = image.getextrema()
-            if not {lowest, highest} <= oxford_pets.TRIMAP_CODES.keys():
-                raise ValueError(f"has codes from {lowest} to {highest}, not 1 to 3")
-            return _MASK_CODES[np.asarray(image)], 1
+        """The trimap, converted to our codes."""
+        image, tag = read_upright(file)
+        if image.mode != "L":
+            raise ValueError(f"has mode {image.mode}, not L")
+        lowest, highest = image.getextrema()
+        if not {lowest, highest} <= oxford_pets.TRIMAP_CODES.keys():
+            raise ValueError(f"has codes from {lowest} to {highest}, not 1 to 3")
+        return _MASK_CODES[np.asarray(image)], tag
 
     def describe(self) -> dict[str, Any]:
         """Which edition it is, and what was left out."""
@@ -193,6 +196,7 @@ class Folder:
             )
         self._path = path
         self._index = read_folder(path)
+        self.names = self._index.names
         self._reader = MaskReader(data.object_values, data.not_counted)
         self.where = str(path)
         self.paths = [path / name for name in ("images", "masks", *LISTS)]
@@ -200,17 +204,18 @@ class Folder:
 
     def assign_splits(self, config: PreprocessConfig) -> dict[str, list[str]]:
         """By the folder's lists, or drawn at random by ``config``."""
-        index = self._index
-        return folder_splits(index.names, index.lists, config)
+        return folder_splits(self.names, self._index.lists, config)
 
     def check(self, names: Collection[str]) -> list[str]:
         """Names without a mask or photograph, and masks that are unreadable or ambiguous."""
         index, problems = self._index, []
-        for name in sorted(names):
-            if name not in index.masks:
-                problems.append(f"{name}: has no mask")
-            elif name not in index.images:
-                problems.append(f"{name}: has a mask, but no photograph")
+        # One text for all, so that it is said once: with the first one's name.
+        if no_mask := sorted(set(names) - index.masks.keys()):
+            text = f"has no mask (expected: {expected_masks(no_mask[0])})"
+            problems += [f"{name}: {text}" for name in no_mask]
+        if no_photo := sorted(set(names) - index.images.keys()):
+            text = f"has a mask, but no photograph (expected: images/{no_photo[0]}.jpg)"
+            problems += [f"{name}: {text}" for name in no_photo]
         masks = {name: index.masks[name] for name in sorted(names) if name in index.masks}
         return problems + self._reader.look_at(masks)
 
@@ -244,5 +249,9 @@ class Folder:
             "path": str(self._path),
             "split": "listed" if index.lists else "random",
             "masks": self._reader.describe(),
-            "left_out": {"on_no_list": sorted(index.unlisted), "other_files": index.other_files},
+            "left_out": {
+                "on_no_list": sorted(index.unlisted),
+                "other_files": index.other_files,
+                "folders": index.folders,
+            },
         }

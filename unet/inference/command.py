@@ -33,7 +33,11 @@ TRAINED_ON = {
     "folder": "a folder of one's own",
 }
 # By ``boundary`` in the info, if it is not the default and the data have one.
-LEARNT_BOUNDARY = {"object": ", the outline as object", "ignore": ", the outline left out"}
+LEARNT_BOUNDARY = {
+    "object": ", the outline as object",
+    "middle": ", the outline divided in the middle",
+    "ignore": ", the outline left out",
+}
 LONGEST_NAME = 255 - 20  # bytes; the rest is for the file's temporary name
 JPEG_SIDE = 65500  # pixels
 # Kind of result -> its file's ending.

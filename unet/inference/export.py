@@ -13,7 +13,8 @@ from torch import Tensor, nn
 from unet.data.packed import Split
 from unet.model import UNet
 
-OPSET = 18  # runtimes since 2023 read it; the exporter's default rises with torch
+# Both of ONNX 1.13; the exporter's own rise with torch. onnxruntime 1.15 (2023) and 1.32 read it.
+OPSET, IR_VERSION = 18, 8
 MAX_BYTES = 2**31 - 2**20  # of weights: a protobuf message is at most 2 GiB, with the small graph
 TOLERANCE = 1e-4  # of a probability: another runtime sums in another order
 
@@ -105,6 +106,7 @@ def to_onnx(model: UNet, info: dict[str, Any]) -> bytes:
             verbose=False,
         )
     proto = program.model_proto
+    proto.ir_version = IR_VERSION
     _forget_the_source(proto.graph)
     onnx.helper.set_model_props(proto, metadata)
     onnx.checker.check_model(proto)

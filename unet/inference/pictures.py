@@ -1,10 +1,13 @@
-"""Pictures of a prediction at the photo's size: mask, cut-out, overlay, probabilities."""
+"""Pictures of a prediction at the photo's size: mask, cut-out, overlay, probabilities.
+
+A photograph is given to them as it was to :func:`unet.inference.predict.predict`.
+"""
 
 import torch
 from PIL import Image, ImageFilter
 from torch import Tensor
 
-from unet.inference.predict import Prediction
+from unet.inference.predict import Photo, Prediction, to_picture
 
 RAMP = 0.15  # of a cut-out's edge: this far from the threshold, alpha is 0 or 255
 OUTLINE = (255, 196, 0)
@@ -20,24 +23,24 @@ def probabilities_picture(found: Prediction) -> Image.Image:
     return _grey((found.probabilities * 255).round_().to(torch.uint8))
 
 
-def cutout_picture(found: Prediction, photo: Image.Image) -> Image.Image:
+def cutout_picture(found: Prediction, photo: Photo) -> Image.Image:
     """RGBA: the object with a soft edge, half transparent at the threshold.
 
     Fully transparent pixels are black, so that the object's surroundings are not stored.
     """
     alpha = _grey(_ramp(found.probabilities, found.threshold))
-    picture = photo.copy()
+    picture = to_picture(photo)
     picture.paste((0, 0, 0), mask=alpha.point([255] + 255 * [0]))
     picture.putalpha(alpha)
     return picture
 
 
-def overlay_picture(found: Prediction, photo: Image.Image) -> Image.Image:
+def overlay_picture(found: Prediction, photo: Photo) -> Image.Image:
     """RGB: the object outlined, in its own colours; all else grey and darker."""
-    mask = mask_picture(found)
-    around = photo.convert("L").point([round(0.6 * v) for v in range(256)]).convert("RGB")
-    picture = Image.composite(photo, around, mask)
-    reach = max(1, round(max(photo.size) / 300))
+    mask, own = mask_picture(found), to_picture(photo)
+    around = own.convert("L").point([round(0.6 * v) for v in range(256)]).convert("RGB")
+    picture = Image.composite(own, around, mask)
+    reach = max(1, round(max(own.size) / 300))
     # The blurred mask is grey only along its edge.
     band = [min(255, 8 * min(v, 255 - v)) for v in range(256)]
     edge = mask.filter(ImageFilter.BoxBlur(reach)).point(band)

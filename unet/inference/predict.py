@@ -18,7 +18,7 @@ from PIL import Image
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from unet.data.photos import read_photo, to_photo
+from unet.data.photos import read_photo
 from unet.inference.model_file import TrainedModel, load_model
 from unet.model import TTA
 
@@ -184,7 +184,7 @@ def _read_now(photo: Photo, sizes: Collection[int]) -> Future:
 
 def _read(photo: Photo, sizes: Collection[int]) -> _Shrunk:
     started = time.perf_counter()
-    picture = _picture(photo)
+    picture = to_picture(photo)
     images = {
         size: torch.from_numpy(
             np.array(picture.resize((size, size), Image.Resampling.BILINEAR))
@@ -194,24 +194,18 @@ def _read(photo: Photo, sizes: Collection[int]) -> _Shrunk:
     return _Shrunk(picture.height, picture.width, images, time.perf_counter() - started)
 
 
-def _picture(photo: Photo) -> Image.Image:
-    """An upright RGB picture.
+def to_picture(photo: Photo) -> Image.Image:
+    """A new picture, RGB, upright, of a photograph in any form that :func:`predict` takes.
 
     Raises:
         ValueError: in one line, what is wrong with ``photo``.
     """
-    if isinstance(photo, str | Path):
+    if isinstance(photo, str | Path | Image.Image):
+        is_picture = isinstance(photo, Image.Image)
         try:
-            return read_photo(Path(photo))
+            return read_photo(photo if is_picture else Path(photo))
         except ValueError as error:
-            raise ValueError(f"{photo} {error}") from None
-    if isinstance(photo, Image.Image):
-        if 0 in photo.size:
-            raise ValueError(f"a picture of {photo.width} x {photo.height} pixels")
-        try:
-            return to_photo(photo)
-        except ValueError as error:
-            raise ValueError(f"the picture {error}") from None
+            raise ValueError(f"{'the picture' if is_picture else photo} {error}") from None
     if not isinstance(photo, Tensor):
         way = "; of an array: PIL.Image.fromarray(photo)" if isinstance(photo, np.ndarray) else ""
         raise ValueError(
