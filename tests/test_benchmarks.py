@@ -122,9 +122,9 @@ def test_the_loops_train_on_the_dataset_s_files(tmp_path: Path) -> None:
     assert len(plain["epochs"]) == 15
     assert all(0 <= epoch["val_accuracy_at_half"] <= 1 for epoch in plain["epochs"])
     module = (sys.executable, "-m", "research.benchmarks.shortcuts")
-    run(repository, "env", folder, *module, "--width", "4", "--seeds", "0", "1")
+    run(repository, "env", folder, *module, "--width", "4", "--seeds", "0")
     runs = json.loads((results / "shortcuts.json").read_text())["runs"]
-    assert [(run["way"], run["seed"]) for run in runs] == [(w, s) for s in (0, 1) for w in WAYS]
+    assert [(run["way"], run["seed"]) for run in runs] == [(way, 0) for way in WAYS]
     by_way = {run["way"]: pd.DataFrame(run["epochs"]) for run in runs}
     assert [len(epochs) for epochs in by_way.values()] == [way.epochs for way in WAYS.values()]
     full, growing, batches, _ = by_way.values()

@@ -95,10 +95,13 @@ def test_auto_precision_of_cpus(
     assert device.resolve_amp("auto", CPU) == expected
 
 
-def test_products_are_timed_alike() -> None:
-    """float64 takes twice as long everywhere; what float32 takes is of the same order each time."""
-    seconds = device._product_seconds(torch.float32, torch.float64)
-    assert 0 < seconds[torch.float32] < seconds[torch.float64]
+def test_products_are_timed_in_turns_and_the_least_time_counts(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    clock = iter([0, 5, 5, 7, 7, 8, 8, 11])  # 5 and 2 seconds, then 1 and 3
+    monkeypatch.setattr(device.time, "perf_counter", lambda: next(clock))
+    seconds = device._product_seconds(torch.float32, torch.bfloat16, rounds=2)
+    assert seconds == {torch.float32: 1, torch.bfloat16: 2}
 
 
 def test_auto_precision_of_mps_is_float32(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -169,7 +169,7 @@ def test_a_stage_ends_with_its_killed_dvc_and_a_rank_with_its_launcher(
     launcher.kill()
     if reaped:
         launcher.wait(PATIENCE)
-    assert ends_within(child, 5)
+    assert ends_within(child, PATIENCE)
     assert "what started this stage is gone" in (tmp_path / "stderr").read_text()
     parent.wait(PATIENCE)
 
