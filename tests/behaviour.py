@@ -228,9 +228,9 @@ RUNS: dict[str, Run] = {
     "float16": trained("background", **{"train.store": "float16"}),
     "growing": trained("background", **{"train.grow_from": 0.5}),
     "killed": trained("", killed=True),
-    "from a file": trained("background", start="background",
+    "from-a-file": trained("background", start="background",
                            **{"train.start_from": f"start/{DICE}.safetensors"}),
-    "from a folder": trained("background", BCE, start="background",
+    "from-a-folder": trained("background", BCE, start="background",
                              **{"train.start_from": "start"}),
     "augmented": trained("background", **{
         "train.augment.contrast": 0.3, "train.augment.saturation": 0.5, "train.augment.paste": 0.5,
@@ -238,10 +238,10 @@ RUNS: dict[str, Run] = {
     }),
     "architectures": trained("", *OTHERS, predict=True, **{"train.seed": 2}),
     "tta": trained("background", **{"evaluate.tta": True}),
-    "sorted models": trained("background", data="sorted"),
-    "own folder": trained("background", data="plain"),
-    "own soft": trained("own folder", data="soft", **{"train.augment.soft_edges": True}),
-    "own lists": trained("own folder", DICE, BCE, data="listed",
+    "sorted-models": trained("background", data="sorted"),
+    "own-folder": trained("background", data="plain"),
+    "own-soft": trained("own-folder", data="soft", **{"train.augment.soft_edges": True}),
+    "own-lists": trained("own-folder", DICE, BCE, data="listed",
                          **{"train.augment.soft_edges": True}),
 }  # fmt: skip
 

@@ -108,6 +108,22 @@ def test_exact_values_of_a_lossy_file_are_refused(
     assert MaskReader(*setting).look_at(files) == [problem]
 
 
+@settings(deadline=None, max_examples=60)
+@given(
+    kind=st.sampled_from(["JPEG", "WEBP", "AVIF"]), quality=st.sampled_from([50, 75, 95]),
+    value=st.integers(1, 60),
+)  # fmt: skip
+def test_a_dark_object_in_a_lossy_file_is_refused(
+    tmp_path_factory: pytest.TempPathFactory, kind: str, quality: int, value: int
+) -> None:
+    file = tmp_path_factory.mktemp("mask") / "a.any"
+    Image.fromarray(WHITE // 255 * value).save(file, kind, quality=quality)
+    reader = MaskReader("auto", None)
+    problems = reader.look_at({"a": file})
+    # Nothing can tell a file in which the format left only black from one without an object.
+    assert problems or reader.rules["a"].form == "0 alone"
+
+
 def test_forms_mix_in_one_data_set(tmp_path: Path) -> None:
     files = written(tmp_path, {name[:3] + str(i): make() for i, (name, make) in
                                enumerate(FORMS.items()) if name != "0 and 128"})  # fmt: skip

@@ -104,6 +104,18 @@ def test_the_same_picture_however_it_is_stored_and_given(
             assert read_upright(source)[1] == orientation, way
 
 
+@pytest.mark.parametrize("mode", ["L", "P", "RGBA", "CMYK", "I;16"])
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_an_open_tiff_is_the_file(tmp_path: Path, mode: str, orientation: int) -> None:
+    """Pillow itself turns these twice: it maps them into memory when they are opened by name."""
+    exif = Image.Exif()
+    exif[ORIENTATION] = orientation
+    image = grey_16_bit() if mode == "I;16" else picture().convert(mode)
+    image.save(tmp_path / "scan.tif", exif=exif)
+    with Image.open(tmp_path / "scan.tif") as source:
+        assert np.array_equal(read_photo(source), read_photo(tmp_path / "scan.tif"))
+
+
 @pytest.mark.parametrize("orientation", [0, 9, 65535])
 def test_a_tag_that_means_nothing_turns_nothing(orientation: int) -> None:
     assert difference(read_photo(turned(orientation)), picture()) < 2

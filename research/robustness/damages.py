@@ -275,17 +275,6 @@ def damage_lists(folder: Path, rng: random.Random) -> str:
     return f"{name}: {kind}"
 
 
-def bomb(folder: Path, rng: random.Random) -> str:
-    """Add a member of 100 MB of zeros to an archive."""
-    name = rng.choice(["images", "annotations"])
-    path = folder / f"data/raw/{name}.tar.gz"
-    member = tarfile.TarInfo(rng.choice(["images/big.jpg", "annotations/trimaps/big.png", "other"]))
-    members = read_tar(path)
-    members.insert(rng.randrange(len(members)), (member, bytes(100_000_000)))
-    write_tar(path, members)
-    return f"{path.name}: {member.name}"
-
-
 # Arrays, models, results
 
 
@@ -467,5 +456,4 @@ DAMAGES = [
     Damage("archives: a trimap", "preprocess", OF_RAW, TRIMAPS),
     Damage("progress: arrays", "plot", RESULT, damage_progress),
     Damage("masks: bytes", "plot", RESULT, bytes_of(f"predictions/{KEY}/masks.npy")),
-    Damage("archives: a bomb", "preprocess", OF_RAW, bomb),
 ]  # fmt: skip

@@ -145,7 +145,8 @@ class MaskReader:
             else:
                 self.rules[name] = rule
         beside_0 = self._values - {0, self.not_counted}
-        if len(beside_0) == 1:  # one value in all masks: there is one way to read it
+        exact = not any(found.lossy for found in unclear.values())
+        if len(beside_0) == 1 and exact:  # one value in all masks: there is one way to read it
             value = min(beside_0)
             self.rules |= dict.fromkeys(unclear, _one_value(value))
             unclear = {}
@@ -172,6 +173,8 @@ class MaskReader:
         values = set(found.values) - {0, self.not_counted}
         if not values:
             return Rule("0 alone", np.zeros_like)
+        if found.lossy and max(values) < half:  # 1 as object, say, lost or spread by the format
+            return None
         if len(values) == 1 and values <= {1, 255, found.full}:
             return _one_value(*values)
         if found.is_antialiased:

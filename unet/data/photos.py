@@ -61,7 +61,14 @@ def read_upright(source: Path | bytes | Image.Image) -> tuple[Image.Image, int]:
     if not content:
         raise ValueError("is empty")
     try:
-        image = Image.open(io.BytesIO(content)) if isinstance(content, bytes) else content
+        image = content
+        if isinstance(source, Image.Image) and source.format == "TIFF" and source.tile:
+            # Not decoded yet. Pillow turns one that it maps into memory twice: not from bytes.
+            content = _bytes_of(source)
+        if isinstance(content, bytes):
+            image = Image.open(io.BytesIO(content))
+            if isinstance(source, Image.Image):
+                image.seek(source.tell())
         if image.width * image.height > MAX_PIXELS:
             raise Image.DecompressionBombError
         if 0 in image.size:
@@ -86,6 +93,15 @@ def read_upright(source: Path | bytes | Image.Image) -> tuple[Image.Image, int]:
     upright = upright.copy() if upright is source else upright
     upright.format = image.format
     return upright, max(before, left)
+
+
+def _bytes_of(image: Image.Image) -> bytes:
+    """The whole file of a picture that is open."""
+    position = image.fp.tell()
+    image.fp.seek(0)
+    content = image.fp.read()
+    image.fp.seek(position)
+    return content
 
 
 def _orientation(image: Image.Image) -> int:
