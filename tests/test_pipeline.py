@@ -245,6 +245,7 @@ def test_back_from_a_killed_experiment(repository: Path, sign: signal.Signals) -
     dvc = subprocess.Popen(
         ["dvc", "exp", "run", "-n", "broken", "-S", "train.epochs=50000", f"train@{FIRST}"],
         cwd=repository, env=ENVIRONMENT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+        preexec_fn=lambda: signal.signal(sign, signal.SIG_DFL),  # `nohup make test` ignores SIGHUP
     )  # fmt: skip
     try:
         deadline = time.monotonic() + 120
@@ -257,7 +258,7 @@ def test_back_from_a_killed_experiment(repository: Path, sign: signal.Signals) -
     finally:
         stages = psutil.Process(dvc.pid).children(recursive=True)
         dvc.send_signal(sign)
-        dvc.wait()
+        dvc.wait(timeout=60)
         assert not psutil.wait_procs(stages, timeout=20)[1]
     assert "M  params.yaml" in run(repository, "git", "status", "--short").stdout  # staged
 
