@@ -1,7 +1,7 @@
 """A user's own data set: pairing by name, lists, sizes, messages and refusals."""
 
 import json
-import tarfile
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -487,8 +487,7 @@ def test_two_images_are_too_few() -> None:
 
 def unpack(raw: Path, target: Path) -> Path:
     for archive in raw.glob("*.tar.gz"):
-        with tarfile.open(archive) as tar:
-            tar.extractall(target, filter="data")
+        shutil.unpack_archive(archive, target)
     return target
 
 

@@ -1,8 +1,8 @@
 """Existing models, scored on a folder of photographs and masks."""
 
 import re
+import shutil
 import sys
-import tarfile
 from dataclasses import replace
 from pathlib import Path
 
@@ -82,8 +82,7 @@ def unpacked(raw: Path, folder: Path) -> Path:
     """The release's layout, drawn, with boundaries."""
     path = folder.parent / "release"
     for archive in raw.glob("*.tar.gz"):
-        with tarfile.open(archive) as tar:
-            tar.extractall(path, filter="data")
+        shutil.unpack_archive(archive, path)
     return path
 
 
