@@ -1,6 +1,6 @@
 """Whether a change of the code leaves every output of the pipelines as it was.
 
-``python -m tools.same OLD`` checks out the commits OLD and HEAD in two Git worktrees, runs all
+``python -m tools.same OLD`` checks out the commits OLD and HEAD in two temporary clones, runs all
 stages of all DVC projects there, on drawn images and with small params, and compares their outputs.
 ``--accept`` then rewrites the entries in the lock files of those stages whose outputs are the same,
 as if they had run again. It is evidence, not proof: see docs/maintaining.md.
@@ -47,7 +47,7 @@ Entry = dict[str, Any]  # as in dvc.lock: cmd, deps, params, outs
 
 @dataclass(frozen=True)
 class Tree:
-    """A worktree of a commit as DVC reads it, without the stages that always run."""
+    """A clone of a commit as DVC reads it, without the stages that always run."""
 
     stages: dict[Name, Any]
     entries: dict[Name, Entry]
@@ -85,7 +85,7 @@ def md5s(entry: Entry, *kinds: str) -> dict[str, str]:
 
 
 def read_tree(folder: Path) -> Tree:
-    """Read a clean worktree; the hashes of the code in it are written anew."""
+    """Read a clean clone; the hashes of the code in it are written anew."""
     stale: dict[Name, str] = {}
     found: dict[Name, Any] = {}
     for project in projects_of(folder):
@@ -198,7 +198,7 @@ def renew(name: Name, old: Tree, new: Tree, small: list[Entry]) -> None:
         is_other = dep.exists and dep.workspace_status()
         made = any(f"{o}/".startswith(f"{path}/") or path.startswith(f"{o}/") for o in new.made)
         if is_other and not made and not Path(path).is_absolute():
-            dep.save()  # it is in Git, since the worktree is clean
+            dep.save()  # it is in Git, since the clone is clean
         elif path not in known:
             raise ValueError(f"{dep.def_path}, its input, is recorded nowhere: {BY_DVC}")
         elif is_other or known[path]["md5"] != new.made.get(path, known[path])["md5"]:
@@ -227,7 +227,7 @@ def leaves(values: Any, prefix: str = "") -> dict[str, Any]:
 
 
 def check(folders: list[Path], commits: list[str]) -> dict[Name, str]:
-    """Run the pipelines in both worktrees, and rewrite the lock files in the second.
+    """Run the pipelines in both clones, and rewrite the lock files in the second.
 
     Returns, for each stage, ``same``, perhaps with why its entry is kept, or how it differs.
     """
@@ -273,16 +273,15 @@ def main() -> None:
             os.environ.pop(name, None)
         os.environ |= {"OMP_NUM_THREADS": "1", "DVC_SITE_CACHE_DIR": temporary}
         folders = [Path(temporary).resolve() / side for side in ("old", "new")]
-        try:
-            for folder, commit in zip(folders, commits, strict=True):
-                git(Path(), "worktree", "add", "-q", "--detach", str(folder), commit)
-            verdicts = check(folders, commits)
-            changed = git(folders[1], "ls-files", "-mo", "--exclude-standard")
-            for file in changed if arguments.accept else []:
-                shutil.copy2(folders[1] / file, file)
-        finally:
-            for folder in filter(Path.exists, folders):
-                git(Path(), "worktree", "remove", "--force", str(folder))
+        for folder, commit in zip(folders, commits, strict=True):
+            # No worktrees: Git would list them still if this process is killed.
+            (sha,) = git(Path(), "rev-list", "-1", commit, "--")
+            git(Path(), "clone", "-q", "--shared", "--no-checkout", ".", str(folder))
+            git(folder, "checkout", "-q", "--detach", sha)
+        verdicts = check(folders, commits)
+        changed = git(folders[1], "ls-files", "-mo", "--exclude-standard")
+        for file in changed if arguments.accept else []:
+            shutil.copy2(folders[1] / file, file)
     for (project, stage), verdict in verdicts.items():
         print(stage if project == "." else f"{project}:{stage}", verdict, sep="  ")
     same = list(verdicts.values()).count("same")
