@@ -146,7 +146,7 @@ def test_a_model_is_scored_by_the_rule_that_it_learnt(rule: str) -> None:
 
 
 def test_the_middle_of_the_boundary_is_scored_whatever_was_learnt() -> None:
-    """A thick boundary, one half of it found: right by this rule alone."""
+    """A thick boundary, one half of it found: wrong as background and as object, right by this."""
     mask = torch.full((1, 20, 40), BACKGROUND, dtype=torch.uint8)
     mask[:, :, :10], mask[:, :, 10:20] = OBJECT, BOUNDARY
     split = Split(torch.zeros(1, 20, 40, 3, dtype=torch.uint8), mask, ("cat_1",))
