@@ -11,9 +11,8 @@ from pathlib import Path
 import torch
 
 from unet.data.packed import load_split
-from unet.inference.command import find_model
 from unet.inference.export import TOLERANCE, about, largest_difference, to_onnx
-from unet.inference.model_file import load_model
+from unet.inference.model_file import find_model, load_model
 from unet.runtime.files import atomic_write
 from unet.runtime.process import run_stage
 

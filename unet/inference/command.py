@@ -17,14 +17,12 @@ from tqdm import tqdm
 
 from unet.data.photos import is_photo, read_photo
 from unet.inference import pictures
-from unet.inference.model_file import load_model
+from unet.inference.model_file import DEFAULT, find_model, load_model
 from unet.inference.predict import Photo, Prediction, predict_all
 from unet.runtime.device import resolve_device
 from unet.runtime.files import atomic_write
 from unet.runtime.process import OUT_OF_MEMORY, run_stage
 
-MODELS = (Path("models"), Path("released"))
-DEFAULT = "pets"
 # By ``source`` in a model's info; printed so that nobody takes a released model for their own.
 TRAINED_ON = {
     "official": "Oxford-IIIT Pet",
@@ -229,23 +227,6 @@ def _write(photo: Path, found: Prediction, targets: dict[str, Path]) -> None:
             else:
                 drawn.save(content, "JPEG", quality=90, icc_profile=profile)
             stack.enter_context(atomic_write(path)).write_bytes(content.getbuffer())
-
-
-def find_model(name: str) -> Path:
-    """The file of a model: ``models/NAME.safetensors``, then ``released/``, then NAME itself.
-
-    Raises:
-        ValueError: there is none; the message lists the available keys.
-    """
-    candidates = [folder / f"{name}.safetensors" for folder in MODELS]
-    for path in [*candidates, Path(name)]:
-        if path.is_file():
-            return path
-    keys = sorted({path.stem for folder in MODELS for path in folder.glob("*.safetensors")})
-    there = f"there are {', '.join(keys)}" if keys else "here there is none: name a model's file"
-    raise ValueError(
-        f"model {name}: no such file, and no such key in models/ or released/; {there}"
-    )
 
 
 def find_photos(given: Sequence[str]) -> tuple[list[Path], int]:

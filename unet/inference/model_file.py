@@ -11,6 +11,11 @@ from safetensors import SafetensorError, safe_open
 from unet.model import UNet
 from unet.runtime.files import atomic_write
 
+DEFAULT = "pets"
+# Where a model is looked for by its name: what was trained here, what is released here, what came
+# with the package (beside it in a clone, inside it where it is installed).
+PACKAGE = Path(__file__).parents[1]
+FOLDERS = (Path("models"), Path("released"), PACKAGE / "released", PACKAGE.parent / "released")
 ARCHITECTURE = ("downsample", "upsample", "width", "depth")
 
 
@@ -59,6 +64,23 @@ def save_model(
 
 def _is_kernel(name: str, tensor: torch.Tensor) -> bool:
     return name.endswith(".weight") and tensor.ndim == 4
+
+
+def find_model(name: str | None = None) -> Path:
+    """The file of a model: NAME.safetensors in the first of FOLDERS that has it, or NAME itself.
+
+    Args:
+        name: a name or a path; None: DEFAULT.
+
+    Raises:
+        ValueError: there is none; the message lists the names that there are.
+    """
+    name = name or DEFAULT
+    for path in [*(folder / f"{name}.safetensors" for folder in FOLDERS), Path(name)]:
+        if path.is_file():
+            return path
+    names = sorted({path.stem for folder in FOLDERS for path in folder.glob("*.safetensors")})
+    raise ValueError(f"model {name}: no such file, and no such model; there are {', '.join(names)}")
 
 
 def load_model(path: str | Path, device: str | torch.device = "cpu") -> TrainedModel:

@@ -3,14 +3,38 @@
 A photograph is given to them as it was to :func:`unet.inference.predict.predict`.
 """
 
+from pathlib import Path
+
+import numpy as np
 import torch
-from PIL import Image, ImageFilter
+from PIL import Image, ImageFilter, ImageOps
+from scipy.ndimage import label, uniform_filter
 from torch import Tensor
 
-from unet.inference.predict import Photo, Prediction, to_picture
+from unet.inference.model_file import TrainedModel, find_model, load_model
+from unet.inference.predict import Photo, Prediction, predict, to_picture
 
 RAMP = 0.15  # of a cut-out's edge: this far from the threshold, alpha is 0 or 255
+SPECK = 0.1  # of the largest part's area: smaller parts are left out of cut-outs
+BLUR, BLUR_SIDE = 0.01, 1024  # window in diagonals, pixels of the longer side: of colours at edges
 OUTLINE = (255, 196, 0)
+
+
+def cutout(photo: Photo, model: TrainedModel | str | Path | None = None) -> Image.Image:
+    """The animal in a photograph, transparent around it: RGBA, of the photograph's size, upright.
+
+    Args:
+        photo: as for :func:`unet.inference.predict.predict`: a path, a Pillow image or a tensor.
+        model: what :func:`unet.load_model` returns, or a file's path; None: the model `pets`,
+            which comes with the package.
+
+    Raises:
+        ValueError: the photograph or the model cannot be read.
+    """
+    if not isinstance(model, TrainedModel):
+        model = load_model(find_model(model and str(model)))
+    picture = to_picture(photo)
+    return cutout_picture(predict(picture, model), picture)
 
 
 def mask_picture(found: Prediction) -> Image.Image:
@@ -23,16 +47,47 @@ def probabilities_picture(found: Prediction) -> Image.Image:
     return _grey((found.probabilities * 255).round_().to(torch.uint8))
 
 
-def cutout_picture(found: Prediction, photo: Photo) -> Image.Image:
-    """RGBA: the object with a soft edge, half transparent at the threshold.
+def cutout_picture(
+    found: Prediction,
+    photo: Photo,
+    *,
+    background: str | Image.Image | None = None,
+    crop: bool = False,
+) -> Image.Image:
+    """The object with a soft edge, half transparent at the threshold. Parts of less than a tenth of
+    the largest one are left out.
 
     Fully transparent pixels are black, so that the object's surroundings are not stored.
+
+    Args:
+        background: a colour as :mod:`PIL.ImageColor` names it, or a picture, which is scaled to
+            cover; None: transparent.
+        crop: cut to the object, with a margin of 2 % of its longer side.
+
+    Returns:
+        RGBA; with a background RGB.
     """
-    alpha = _grey(_ramp(found.probabilities, found.threshold))
+    alpha = _largest_parts(_ramp(found.probabilities, found.threshold).numpy())
     picture = to_picture(photo)
-    picture.paste((0, 0, 0), mask=alpha.point([255] + 255 * [0]))
-    picture.putalpha(alpha)
-    return picture
+    profile = picture.info.get("icc_profile")
+    pixels = _without_background(picture, alpha)
+    pixels[alpha == 0] = 0
+    drawn = Image.fromarray(pixels)
+    drawn.putalpha(Image.fromarray(alpha))
+    if background is not None:
+        ground = (
+            ImageOps.fit(background.convert("RGBA"), drawn.size)
+            if isinstance(background, Image.Image)
+            else Image.new("RGBA", drawn.size, background)
+        )
+        drawn = Image.alpha_composite(ground, drawn).convert("RGB")
+    if crop and (box := Image.fromarray(alpha).getbbox()):
+        margin = round(0.02 * max(box[2] - box[0], box[3] - box[1]))
+        left, top = (max(0, side - margin) for side in box[:2])
+        right, bottom = (min(b + margin, s) for b, s in zip(box[2:], drawn.size, strict=True))
+        drawn = drawn.crop((left, top, right, bottom))
+    drawn.info = {"icc_profile": profile} if profile else {}
+    return drawn
 
 
 def overlay_picture(found: Prediction, photo: Photo) -> Image.Image:
@@ -53,6 +108,46 @@ def _ramp(probabilities: Tensor, threshold: float) -> Tensor:
     reach = min(RAMP, threshold, 1 - threshold)
     x = ((probabilities - (threshold - reach)) / (2 * reach)).clamp_(0, 1)
     return (255 * x * x * (3 - 2 * x)).round_().to(torch.uint8)
+
+
+def _largest_parts(alpha: np.ndarray) -> np.ndarray:
+    """``alpha`` without the connected parts of less than SPECK of the largest one's area."""
+    parts, count = label(alpha > 0)
+    if count < 2:
+        return alpha
+    areas = np.bincount(parts.ravel(), alpha.ravel() / 255)
+    areas[0] = 0  # around them
+    return np.where((areas >= SPECK * areas.max())[parts], alpha, 0)
+
+
+def _without_background(picture: Image.Image, alpha: np.ndarray) -> np.ndarray:
+    """Pixels (H, W, 3) uint8 with the background's share taken out where ``alpha`` is partial.
+
+    Otherwise a cut-out from a lawn has a green rim on white. Blur fusion (Forte 2021, *Approximate
+    Fast Foreground Colour Estimation*): the local mean colours of object and background, by
+    ``alpha``, then the pixel's own difference from their mixture.
+    """
+    pixels = np.array(picture)
+    soft = (alpha > 0) & (alpha < 255)
+    side = min(1, BLUR_SIDE / max(picture.size))
+    size = tuple(max(1, round(side * s)) for s in picture.size)
+    small = np.asarray(picture.resize(size, Image.Resampling.BOX), dtype=np.float32)
+    share = Image.fromarray(alpha).resize(size, Image.Resampling.BOX)
+    share = np.asarray(share, dtype=np.float32)[..., None] / 255
+    around = 2 * round(BLUR * np.hypot(*size)) + 1
+
+    def local_mean(weight: np.ndarray) -> np.ndarray:
+        """The mean colours in a window around each of the ``soft`` pixels: (n, 3) float32."""
+        sums, weights = (
+            uniform_filter(x, (around, around, 0), mode="nearest") for x in (small * weight, weight)
+        )
+        means = (sums / np.maximum(weights, 1e-3)).round().clip(0, 255).astype(np.uint8)
+        return np.asarray(Image.fromarray(means).resize(picture.size))[soft].astype(np.float32)
+
+    own, ground, a = local_mean(share), local_mean(1 - share), alpha[soft, None] / np.float32(255)
+    mixed = a * own + (1 - a) * ground
+    pixels[soft] = (own + a * (pixels[soft] - mixed)).round().clip(0, 255)
+    return pixels
 
 
 def _grey(values: Tensor) -> Image.Image:

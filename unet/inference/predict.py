@@ -1,7 +1,8 @@
 """Find the object in users' photographs.
 
 The network takes square images of the size that it was trained on. So a photograph is stretched to
-that square, as in preprocessing, and the result is stretched back to the photograph's size.
+that square, as in preprocessing, and the result is stretched back to the photograph's size, where
+:mod:`unet.inference.refine` fits it to the edges.
 """
 
 import time
@@ -20,6 +21,7 @@ from torch.nn import functional as F
 
 from unet.data.photos import read_photo
 from unet.inference.model_file import TrainedModel, load_model
+from unet.inference.refine import refine as follow_edges
 from unet.model import TTA
 
 __all__ = ["Photo", "Prediction", "load_model", "predict", "predict_all"]
@@ -46,7 +48,11 @@ class Prediction:
 
 
 def predict(
-    photo: Photo, *models: TrainedModel, tta: bool = True, threshold: float | None = None
+    photo: Photo,
+    *models: TrainedModel,
+    tta: bool = True,
+    refine: bool = True,
+    threshold: float | None = None,
 ) -> Prediction:
     """Find the object in one photograph.
 
@@ -57,12 +63,13 @@ def predict(
         tta: test-time augmentation: the mean over the photograph and its mirror image, at 0.9, 1
             and 1.1 times the model's size (:data:`unet.model.TTA`). False is one pass of the
             network instead of six, and a little worse.
+        refine: fit the result to the photograph's edges (:mod:`unet.inference.refine`).
         threshold: in (0, 1); default: the one in the model's file, or the mean of several models'.
 
     Raises:
         ValueError: an argument is invalid, or the file cannot be read.
     """
-    ((_, prediction),) = predict_all([photo], *models, tta=tta, threshold=threshold)
+    ((_, prediction),) = predict_all([photo], *models, tta=tta, refine=refine, threshold=threshold)
     return prediction
 
 
@@ -70,13 +77,15 @@ def predict_all(
     photos: Iterable[Photo],
     *models: TrainedModel,
     tta: bool = True,
+    refine: bool = True,
     threshold: float | None = None,
     batch_size: int = 16,
     on_error: Callable[[Photo, ValueError], None] | None = None,
 ) -> Iterator[tuple[Photo, Prediction]]:
     """:func:`predict` for many photographs: in batches, read ahead on threads.
 
-    Only one or two batches of resized photographs, and one result, are in memory at a time.
+    Only one or two batches of resized photographs, and one result, are in memory at a time: to
+    refine it, a photograph is read once more.
 
     Args:
         photos: as for :func:`predict`; taken one by one as they are needed.
@@ -109,7 +118,15 @@ def predict_all(
                     raise
                 on_error(photo, error)
         if batch and (future is None or len(batch) == batch_size):
-            yield from _predict_batch(batch, models, tta=tta, threshold=threshold)
+            for item, found in _predict_batch(
+                batch, models, tta=tta, refine=refine, threshold=threshold
+            ):
+                if isinstance(found, Prediction):
+                    yield item, found
+                elif on_error is None:
+                    raise found
+                else:
+                    on_error(item, found)
             batch = []
 
 
@@ -241,22 +258,38 @@ def _predict_batch(
     models: tuple[TrainedModel, ...],
     *,
     tta: bool,
+    refine: bool,
     threshold: float,
-) -> Iterator[tuple[Photo, Prediction]]:
+) -> Iterator[tuple[Photo, Prediction | ValueError]]:
+    """Each photo with its prediction, or with why it could not be read again."""
     started = time.perf_counter()
     squares = [
         _square(model, torch.stack([s.images[info["image_size"]] for _, s in batch]), tta=tta)
         for model, info in models
     ]
+    side = max(square.shape[-1] for square in squares)
+    square = torch.stack([_resize(square, (side, side)) for square in squares]).mean(0)
     share = (time.perf_counter() - started) / len(batch)
-    for row, (photo, shrunk) in enumerate(batch):
+    for (photo, shrunk), values in zip(batch, square, strict=True):
         started = time.perf_counter()
-        probabilities = torch.zeros(shrunk.height, shrunk.width)
-        for square in squares:
-            probabilities += F.interpolate(
-                square[row, None, None], probabilities.shape, mode="bilinear", antialias=True
-            )[0, 0]
-        probabilities.div_(len(models)).clamp_(0, 1)  # rounding may leave [0, 1]
+        size = (shrunk.height, shrunk.width)
+        if refine:
+            try:
+                picture = to_picture(photo)
+                if picture.size != size[::-1]:
+                    raise ValueError(f"{photo} changed while it was read")
+            except ValueError as error:
+                yield photo, error
+                continue
+            probabilities = follow_edges(values, picture)
+        else:
+            probabilities = _resize(values[None], size)[0]
         mask = probabilities > threshold
         seconds = shrunk.seconds + share + time.perf_counter() - started
         yield photo, Prediction(mask, probabilities, threshold, seconds)
+
+
+def _resize(values: Tensor, size: tuple[int, int]) -> Tensor:
+    """Resize probabilities (N, h, w) to the height and width ``size``."""
+    resized = F.interpolate(values[:, None], size, mode="bilinear", antialias=True)[:, 0]
+    return resized.clamp_(0, 1)  # rounding may leave [0, 1]
