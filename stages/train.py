@@ -92,8 +92,9 @@ def train_one(
         write_csv(curve, training.curve)
         write_csv(Path(f"plots/timing/{key}.csv"), training.timing)
 
-    trained = replace(config, store="float32")  # the dtype on disk does not affect training
-    settings = (experiment, trained, content, source, device.type, num_ranks(), torch.__version__)
+    # Neither the dtype on disk nor the threshold affects training.
+    trained = (replace(experiment, threshold="auto"), replace(config, store="float32"))
+    settings = (*trained, content, source, device.type, num_ranks(), torch.__version__)
     files = [path for name in ("train", "val") for path in (DATA / name).iterdir()]
     name = fingerprint(*settings, source_hashes("stages.train"), files=files)
     folder = checkpoint_folder(key, name)
@@ -130,6 +131,7 @@ def train_one(
                 "resumes, or run again to start from the new one"
             )
         loss = build_loss(experiment.loss, pos_weight=experiment.pos_weight, share=share)
+        threshold = loss.threshold if experiment.threshold == "auto" else experiment.threshold
         info = {
             "experiment": key,
             "downsample": experiment.downsample,
@@ -137,7 +139,7 @@ def train_one(
             "width": experiment.width,
             "depth": experiment.depth,
             "loss": experiment.loss,
-            "threshold": loss.threshold,
+            "threshold": threshold,
             "image_size": splits["train"].image_size,
             **source,  # "source" and "split"
             "boundary": config.boundary,

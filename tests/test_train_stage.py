@@ -16,7 +16,7 @@ from stages import train as stage
 from stages.code import check_is_here
 from tests.repo import make_tiny
 from tests.tiny import CPU, pack_drawn, tiny_config, tiny_experiment
-from unet.inference.model_file import load_model, save_model
+from unet.inference.model_file import TrainedModel, load_model, save_model
 from unet.runtime.device import device_name
 from unet.runtime.files import file_sha256
 from unet.runtime.source import source_hashes
@@ -45,9 +45,9 @@ def folder(tmp_path: Path, root: Path, packed: Path, monkeypatch: pytest.MonkeyP
     return tmp_path
 
 
-def train(**changes: Any) -> None:
+def train(*, threshold: float | str = "auto", **changes: Any) -> None:
     config = tiny_config(**{"batch_size": 16, "threads": 1} | changes)
-    stage.train_one(KEY, tiny_experiment(), config, CPU)
+    stage.train_one(KEY, tiny_experiment(threshold=threshold), config, CPU)
 
 
 def train_and_stop(monkeypatch: pytest.MonkeyPatch, **changes: Any) -> Path:
@@ -104,6 +104,23 @@ def test_what_auto_finds_is_no_part_of_it(folder: Path, monkeypatch: pytest.Monk
         monkeypatch.setattr("unet.training.loop.fastest_threads", lambda _, n=threads: n)
         names.add(fingerprint_of(monkeypatch, amp="auto", threads="auto"))
     assert len(names) == 1
+
+
+def test_a_threshold_of_one_s_own_is_written_and_changes_no_weight(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model, info = trained_model()
+    assert fingerprint_of(monkeypatch, threshold=0.7) == fingerprint_of(monkeypatch)
+    other, other_info = trained_model(threshold=0.7)
+    assert info["threshold"] != other_info["threshold"] == 0.7
+    assert info | {"threshold": 0.7} == other_info
+    for name, tensor in model.state_dict().items():
+        assert torch.equal(tensor, other.state_dict()[name]), name
+
+
+def trained_model(**changes: Any) -> TrainedModel:
+    train(epochs=1, **changes)
+    return load_model(f"models/{KEY}.safetensors")
 
 
 def test_another_trainings_state_is_told_and_kept_for_a_week(

@@ -16,7 +16,7 @@ from unet.inference.predict import Photo, Prediction, predict, to_picture
 
 RAMP = 0.15  # of a cut-out's edge: this far from the threshold, alpha is 0 or 255
 SPECK = 0.1  # of the largest part's area: smaller parts are left out of cut-outs
-BLUR, BLUR_SIDE = 0.01, 1024  # window in diagonals, pixels of the longer side: of colours at edges
+BLUR, BLUR_SIDE = 0.02, 1024  # window in diagonals, pixels of the longer side: of colours at edges
 OUTLINE = (255, 196, 0)
 
 

@@ -63,6 +63,8 @@ class ExperimentConfig:
     pos_weight: Annotated[float, Field(gt=0, le=1e6)] | Literal["auto"] | None = (
         None  # only for losses that take one
     )
+    # Above this probability a pixel is the object's; auto: what follows from the loss.
+    threshold: Annotated[float, Field(gt=0, lt=1)] | Literal["auto"] = "auto"
 
     def __post_init__(self) -> None:
         if takes_pos_weight(self.loss) != (self.pos_weight is not None):
