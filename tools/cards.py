@@ -93,7 +93,8 @@ def card(home: Path, scores: dict[str, Any], *, num_train: int, path: Path) -> s
     model, info = load_model(path)
     key, size, source, rule = path.stem, info["image_size"], info["source"], info["boundary"]
     params = load_params(home / "params.yaml")
-    augment, threshold = params.train.augment, info["threshold"]
+    augment, own = params.train.augment, params.experiments[key].threshold
+    threshold = info["threshold"]
     learnt = {
         **dict.fromkeys(OXFORD, "a cat or dog"),
         "synthetic": "an animal of those that the project draws",
@@ -106,10 +107,11 @@ def card(home: Path, scores: dict[str, Any], *, num_train: int, path: Path) -> s
     }.get(source, "a folder of the owner's images")
     threads = f", {info['threads']} thread{'s' * (info['threads'] != 1)}"
     window = " to ".join(f"{side:g}" for side in augment.scale)
-    weighting = (
+    weighting = f"; threshold {threshold:g}, a setting of its own" if own != "auto" else (
         f", the object's pixels weighing {threshold / (1 - threshold):.2f}, which puts the "
         f"threshold at {threshold:.3f}" if info["loss"] == "bce" else ""
     )  # fmt: skip
+    start = f", from the weights of {info['start_from']}" if "start_from" in info else ""
     precision, stored = info["amp"], "; the file holds float32"
     if precision == "none":
         precision, stored = "float32", ""
@@ -124,7 +126,7 @@ def card(home: Path, scores: dict[str, Any], *, num_train: int, path: Path) -> s
             rule, f"counts as {rule}"
         ),
         "loss": LOSSES.get(info["loss"], info["loss"]) + weighting,
-        "schedule": f"{info['epochs']} epochs in batches of {params.train.batch_size}; the weights "
+        "schedule": f"{info['epochs']} epochs in batches of {params.train.batch_size}{start}; the weights "
         f"are those after epoch {info['epoch']} (the {params.train.keep}); seed {info['seed']}",
         "precision": f"{precision} on {info['device']}{threads}{stored}",
         "augmentation": f"{'horizontal flip, ' * augment.flip}a window of {window} sides, shifted "
@@ -139,6 +141,7 @@ def card(home: Path, scores: dict[str, Any], *, num_train: int, path: Path) -> s
             if value
         )  # fmt: skip
         + f", another's object pasted into {augment.paste:.0%} of the images" * bool(augment.paste)
+        + f", the object covered up in {augment.cover:.0%}" * bool(augment.cover)
         + ", soft edges of the targets" * augment.soft_edges,
     }
     boundary = (
