@@ -30,7 +30,9 @@ $(VENV)/ready: requirements.txt
 	@echo "Installing requirements.txt into $(VENV): 6 GB, some minutes (less: docs/installation.md)"
 	$(PYTHON) -m venv $(VENV)
 	$(VENV)/bin/python -m pip install -q --disable-pip-version-check -r requirements.txt
+	$(VENV)/bin/python -m pip install -q --disable-pip-version-check --no-deps --no-build-isolation -e .
 	@touch $@
+	@echo "Ready: . $(VENV)/bin/activate"
 
 # Runs in a copy of the repository and is kept as an experiment; here it writes only demo/.
 demo: setup

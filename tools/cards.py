@@ -126,8 +126,8 @@ def card(home: Path, scores: dict[str, Any], *, num_train: int, path: Path) -> s
             rule, f"counts as {rule}"
         ),
         "loss": LOSSES.get(info["loss"], info["loss"]) + weighting,
-        "schedule": f"{info['epochs']} epochs in batches of {params.train.batch_size}{start}; the weights "
-        f"are those after epoch {info['epoch']} (the {params.train.keep}); seed {info['seed']}",
+        "schedule": f"{info['epochs']} epochs in batches of {params.train.batch_size}{start}; "
+        f"the weights are those after epoch {info['epoch']} (the {params.train.keep}); seed {info['seed']}",
         "precision": f"{precision} on {info['device']}{threads}{stored}",
         "augmentation": f"{'horizontal flip, ' * augment.flip}a window of {window} sides, shifted "
         f"by up to {augment.shift:g} sides, turned by up to {augment.rotate:g} degrees, brightness "
