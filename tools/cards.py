@@ -127,7 +127,8 @@ def card(home: Path, scores: dict[str, Any], *, num_train: int, path: Path) -> s
         ),
         "loss": LOSSES.get(info["loss"], info["loss"]) + weighting,
         "schedule": f"{info['epochs']} epochs in batches of {params.train.batch_size}{start}; "
-        f"the weights are those after epoch {info['epoch']} (the {params.train.keep}); seed {info['seed']}",
+        f"the weights are those after epoch {info['epoch']} (the {params.train.keep}); "
+        f"seed {info['seed']}",
         "precision": f"{precision} on {info['device']}{threads}{stored}",
         "augmentation": f"{'horizontal flip, ' * augment.flip}a window of {window} sides, shifted "
         f"by up to {augment.shift:g} sides, turned by up to {augment.rotate:g} degrees, brightness "
