@@ -156,7 +156,7 @@ def test_the_table() -> None:
     swept = MadeUp(changed("params.yaml", "width: 4", "width: 5"))
     table = compare([("workspace", record), ("main", record), ("  wide", swept)], "iou", 80)
     assert table.splitlines() == [
-        "iou, 1,234 test images (photos, split sorted, 96 px):",
+        "iou on 1,234 test images (photos, split sorted, 96 px):",
         "",
         "experiment  a.width       a       b",
         "-----------------------------------",
@@ -182,20 +182,20 @@ def test_scores_of_other_test_images_are_kept_apart() -> None:
     mine = MadeUp(files | {"dvc.lock": yaml.safe_dump(lock)})
     trees = [("workspace", mine), ("main", record), ("  queued", queued), ("  again", mine)]
     assert compare(trees, "iou", 80).splitlines() == [
-        "iou, 1,234 test images (drawn, split sorted, 96 px):",
+        "iou on 1,234 test images (drawn, split sorted, 96 px):",
         "",
         "experiment     source       a       b",
         "-------------------------------------",
         "workspace   synthetic  0.9000  0.9000",
         "  again     synthetic  0.9000  0.9000",
         "",
-        "iou, 1,234 test images (photos, split sorted, 96 px):",
+        "iou on 1,234 test images (photos, split sorted, 96 px):",
         "",
         "experiment    source       a       b",
         "------------------------------------",
         "main        official  0.8000  0.8000",
         "",
-        "iou, test images unknown:",
+        "iou on unknown test images:",
         "",
         "experiment     source  a  b",
         "---------------------------",

@@ -195,8 +195,8 @@ def compare(trees: list[tuple[str, Tree]], metric: str, width: int) -> str:
         names = [trees[row][0] for row in members]
         cells = {title: [column[row] for row in members] for title, column in columns.items()}
         counts = (trees[row][1].score(v, "num_images") for row in members for v in variants)
-        where = scored_on(trees[members[0]][1], counts) if test_images else "test images unknown"
-        parts += [f"{metric}, {where}:", layout(names, cells, width)]
+        where = scored_on(trees[members[0]][1], counts) if test_images else "unknown test images"
+        parts += [f"{metric} on {where}:", layout(names, cells, width)]
     return "\n\n".join(parts + [NOTE] * any(DASH in cells for cells in scores.values()))
 
 
