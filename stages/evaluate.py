@@ -4,9 +4,9 @@ import io
 import json
 import sys
 from pathlib import Path
-from typing import Any
 
 import numpy as np
+import pandas as pd
 import torch
 
 from unet.data.masks import BOUNDARY_RULES, foreground
@@ -65,7 +65,10 @@ def main() -> None:
         rows[f"{start}, from which it started"] = score(load_model(start, device), "start").scores
     truth = "" if is_folder else f"{BOUNDARY_RULES[info['boundary']]}, "
     passes = "with test-time augmentation" if config.tta else "one pass each"
-    print(f"\n{len(split):,} test images, {truth}{passes}:\n\n{table(rows)}\n")
+    table = pd.DataFrame.from_dict(rows, orient="index")[["iou", "boundary_iou"]]
+    table.columns = ["IoU", "boundary IoU (2 %)"]
+    table = table.to_string(float_format="{:.4f}".format)
+    print(f"\n{len(split):,} test images, {truth}{passes}:\n\n{table}\n")
 
 
 def start_file(key: str, start_from: str) -> Path | None:
@@ -87,15 +90,6 @@ def start_file(key: str, start_from: str) -> Path | None:
     return None
 
 
-def table(rows: dict[str, dict[str, Any]]) -> str:
-    """IoU and boundary IoU of each model."""
-    width = max(map(len, rows))
-    lines = [f"{'model':{width}}     IoU  boundary IoU (2 %)"]
-    for name, scores in rows.items():
-        lines.append(f"{name:{width}}  {scores['iou']:.4f}  {scores['boundary_iou']:18.4f}")
-    return "\n".join(lines)
-
-
 def draw_worst(path: Path, split: Split, result: Evaluation, key: str) -> None:
     """Draw the outlines of mask and prediction on the test images with the lowest IoU."""
     worst = result.table["iou"].sort_values(kind="stable").head(NUM_SHOWN)
@@ -105,9 +99,8 @@ def draw_worst(path: Path, split: Split, result: Evaluation, key: str) -> None:
         predicted = torch.from_numpy(result.masks[row]) & counted
         caption = f"{split.names[row]}\nIoU {iou:.3f}"
         tiles.append((caption, split.images[row].cpu(), labelled, predicted))
-    save_outlines(
-        path, tiles, title=f"{key}: {len(tiles)} of {len(split)} test images, worst first"
-    )
+    which = f"{key}, {len(tiles)} of {len(split)} test images, worst first"
+    save_outlines(path, tiles, title=which)
 
 
 def write_json(path: Path, content: dict) -> None:

@@ -82,7 +82,7 @@ def test_it_ends_with_both_models_on_the_same_images(
     split = load_split(Path("data/packed/test"), CPU)
     passes = "with test-time augmentation" if tta else "one pass each"
     assert title == f"{len(split)} test images, {passes}:"
-    assert header.split() == ["model", "IoU", "boundary", "IoU", "(2", "%)"]
+    assert header.split() == ["IoU", "boundary", "IoU", "(2", "%)"]
     assert rows[0].startswith(f"{KEY} ") and "from which it started" in rows[1]
     for row, path in zip(rows, (MODEL, START), strict=True):
         model, info = load_model(path)
