@@ -75,8 +75,8 @@ def start_file(key: str, start_from: str) -> Path | None:
     """The file that the model started from; if it is no longer there, says so and returns None.
 
     Args:
-        start_from: the entry in the model's info: the file's name and SHA-256. Only ``params.yaml``
-            names its folder.
+        start_from: the entry in the model's info: the file's name and SHA-256. Its folder is only
+            in ``params.yaml``; dvc.yaml does not declare this param, as no output depends on it.
     """
     path = Path(load_section("train", Length).start_from)
     path = path / f"{key}.safetensors" if path.is_dir() else path
