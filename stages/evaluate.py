@@ -6,28 +6,39 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
+import torch
 
-from unet.data.packed import load_split
+from unet.data.masks import BOUNDARY_RULES, foreground
+from unet.data.packed import Split, load_split
 from unet.inference.config import EvaluateConfig
-from unet.inference.evaluation import cost, evaluate
-from unet.inference.model_file import load_model
+from unet.inference.evaluation import Evaluation, cost, evaluate
+from unet.inference.model_file import TrainedModel, load_model
 from unet.model import TTA
+from unet.report.outlines import save_outlines
 from unet.runtime.config import load_section
 from unet.runtime.device import set_up
-from unet.runtime.files import atomic_write, sha256
+from unet.runtime.files import atomic_write, file_sha256, sha256
 from unet.runtime.process import run_stage
+from unet.training.steps import Length
+
+NUM_SHOWN = 24  # test images in worst.jpg
 
 
 def main() -> None:
     config = load_section("evaluate", EvaluateConfig)
     key = " ".join(sys.argv[1:])
     device = set_up(config.device)
-    model, info = load_model(f"models/{key}.safetensors", device)
+    trained = model, info = load_model(f"models/{key}.safetensors", device)
     split = load_split(Path("data/packed/test"), device)
-    result = evaluate(
-        model, split, threshold=info["threshold"], batch_size=config.batch_size, device=device,
-        boundary=info["boundary"], name=key, **(TTA if config.tta else {}),
-    )  # fmt: skip
+
+    def score(some: TrainedModel, name: str) -> Evaluation:
+        return evaluate(
+            some.model, split, threshold=some.info["threshold"], batch_size=config.batch_size,
+            device=device, boundary=info["boundary"], name=name, **(TTA if config.tta else {}),
+        )  # fmt: skip
+
+    result = score(trained, key)
 
     folder = Path("predictions") / key
     with atomic_write(folder / "images.csv") as temporary:
@@ -36,6 +47,9 @@ def main() -> None:
     np.save(buffer, np.packbits(result.masks, axis=-1))
     with atomic_write(folder / "masks.npy") as temporary:
         temporary.write_bytes(buffer.getbuffer())
+    is_folder = info["source"] == "folder"
+    if is_folder:
+        draw_worst(folder / "worst.jpg", split, result, key)
 
     scores = result.scores | cost(model, split.image_size)
     scores |= {"num_images": len(split), "threshold": info["threshold"], "epoch": info["epoch"]}
@@ -44,6 +58,49 @@ def main() -> None:
     write_json(Path(f"metrics/scores/{key}.json"), scores)
     # One number per file: more would make the table of `dvc exp show` too wide to read.
     write_json(Path(f"metrics/{key}.json"), {"iou": {key: scores["iou"]}})
+
+    rows = {key: scores}
+    # Of the dataset's thousands of test images a second evaluation would take too long.
+    if is_folder and "start_from" in info and (start := start_file(key, info["start_from"])):
+        rows[f"{start}, from which it started"] = score(load_model(start, device), "start").scores
+    truth = "" if is_folder else f"{BOUNDARY_RULES[info['boundary']]}, "
+    passes = "with test-time augmentation" if config.tta else "one pass each"
+    table = pd.DataFrame.from_dict(rows, orient="index")[["iou", "boundary_iou"]]
+    table.columns = ["IoU", "boundary IoU (2 %)"]
+    table = table.to_string(float_format="{:.4f}".format)
+    print(f"\n{len(split):,} test images, {truth}{passes}:\n\n{table}\n")
+
+
+def start_file(key: str, start_from: str) -> Path | None:
+    """The file that the model started from; if it is no longer there, says so and returns None.
+
+    Args:
+        start_from: the entry in the model's info: the file's name and SHA-256. Its folder is only
+            in ``params.yaml``; dvc.yaml does not declare this param, as no output depends on it.
+    """
+    path = Path(load_section("train", Length).start_from)
+    path = path / f"{key}.safetensors" if path.is_dir() else path
+    name, _, content = start_from.rpartition(", SHA-256 ")
+    if path.is_file() and file_sha256(path) == content:
+        return path
+    print(
+        f"{key}: the model that it started from is not scored: {name} has changed since, or "
+        "train.start_from names another file now"
+    )
+    return None
+
+
+def draw_worst(path: Path, split: Split, result: Evaluation, key: str) -> None:
+    """Draw the outlines of mask and prediction on the test images with the lowest IoU."""
+    worst = result.table["iou"].sort_values(kind="stable").head(NUM_SHOWN)
+    tiles = []
+    for row, iou in worst.items():
+        labelled, counted = (mask.cpu() for mask in foreground(split.masks[row]))
+        predicted = torch.from_numpy(result.masks[row]) & counted
+        caption = f"{split.names[row]}\nIoU {iou:.3f}"
+        tiles.append((caption, split.images[row].cpu(), labelled, predicted))
+    which = f"{key}, {len(tiles)} of {len(split)} test images, worst first"
+    save_outlines(path, tiles, title=which)
 
 
 def write_json(path: Path, content: dict) -> None:

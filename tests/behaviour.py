@@ -330,7 +330,7 @@ def outputs(name: str, root: Path) -> Iterator[tuple[str, dict[str, Any]]]:
     folder = run(name, root)
     tops = [folder / top for top in (WRITTEN if RUNS[name].data else ("data/packed",))]
     for path in sorted(path for top in tops for path in (top, *top.rglob("*"))):
-        if path.is_file():
+        if path.is_file() and path.suffix != ".jpg":  # of predictions that are compared
             yield path.relative_to(folder).as_posix(), content(path)
 
 

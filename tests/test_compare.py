@@ -38,13 +38,19 @@ def entry(path: str, content: str) -> dict[str, str]:
 
 
 def scores(iou: float) -> str:
-    return json.dumps({"accuracy": iou + 0.1, "iou": iou, "epoch": 15, "hash": "text"})
+    named = {"accuracy": iou + 0.1, "iou": iou, "epoch": 15, "num_images": 1234, "hash": "text"}
+    return json.dumps(named)
 
 
 def made_up_files(iou: float = 0.8) -> dict[str, str]:
     """A pipeline of two variants, a and b, as after `dvc repro`."""
     experiments = {"a": {"width": 4, "lr": 0.004}, "b": {"width": 8, "lr": 0.004}}
-    params = {"data": {"limit": None}, "train": {"epochs": 15}, "experiments": experiments}
+    params = {
+        "data": {"path": "photos", "source": "official", "limit": None},
+        "preprocess": {"split": "sorted", "image_size": 96},
+        "train": {"epochs": 15},
+        "experiments": experiments,
+    }
     code = {f"code/{stage}.txt": f"code of {stage}" for stage in ("data", "train", "evaluate")}
     files = {"params.yaml": yaml.safe_dump(params, sort_keys=False)} | code
     stages: dict[str, Any] = {
@@ -52,7 +58,7 @@ def made_up_files(iou: float = 0.8) -> dict[str, str]:
         "preprocess": {
             "deps": [entry("code/data.txt", "code of data")],
             "params": {"params.yaml": {"data": params["data"]}},
-            "outs": [entry("data/train", "arrays"), entry("data/test", "more arrays")],
+            "outs": [entry("data/train", "arrays"), entry("data/packed/test", "more arrays")],
         },
     }
     for key, experiment in experiments.items():
@@ -66,7 +72,7 @@ def made_up_files(iou: float = 0.8) -> dict[str, str]:
         stages[f"evaluate@{key}"] = {
             "deps": [
                 entry("code/evaluate.txt", "code of evaluate"),
-                entry("data/test", "more arrays"),
+                entry("data/packed/test", "more arrays"),
                 entry(f"models/{key}", f"model {key}"),
             ],
             "outs": [
@@ -150,7 +156,7 @@ def test_the_table() -> None:
     swept = MadeUp(changed("params.yaml", "width: 4", "width: 5"))
     table = compare([("workspace", record), ("main", record), ("  wide", swept)], "iou", 80)
     assert table.splitlines() == [
-        "iou:",
+        "iou on 1,234 test images (photos, split sorted, 96 px):",
         "",
         "experiment  a.width       a       b",
         "-----------------------------------",
@@ -161,6 +167,42 @@ def test_the_table() -> None:
         NOTE,
     ]
     assert NOTE not in compare([("workspace", record)], "iou", 80)
+
+
+def test_scores_of_other_test_images_are_kept_apart() -> None:
+    record = MadeUp(made_up_files())
+    files = made_up_files(iou=0.9)
+    files["dvc.lock"] = files["dvc.lock"].replace(md5("more arrays"), md5("my arrays"))
+    params = yaml.safe_load(files["params.yaml"])
+    params["data"] |= {"source": "synthetic"}
+    files["params.yaml"] = yaml.safe_dump(params, sort_keys=False)
+    queued = MadeUp(files)  # its params are not those of its lock
+    lock = yaml.safe_load(files["dvc.lock"])
+    lock["stages"]["preprocess"]["params"]["params.yaml"]["data"] = params["data"]
+    mine = MadeUp(files | {"dvc.lock": yaml.safe_dump(lock)})
+    trees = [("workspace", mine), ("main", record), ("  queued", queued), ("  again", mine)]
+    assert compare(trees, "iou", 80).splitlines() == [
+        "iou on 1,234 test images (drawn, split sorted, 96 px):",
+        "",
+        "experiment     source       a       b",
+        "-------------------------------------",
+        "workspace   synthetic  0.9000  0.9000",
+        "  again     synthetic  0.9000  0.9000",
+        "",
+        "iou on 1,234 test images (photos, split sorted, 96 px):",
+        "",
+        "experiment    source       a       b",
+        "------------------------------------",
+        "main        official  0.8000  0.8000",
+        "",
+        "iou on unknown test images:",
+        "",
+        "experiment     source  a  b",
+        "---------------------------",
+        "  queued    synthetic  -  -",
+        "",
+        NOTE,
+    ]
 
 
 def test_a_removed_variant_is_shown_where_it_has_a_score() -> None:
@@ -178,7 +220,9 @@ def test_a_removed_variant_is_shown_where_it_has_a_score() -> None:
 
 
 def test_errors_name_the_way_out() -> None:
-    with pytest.raises(ValueError, match=r"^metric 'auc': must be one of accuracy, iou, epoch$"):
+    with pytest.raises(
+        ValueError, match=r"^metric 'auc': must be one of accuracy, iou, epoch, num_images$"
+    ):
         compare([("workspace", MadeUp(made_up_files()))], "auc", 80)
     with pytest.raises(ValueError, match="run `dvc repro`"):
         compare([("workspace", MadeUp({"params.yaml": "experiments: {a: {}}"}))], "iou", 80)

@@ -11,6 +11,7 @@ from research.ablation.design import NAMED
 from research.ablation.figure import SCORES
 from tests.repo import ROOT, copy_repository, run
 from tools.cards import cards
+from tools.compare import Tree, scored_on
 from tools.fresh import PROJECTS, is_recorded, not_run_yet, stale_stages
 from tools.models import homes_of, recorded_outputs
 from tools.table import readme_blocks, scores
@@ -171,6 +172,17 @@ def test_artifacts_name_the_released_models() -> None:
 def test_readme_tables_are_those_of_the_metrics() -> None:
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     assert fill(readme, readme_blocks(ROOT)) == readme, "run `make readme`"
+
+
+@of_the_record
+def test_readme_shows_the_record_as_make_compare_does(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
+    frame = scores(ROOT)
+    heading = scored_on(Tree(), [str(frame["num_images"].iloc[0])])
+    row = " .* " + " +".join(map("{:.4f}".format, frame["iou"]))
+    head = rf"^iou on {re.escape(heading)}:\n\nexperiment .*\n-+\n"
+    table = rf"{head}workspace{row}\nmain{row}$"
+    assert re.search(table, (ROOT / "README.md").read_text(encoding="utf-8"), re.MULTILINE)
 
 
 @of_the_record

@@ -1,7 +1,8 @@
 """The experiments side by side: ``python -m tools.compare [--metric iou] [REV ...]``.
 
 The rows are the workspace, HEAD (or each REV) and each of its experiments; the columns are the
-params that differ between rows, and the variants. After a run of part of the pipeline,
+params that differ between rows, and the variants. Rows that were scored on the same test images
+make a table; what these were stands above it. After a run of part of the pipeline,
 ``dvc exp show`` shows scores of an earlier run. Here a score is shown only if the row's
 ``dvc.lock`` says that it was made with the row's own params, code and data.
 """
@@ -25,6 +26,7 @@ from unet.runtime.source import hash_lines
 DASH = "-"
 NOTE = f"{DASH}  not run with the params, code and data of its row"
 EVALUATE = "evaluate@"
+TEST = "data/packed/test"
 GAP = "  "
 
 
@@ -72,6 +74,13 @@ class Tree:
             for name, stage in self.stages.items()
             for out in stage.get("outs", [])
         }
+
+    @property
+    def test_images(self) -> str | None:
+        """The hash of the packed test images; None if they are not recorded for these params."""
+        return (
+            self.makers[TEST][1] if TEST in self.makers and self.up_to_date("preprocess") else None
+        )
 
     @property
     def variants(self) -> list[str]:
@@ -177,8 +186,30 @@ def compare(trees: list[tuple[str, Tree]], metric: str, width: int) -> str:
     here = trees[0][1].variants
     scores = {v: cells for v, cells in scores.items() if v in here or set(cells) != {DASH}}
     columns = differing([tree.yaml("params.yaml") for _, tree in trees]) | scores
-    parts = [f"{metric}:", layout([name for name, _ in trees], columns, width)]
+    groups: dict[str | None, list[int]] = {}
+    for row, (_, tree) in enumerate(trees):
+        groups.setdefault(tree.test_images, []).append(row)
+    parts = []
+    for test_images in sorted(groups, key=lambda found: found is None):  # those of no run last
+        members = groups[test_images]
+        names = [trees[row][0] for row in members]
+        cells = {title: [column[row] for row in members] for title, column in columns.items()}
+        counts = (trees[row][1].score(v, "num_images") for row in members for v in variants)
+        where = scored_on(trees[members[0]][1], counts) if test_images else "unknown test images"
+        parts += [f"{metric} on {where}:", layout(names, cells, width)]
     return "\n\n".join(parts + [NOTE] * any(DASH in cells for cells in scores.values()))
+
+
+def scored_on(tree: Tree, counts: Iterable[str]) -> str:
+    """What a row's test images are, in a few words; ``counts`` as scores are shown."""
+    params = tree.yaml("params.yaml")
+    path, source, split, size = (
+        _look_up(params, name.split("."))[1]
+        for name in ("data.path", "data.source", "preprocess.split", "preprocess.image_size")
+    )
+    count = next((f"{int(count):,} " for count in counts if count != DASH), "")
+    what = "drawn" if source == "synthetic" else path
+    return f"{count}test images ({what}, split {split}, {size} px)"
 
 
 def differing(params: list[dict[str, Any]]) -> dict[str, list[str]]:

@@ -4,7 +4,6 @@
 ``suspects.csv``, all images with the worst first, and ``suspects.jpg``, the worst thirty.
 """
 
-import io
 import zipfile
 import zlib
 from pathlib import Path
@@ -12,18 +11,17 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import torch
-from matplotlib.figure import Figure
 from torch import Tensor
 
 from research.labels.fold import DATA, HERE, NUM_LEVELS, load_labels
 from unet import metrics
 from unet.data.masks import foreground
 from unet.data.packed import Split, load_split
+from unet.report.outlines import save_outlines
 from unet.runtime.files import atomic_write
 from unet.runtime.process import run_stage
 
 NUM_SHOWN = 30
-LABELLED, PREDICTED = "#F0E442", "#D81B60"  # colours of the outlines
 # Temperature of the soft minimum. At cleanlab's 0.1 a few bad pixels decide, and any rough outline
 # has some; at 0.2 the masks that are known to be inverted rank first (README.md).
 TEMPERATURE = 0.2
@@ -97,28 +95,8 @@ def write_ranking(
         predicted = probabilities[row["split"]][index] > 0.5
         caption = f"{row['name']}\n{row['split']}, {row['score']:.3f}"
         tiles.append((caption, split.images[index], labelled, predicted))
-    buffer = io.BytesIO()
-    draw(tiles).savefig(buffer, format="jpg", dpi=100)
-    with atomic_write(picture) as temporary:
-        temporary.write_bytes(buffer.getbuffer())
+    save_outlines(picture, tiles, title="Masks that the predictions contradict most")
     return ranking
-
-
-def draw(tiles: list[tuple[str, Tensor, Tensor, Tensor]]) -> Figure:
-    """Draw a grid of (caption, image (S, S, 3) uint8, labelled and predicted (S, S) bool)."""
-    columns = 6
-    rows = -(-len(tiles) // columns)
-    figure = Figure(figsize=(12, 2.4 * rows + 0.7), layout="constrained")
-    for ax in (axes := figure.subplots(rows, columns, squeeze=False)).flat:
-        ax.axis("off")
-    for ax, (caption, image, labelled, predicted) in zip(axes.flat, tiles, strict=False):
-        ax.imshow(image.numpy())
-        for mask, color in ((labelled, LABELLED), (predicted, PREDICTED)):
-            if mask.any() and not mask.all():
-                ax.contour(mask.numpy(), [0.5], colors=color, linewidths=1.5)
-        ax.set_title(caption, fontsize=8, parse_math=False)
-    figure.suptitle("Masks that the predictions contradict most: mask yellow, prediction red")
-    return figure
 
 
 def main() -> None:

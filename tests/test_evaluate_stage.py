@@ -1,0 +1,181 @@
+"""The stage ``evaluate``: what it prints, and what it writes for a folder of one's own."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import yaml
+from PIL import Image
+
+from stages import evaluate as stage
+from tests.repo import make_tiny
+from tests.tiny import CPU, pack_drawn, tiny_model
+from unet.data.masks import OBJECT
+from unet.data.packed import load_split
+from unet.inference.evaluation import evaluate
+from unet.inference.model_file import ARCHITECTURE, load_model, save_model
+from unet.model import TTA
+from unet.report.outlines import save_outlines
+from unet.runtime.files import file_sha256
+from unet.training.steps import SCRATCH
+
+KEY = "mp_tr_bce"
+MODEL, START = Path(f"models/{KEY}.safetensors"), Path(f"start/{KEY}.safetensors")
+
+
+@pytest.fixture(scope="module")
+def packed(tmp_path_factory: pytest.TempPathFactory, raw: Path) -> Path:
+    return pack_drawn(tmp_path_factory.mktemp("packed") / "packed", raw, image_size=32)
+
+
+@pytest.fixture
+def folder(tmp_path: Path, root: Path, packed: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with a model that was trained on a folder of one's own, and the one before it."""
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data/packed").symlink_to(packed)
+    (tmp_path / "params.yaml").write_bytes((root / "params.yaml").read_bytes())
+    make_tiny(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("DVC_ROOT", raising=False)
+    monkeypatch.setattr("sys.argv", ["evaluate", KEY])
+    monkeypatch.setattr(stage, "save_outlines", lambda path, *_, **__: path.touch())  # it takes 1 s
+    make_model(START, seed=1, source="official")
+    make_model(MODEL, start_from=f"{START.name}, SHA-256 {file_sha256(START)}")
+    set_params(start_from="start")
+    return tmp_path
+
+
+def make_model(path: Path, *, seed: int = 0, **changes: Any) -> None:
+    model = tiny_model(seed, random_head=True)
+    settings = zip(ARCHITECTURE, ("mp", "tr", 4, 2), strict=True)
+    info = {"threshold": 0.5 - seed / 10, "epoch": 1, "boundary": "object", "source": "folder"}
+    save_model(path, model.state_dict(), dict(settings) | info | changes)
+
+
+def set_params(*, start_from: str, tta: bool = False) -> None:
+    params = yaml.safe_load(Path("params.yaml").read_text())
+    params["train"]["start_from"] = start_from
+    params["evaluate"]["tta"] = tta
+    Path("params.yaml").write_text(yaml.safe_dump(params, sort_keys=False))
+
+
+def outputs() -> dict[str, bytes]:
+    paths = [path for top in ("metrics", "predictions") for path in Path(top).rglob("*.*")]
+    return {path.as_posix(): path.read_bytes() for path in paths}
+
+
+def evaluated(capsys: pytest.CaptureFixture[str]) -> list[str]:
+    """Run the stage; the lines that it printed and that are not empty."""
+    stage.main()
+    return [line for line in capsys.readouterr().out.splitlines() if line]
+
+
+@pytest.mark.parametrize("tta", [False, True])
+@pytest.mark.parametrize("start_from", ["start", f"./{START}", "{absolute}"])
+def test_it_ends_with_both_models_on_the_same_images(
+    folder: Path, capsys: pytest.CaptureFixture[str], tta: bool, start_from: str
+) -> None:
+    set_params(start_from=start_from.format(absolute=folder / START), tta=tta)
+    title, header, *rows = evaluated(capsys)
+    split = load_split(Path("data/packed/test"), CPU)
+    passes = "with test-time augmentation" if tta else "one pass each"
+    assert title == f"{len(split)} test images, {passes}:"
+    assert header.split() == ["IoU", "boundary", "IoU", "(2", "%)"]
+    assert rows[0].startswith(f"{KEY} ") and "from which it started" in rows[1]
+    for row, path in zip(rows, (MODEL, START), strict=True):
+        model, info = load_model(path)
+        scores = evaluate(
+            model, split, threshold=info["threshold"], batch_size=16, device=CPU,
+            boundary="object", **(TTA if tta else {}),
+        ).scores  # fmt: skip
+        assert row.split()[-2:] == [f"{scores[s]:.4f}" for s in ("iou", "boundary_iou")]
+    assert rows[0].split()[-2:] != rows[1].split()[-2:]
+
+
+@pytest.mark.parametrize("what", ["changed", "missing", "another", "scratch"])
+def test_a_start_that_is_no_longer_there_is_said_in_a_line(
+    folder: Path, capsys: pytest.CaptureFixture[str], what: str
+) -> None:
+    evaluated(capsys)
+    before = outputs()
+    if what == "changed":
+        make_model(START, seed=2)
+    elif what == "missing":
+        START.unlink()
+    elif what == "another":
+        make_model(Path("other.safetensors"), seed=3)
+        set_params(start_from="other.safetensors")
+    else:
+        Path(SCRATCH).parent.mkdir()
+        Path(SCRATCH).touch()
+        set_params(start_from=SCRATCH)
+    line, _, _, *rows = evaluated(capsys)
+    assert line.startswith(f"{KEY}: the model that it started from is not scored: {START.name} ")
+    assert [row.split()[0] for row in rows] == [KEY]
+    assert outputs() == before
+
+
+def test_the_record_is_written_as_before_and_scored_once(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    evaluated(capsys)
+    before = outputs()
+    del before[f"predictions/{KEY}/worst.jpg"]
+    for path in (*before, f"predictions/{KEY}/worst.jpg"):
+        Path(path).unlink()
+    _, info = load_model(MODEL)
+    make_model(MODEL, source="official", start_from=info["start_from"])
+    title, _, *rows = evaluated(capsys)
+    assert "test images, boundary as object, one pass each" in title
+    assert [row.split()[0] for row in rows] == [KEY]
+    assert outputs() == before
+
+
+def test_from_random_weights_there_is_one_model(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    make_model(MODEL)
+    _, _, *rows = evaluated(capsys)
+    assert [row.split()[0] for row in rows] == [KEY]
+
+
+def test_the_worst_images_come_first(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    calls = []
+    monkeypatch.setattr(stage, "NUM_SHOWN", 3)
+    monkeypatch.setattr(stage, "save_outlines", lambda *given, title: calls.append((*given, title)))
+    stage.main()
+    (path, tiles, title) = calls[0]
+    assert path == Path(f"predictions/{KEY}/worst.jpg")
+    split = load_split(Path("data/packed/test"), CPU)
+    model, info = load_model(MODEL)
+    result = evaluate(model, split, threshold=info["threshold"], batch_size=16, device=CPU,
+                      boundary="object")  # fmt: skip
+    table = result.table.set_index("name")
+    assert f"3 of {len(split)} test images" in title
+    shown = [caption.split("\n") for caption, *_ in tiles]
+    assert [iou for _, iou in shown] == [f"IoU {v:.3f}" for v in sorted(table["iou"])[:3]]
+    for (name, iou), (_, image, labelled, predicted) in zip(shown, tiles, strict=True):
+        row = split.names.index(name)
+        assert f"IoU {table['iou'][name]:.3f}" == iou
+        assert torch.equal(image, split.images[row])
+        assert torch.equal(labelled, split.masks[row] == OBJECT)
+        assert torch.equal(predicted, torch.from_numpy(result.masks[row]))
+
+
+def test_the_picture(tmp_path: Path) -> None:
+    mask = torch.zeros(32, 32, dtype=torch.bool)
+    mask[4:20, 4:20] = True
+    image = torch.zeros(32, 32, 3, dtype=torch.uint8)
+    empty, whole = torch.zeros_like(mask), torch.ones_like(mask)
+    pairs = [(mask, mask.flip(0)), (empty, whole), (whole, mask)] * 3
+    tiles = [(f"a$_^$b\n{i}", image, *pair) for i, pair in enumerate(pairs)]
+    save_outlines(tmp_path / "some.jpg", tiles, title="a$_^$b")
+    save_outlines(tmp_path / "one.jpg", [("one", image, mask, empty)], title="One")
+    with Image.open(tmp_path / "some.jpg") as some, Image.open(tmp_path / "one.jpg") as one:
+        assert (some.width, one.width) == (1200, 1200) and some.height > one.height
+        pixels = np.asarray(one).astype(int)
+    yellow = (pixels[..., :2].min(-1) > 180) & (pixels[..., 2] < 120)
+    red = (pixels[..., 0] > 160) & (pixels[..., 1] < 80)
+    assert yellow.sum() > 100 and not red.any()
