@@ -61,11 +61,13 @@ def run(
 def copy_repository(target: Path) -> Path:
     """Copy the files that are in Git, or new and not ignored, into a new repository at ``target``.
 
-    The released models are left out: by default no stage reads them; they are most of the bytes.
+    The released models, and the files made from them, are left out: by default no stage reads them;
+    they are most of the bytes.
     """
     listed = run(ROOT, "git", "ls-files", "-coz", "--exclude-standard").stdout.split("\0")
     for name in filter(None, listed):
-        if (ROOT / name).is_file() and (name == SCRATCH or not name.startswith("released/")):
+        left_out = name.startswith(("released/", "exported/")) and name != SCRATCH
+        if (ROOT / name).is_file() and not left_out:
             (target / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(ROOT / name, target / name)
     run(target, "git", "init", "-q")

@@ -22,8 +22,9 @@ from unet.data.packed import Split, load_split
 from unet.data.photos import read_photo
 from unet.data.synthetic import draw_animal
 from unet.inference.export import TOLERANCE, about, largest_difference, to_onnx
-from unet.inference.model_file import save_model
+from unet.inference.model_file import load_model, save_model
 from unet.model import DOWNSAMPLE, UPSAMPLE, UNet
+from unet.runtime.files import file_sha256
 
 KINDS = list(zip(DOWNSAMPLE, UPSAMPLE, strict=True))  # each of them once: an export takes seconds
 INFO: dict[str, Any] = {
@@ -31,6 +32,7 @@ INFO: dict[str, Any] = {
     "epoch": 3, "image_size": 32, "experiment": "tiny", "source": "mirror",
 }  # fmt: skip
 KEY = "tiny"
+SHA256 = "5a" * 32
 
 
 def drawn(*sides: tuple[int, int]) -> torch.Tensor:
@@ -63,7 +65,7 @@ def run(content: bytes, images: torch.Tensor) -> torch.Tensor:
 
 @functools.cache  # an export takes seconds
 def exported(downsample: str = "str_conv", upsample: str = "ups", seed: int = 0) -> bytes:
-    return to_onnx(used_model(downsample, upsample, seed), INFO)
+    return to_onnx(used_model(downsample, upsample, seed), INFO, SHA256)
 
 
 @pytest.fixture
@@ -86,7 +88,7 @@ def test_the_probabilities_are_torch_s(downsample: str, upsample: str) -> None:
 
 
 def test_a_model_in_training_mode_is_exported_as_it_predicts(content: bytes) -> None:
-    assert to_onnx(used_model().train(), INFO) == content  # and the same bytes each time
+    assert to_onnx(used_model().train(), INFO, SHA256) == content  # and the same bytes each time
 
 
 def test_the_file_says_how_to_use_it(content: bytes) -> None:
@@ -100,6 +102,7 @@ def test_the_file_says_how_to_use_it(content: bytes) -> None:
         "depth": "2",
         "multiple": "4",
         "experiment": "tiny",
+        "model_sha256": SHA256,
         "licence": "weights: trained on the Oxford-IIIT Pet dataset (CC BY-SA 4.0); code: MIT",
     }
     session = onnxruntime.InferenceSession(content)
@@ -110,6 +113,41 @@ def test_the_file_says_how_to_use_it(content: bytes) -> None:
     names = [images.shape[i] for i in (0, 2, 3)]
     assert names == [probabilities.shape[i] for i in (0, 2, 3)]
     assert all(isinstance(name, str) for name in names), "a fixed batch or side"
+
+
+def test_kernels_in_half_precision_stay_so_and_the_probabilities_torch_s(
+    tmp_path: Path, content: bytes
+) -> None:
+    save_model(tmp_path / "half.safetensors", used_model().state_dict(), INFO, store="float16")
+    model, info = load_model(tmp_path / "half.safetensors")
+    half, images = to_onnx(model, info, SHA256), drawn(*3 * [(32, 32)])
+    assert (run(half, images) - model.predict(images)).abs().max() < TOLERANCE
+    assert (run(half, images) - used_model().predict(images)).abs().max() > TOLERANCE
+
+    def kinds(content: bytes) -> dict[str, int]:
+        weights = onnx.load_model_from_string(content).graph.initializer
+        return {t.name: t.data_type for t in weights if len(t.dims) == 4 and min(t.dims[2:]) > 1}
+
+    assert set(kinds(content).values()) == {onnx.TensorProto.FLOAT}
+    assert set(kinds(half).values()) == {onnx.TensorProto.FLOAT16}
+
+
+def test_the_exported_file_is_the_released_model_s(root: Path) -> None:
+    """A new release comes with a new file (docs/maintaining.md, "A new record")."""
+    released, content = root / "released/pets.safetensors", root / "exported/pets.onnx"
+    session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
+    made_from = session.get_modelmeta().custom_metadata_map["model_sha256"]
+    assert made_from == file_sha256(released), (
+        f"`python -m tools.export pets --out {content.relative_to(root)} --overwrite`"
+    )
+    model, info = load_model(released)
+    assert session.get_modelmeta().custom_metadata_map == about(info) | {"model_sha256": made_from}
+    images = drawn(*3 * [2 * (info["image_size"],)])
+    (found,) = session.run(None, {"images": images.numpy()})
+    assert (torch.from_numpy(found) - model.predict(images)).abs().max() < TOLERANCE
+    proto = onnx.load(content)
+    assert (proto.ir_version, proto.opset_import[0].version) == (8, 18)
+    assert content.stat().st_size < 1.02 * released.stat().st_size
 
 
 def test_the_file_says_nothing_of_the_machine_that_made_it(content: bytes, root: Path) -> None:
@@ -139,14 +177,14 @@ def test_the_dataset_s_licence_is_that_of_its_own_models_alone(source: str, says
 
 def test_a_model_without_its_image_size() -> None:
     with pytest.raises(ValueError, match="lack image_size"):
-        to_onnx(used_model(), {k: v for k, v in INFO.items() if k != "image_size"})
+        to_onnx(used_model(), {k: v for k, v in INFO.items() if k != "image_size"}, SHA256)
 
 
 @pytest.mark.parametrize("missing", ["onnx", "onnxscript"])
 def test_without_the_packages(missing: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, missing, None)
     with pytest.raises(ValueError, match=f"{missing}.*`pip install onnx onnxscript`") as error:
-        to_onnx(used_model(), INFO)
+        to_onnx(used_model(), INFO, SHA256)
     assert "\n" not in str(error.value)
 
 
@@ -154,7 +192,7 @@ def test_a_model_too_large_for_one_file() -> None:
     with torch.device("meta"):
         model = UNet(width=512, depth=4)
     with pytest.raises(ValueError, match=r"7\.9 GB of weights: one ONNX file holds 2 GB"):
-        to_onnx(model, INFO | {"width": 512, "depth": 4})
+        to_onnx(model, INFO | {"width": 512, "depth": 4}, SHA256)
 
 
 @pytest.fixture(scope="module")
@@ -212,9 +250,10 @@ def test_the_command_prints_one_line(tmp_path: Path, root: Path, content: bytes)
         [sys.executable, "-m", "tools.export", str(tmp_path / f"{KEY}.safetensors"), "--out", out],
         cwd=root, capture_output=True, text=True,
     )  # fmt: skip
-    said = f"{out}: 0.0 MB, images of 32 pixels a side, threshold 0.701\n"
+    said = f"{out}: 0.1 MB, images of 32 pixels a side, threshold 0.701\n"
     assert (done.returncode, done.stdout, done.stderr) == (0, said, "")
-    assert out.read_bytes() == content
+    digest = file_sha256(tmp_path / f"{KEY}.safetensors")
+    assert out.read_bytes() == content.replace(SHA256.encode(), digest.encode())
     assert sorted(path.name for path in tmp_path.iterdir()) == ["some.onnx", f"{KEY}.safetensors"]
     again = subprocess.run(done.args, cwd=root, capture_output=True, text=True)
     refused = f"export: {out} exists: --overwrite replaces it, --out names another\n"
@@ -226,11 +265,11 @@ def test_a_key_is_looked_up_in_models_first(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    def quick(model: UNet, info: dict[str, Any]) -> bytes:
+    def quick(model: UNet, *_: object) -> bytes:
         return model.head.bias.detach().numpy().tobytes()
 
     monkeypatch.setattr(tool, "to_onnx", quick)
-    content, other = (quick(used_model(seed=seed), INFO) for seed in (0, 1))
+    content, other = (quick(used_model(seed=seed)) for seed in (0, 1))
     assert content != other
     command(KEY)
     assert Path(f"{KEY}.onnx").read_bytes() == content
@@ -250,7 +289,7 @@ def test_a_key_is_looked_up_in_models_first(
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        (["nothing"], r"model nothing: no such file, and no such key .*; there are tiny$"),
+        (["nothing"], r"model nothing: no such file, and no such model; there are .*\btiny\b"),
         (["none.safetensors"], r"model none\.safetensors: no such file"),
         ([KEY, "--out", "released"], "released is a folder"),
     ],
@@ -279,7 +318,7 @@ def test_check_compares_before_it_writes(
     assert re.fullmatch(
         r"data/packed/test: 23 images, largest difference of a probability \d\.\de-0\d", check
     )
-    assert written.startswith(f"{KEY}.onnx: 0.0 MB") and Path(f"{KEY}.onnx").exists()
+    assert written.startswith(f"{KEY}.onnx: 0.1 MB") and Path(f"{KEY}.onnx").exists()
 
 
 def test_check_needs_the_packed_data(command: Callable[..., None]) -> None:
@@ -313,17 +352,21 @@ def test_the_script_of_the_readme(root: Path, tmp_path: Path) -> None:
         size = upright.size[::-1]
         return (F.interpolate(probabilities, size, mode="bilinear") > threshold)[0, 0].numpy()
 
-    (tmp_path / "mp_tr_bce.onnx").write_bytes(exported())
+    (tmp_path / "exported").mkdir()
+    (tmp_path / "exported/pets.onnx").write_bytes(exported())
 
     def script_mask(text: str) -> np.ndarray:
         (tmp_path / "script.py").write_text(text, encoding="utf-8")
         subprocess.run([sys.executable, "script.py"], cwd=tmp_path, check=True)
-        with Image.open(tmp_path / "mask.png") as mask:
-            return np.asarray(mask) > 0
+        with Image.open(tmp_path / "cutout.png") as cutout:
+            assert cutout.mode == "RGBA"
+            return np.asarray(cutout.getchannel("A")) > 0
 
     expected = torch_mask(used_model(), INFO["threshold"])
     assert 0.02 < expected.mean() < 0.98
     assert iou(script_mask(script), expected) > 0.99
+    with Image.open(tmp_path / "cutout.png") as cutout:
+        assert np.array_equal(np.asarray(cutout)[..., :3], np.asarray(upright))
     for old, new in [("/ 255", "/ 128"), ('float(about["threshold"])', "0.5")]:
         assert script.count(old) == 1
         assert iou(script_mask(script.replace(old, new)), expected) < 0.99

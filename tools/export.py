@@ -13,7 +13,7 @@ import torch
 from unet.data.packed import load_split
 from unet.inference.export import TOLERANCE, about, largest_difference, to_onnx
 from unet.inference.model_file import find_model, load_model
-from unet.runtime.files import atomic_write
+from unet.runtime.files import atomic_write, file_sha256
 from unet.runtime.process import run_stage
 
 TEST = Path("data/packed/test")
@@ -34,7 +34,7 @@ def main() -> None:
     check_free(out, overwrite=arguments.overwrite)
     model, info = load_model(source)
     split = load_split(TEST, torch.device("cpu")) if arguments.check else None
-    content = to_onnx(model, info)
+    content = to_onnx(model, info, file_sha256(source))
     if split is not None:
         difference = largest_difference(content, model, split, batch_size=BATCH_SIZE)
         said = f"{len(split)} images, largest difference of a probability {difference:.1e}"

@@ -33,7 +33,7 @@ def without_boundary(masks: Tensor, rule: str) -> Tensor:
 
 
 def _divided(masks: Tensor) -> Tensor:
-    from scipy.ndimage import distance_transform_edt  # only here: predicting works without scipy
+    from scipy.ndimage import distance_transform_edt  # only here: it takes time to import
 
     divided = masks.cpu().numpy().copy()
     for mask in divided:

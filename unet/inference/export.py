@@ -4,6 +4,7 @@ Needs the packages onnx and onnxscript, and onnxruntime to compare; no other mod
 """
 
 import warnings
+from collections.abc import Container
 from types import ModuleType
 from typing import Any
 
@@ -11,10 +12,12 @@ import torch
 from torch import Tensor, nn
 
 from unet.data.packed import Split
+from unet.inference.model_file import is_kernel
 from unet.model import UNet
 
 # Both of ONNX 1.13; the exporter's own rise with torch. onnxruntime 1.15 (2023) and 1.32 read it.
 OPSET, IR_VERSION = 18, 8
+FLOAT32 = 1  # onnx.TensorProto.FLOAT
 MAX_BYTES = 2**31 - 2**20  # of weights: a protobuf message is at most 2 GiB, with the small graph
 TOLERANCE = 1e-4  # of a probability: another runtime sums in another order
 
@@ -67,21 +70,26 @@ def about(info: dict[str, Any]) -> dict[str, str]:
     }
 
 
-def to_onnx(model: UNet, info: dict[str, Any]) -> bytes:
-    """The content of an ONNX file, float32.
+def to_onnx(model: UNet, info: dict[str, Any], model_sha256: str) -> bytes:
+    """The content of an ONNX file.
 
     Its input ``images`` is float32 (N, 3, H, W), RGB in [0, 1]; its output ``probabilities``
-    float32 (N, 1, H, W) in [0, 1]. N is arbitrary, H and W are multiples of ``2 ** depth``.
+    float32 (N, 1, H, W) in [0, 1]. N is arbitrary, H and W are multiples of ``2 ** depth``. It
+    computes in float32; kernels that the model's own file stores as float16 are so stored here.
+
+    Args:
+        info: from :func:`unet.inference.model_file.load_model`.
+        model_sha256: of the model's own file; an entry of the metadata.
 
     Raises:
         ValueError: onnx or onnxscript is not installed, the model is too large for one file, or
             ``info`` lacks its image size.
     """
-    metadata = about(info)
+    metadata = about(info) | {"model_sha256": model_sha256}
     size = sum(tensor.nbytes for tensor in model.state_dict().values())
     if size > MAX_BYTES:
         raise ValueError(f"{size / 1e9:.1f} GB of weights: one ONNX file holds 2 GB at most")
-    onnx = _need("onnx", "onnxscript")
+    onnx, onnxscript = _need("onnx", "onnxscript")
     step = 2**model.depth
     dim = torch.export.Dim
     # Minimum 1: torch need not treat a batch or bottleneck of size 1 as a special case.
@@ -104,10 +112,16 @@ def to_onnx(model: UNet, info: dict[str, Any]) -> bytes:
             output_names=["probabilities"],
             dynamic_shapes=shapes,
             verbose=False,
+            optimize=False,  # which would multiply batch normalisation into the kernels
         )
+    onnxscript.optimizer.fold_constants(program.model)
+    onnxscript.optimizer.remove_unused_nodes(program.model)
     proto = program.model_proto
     proto.ir_version = IR_VERSION
     _forget_the_source(proto.graph)
+    if info.get("store") == "float16":
+        kernels = {f"model.{k}" for k, t in model.state_dict().items() if is_kernel(k, t)}
+        _store_float16(onnx, proto.graph, kernels)
     onnx.helper.set_model_props(proto, metadata)
     onnx.checker.check_model(proto)
     return proto.SerializeToString(deterministic=True)
@@ -121,6 +135,18 @@ def _forget_the_source(graph: Any) -> None:
         item.ClearField("doc_string")
 
 
+def _store_float16(onnx: ModuleType, graph: Any, names: Container[str]) -> None:
+    """Store these weights as float16; nodes at the start make them float32 again."""
+    nodes = list(graph.node)
+    del graph.node[:]
+    for tensor in graph.initializer:
+        if (name := tensor.name) in names:
+            half = onnx.numpy_helper.to_array(tensor).astype("float16")
+            tensor.CopyFrom(onnx.numpy_helper.from_array(half, f"{name}.float16"))
+            graph.node.append(onnx.helper.make_node("Cast", [tensor.name], [name], to=FLOAT32))
+    graph.node.extend(nodes)
+
+
 def largest_difference(content: bytes, model: UNet, split: Split, *, batch_size: int) -> float:
     """The largest absolute difference between the probabilities of an ONNX file's ``content`` (by
     onnxruntime) and of ``model`` (on the CPU), over all pixels of ``split``; NaN if one is NaN.
@@ -128,7 +154,7 @@ def largest_difference(content: bytes, model: UNet, split: Split, *, batch_size:
     Raises:
         ValueError: onnxruntime is not installed, or the model cannot take images of this size.
     """
-    onnxruntime = _need("onnxruntime")
+    (onnxruntime,) = _need("onnxruntime")
     step = 2**model.depth
     if split.image_size % step:
         raise ValueError(f"images of {split.image_size} pixels a side: no multiple of {step}")
@@ -142,14 +168,14 @@ def largest_difference(content: bytes, model: UNet, split: Split, *, batch_size:
     return torch.stack(largest).max().item()
 
 
-def _need(*names: str) -> ModuleType:
-    """Import these packages; returns the first.
+def _need(*names: str) -> list[ModuleType]:
+    """Import these packages.
 
     Raises:
         ValueError: one is not installed.
     """
     try:
-        return [__import__(name) for name in names][0]
+        return [__import__(name) for name in names]
     except ImportError as error:
         packages = " ".join(names)
         raise ValueError(f"{error}: `pip install {packages}` brings what is needed") from None

@@ -49,7 +49,7 @@ def save_model(
     assert all(name in info for name in (*ARCHITECTURE, "threshold", "epoch"))
     tensors = {name: tensor.cpu().contiguous() for name, tensor in state.items()}
     if store == "float16":  # float32 adds no entry, so recorded models keep their bytes
-        tensors = {k: t.half() if _is_kernel(k, t) else t for k, t in tensors.items()}
+        tensors = {k: t.half() if is_kernel(k, t) else t for k, t in tensors.items()}
         if broken := [name for name, tensor in tensors.items() if not tensor.isfinite().all()]:
             raise ValueError(
                 f"{path}: {broken[0]} is too large for float16: set train.store to float32 and run "
@@ -62,7 +62,8 @@ def save_model(
         temporary.write_bytes(safetensors.torch.save(tensors, metadata))
 
 
-def _is_kernel(name: str, tensor: torch.Tensor) -> bool:
+def is_kernel(name: str, tensor: torch.Tensor) -> bool:
+    """Whether an entry of a state dict is a convolution's kernel, which ``store`` is about."""
     return name.endswith(".weight") and tensor.ndim == 4
 
 
@@ -100,7 +101,7 @@ def load_model(path: str | Path, device: str | torch.device = "cpu") -> TrainedM
         if largest != (channels, channels, 3, 3):
             raise ValueError(f"a kernel of {list(largest)} for {channels:g} channels")
         if info.get("store") == "float16":
-            state = {k: t.float() if _is_kernel(k, t) else t for k, t in state.items()}
+            state = {k: t.float() if is_kernel(k, t) else t for k, t in state.items()}
         with torch.random.fork_rng(devices=[]):  # the weights drawn here are discarded
             model = UNet(**{name: info[name] for name in ARCHITECTURE})
         for name, expected in model.state_dict().items():
