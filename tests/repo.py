@@ -44,6 +44,13 @@ README = (ROOT / "README.md").read_text(encoding="utf-8")
 GO_BACK = re.search(r"^\$ (git restore .+) && make models", README, re.MULTILINE)[1].split()
 
 
+def readme_block(language: str, having: str) -> str:
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    blocks = re.findall(rf"```{language}\n(.*?)```", text, re.DOTALL)
+    (block,) = [block for block in blocks if having in block]
+    return block
+
+
 def run(
     folder: Path, *command: str, check: bool = True, **variables: str
 ) -> subprocess.CompletedProcess[str]:

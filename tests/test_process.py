@@ -47,7 +47,6 @@ def raising(error: BaseException) -> Callable[[], None]:
         (torch.OutOfMemoryError("CUDA out of memory."), "lower batch_size"),
         (RuntimeError("MPS backend out of memory (9 GB)"), "lower batch_size"),
         (MemoryError(), "lower batch_size"),
-        (KeyboardInterrupt(), "stopped"),
     ],
     ids=lambda value: type(value).__name__ if isinstance(value, BaseException) else "",
 )
@@ -59,6 +58,12 @@ def test_what_a_user_can_mend_is_one_line(error: BaseException, line: str) -> No
     assert message.startswith("train: ")
     assert line in message
     assert len(message.splitlines()) == 1
+
+
+def test_ctrl_c_is_one_line_and_the_shell_s_status(capsys: pytest.CaptureFixture) -> None:
+    with pytest.raises(SystemExit) as caught:
+        run_stage("train", raising(KeyboardInterrupt()))
+    assert (caught.value.code, capsys.readouterr().err) == (130, "train: stopped\n")
 
 
 @pytest.mark.parametrize(

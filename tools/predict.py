@@ -3,4 +3,4 @@
 from unet.inference.command import main
 
 if __name__ == "__main__":
-    main()
+    main("python -m tools.predict")

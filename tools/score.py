@@ -19,9 +19,9 @@ from unet.data.config import DataConfig, PreprocessConfig
 from unet.data.masks import BOUNDARY_RULES
 from unet.data.packed import Split, load_split
 from unet.data.packing import pack, told
-from unet.inference.command import trained_on
 from unet.inference.evaluation import cost, evaluate
 from unet.inference.model_file import DEFAULT, find_model, load_model
+from unet.inference.predict_files import trained_on
 from unet.model import TTA
 from unet.runtime.config import load_section
 from unet.runtime.device import resolve_device

@@ -17,14 +17,29 @@ from unet.runtime.source import hash_lines
 OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "not enough memory")
 
 
-def run_stage(name: str, main: Callable[[], None]) -> None:
-    """Run ``main``; exit with status 1 and one line on stderr for errors that a user can fix."""
+def run_stage(
+    name: str,
+    main: Callable[[], None],
+    smaller: str = "batch_size, preprocess.image_size or a width",
+) -> None:
+    """Run ``main``; exit with status 1 and one line on stderr for errors that a user can fix.
+
+    Ctrl-C ends it with one line and status 130, a reader that has gone (``| head``) without a word.
+
+    Args:
+        smaller: what to lower if the memory is too small.
+    """
     stop_with_dvc()
     try:
         check_code()
         main()
+        sys.stdout.flush()
     except KeyboardInterrupt:
-        sys.exit(f"{name}: stopped")
+        print(f"{name}: stopped", file=sys.stderr)
+        sys.exit(130)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for the flush at exit
+        sys.exit(1)
     except (ValueError, OSError) as error:
         full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
         advice = ": free some space and run again" if full else ""
@@ -33,7 +48,7 @@ def run_stage(name: str, main: Callable[[], None]) -> None:
         text = str(error).lower()
         if not isinstance(error, MemoryError) and not any(sign in text for sign in OUT_OF_MEMORY):
             raise
-        sys.exit(f"{name}: out of memory: lower batch_size, preprocess.image_size or a width")
+        sys.exit(f"{name}: out of memory: lower {smaller}")
 
 
 def check_code() -> None:
