@@ -429,6 +429,7 @@ def test_large_pictures_are_done_without_a_warning_and_giants_refused(
 
 @pytest.mark.slow
 def test_installed_it_needs_neither_the_repository_nor_dvc(trained: Path, tmp_path: Path) -> None:
+    """Nor a model's name: the default model comes with it, and no other."""
     source, environment, work = (tmp_path / name for name in ("source", "environment", "work"))
     source.mkdir()
     work.mkdir()
@@ -437,6 +438,9 @@ def test_installed_it_needs_neither_the_repository_nor_dvc(trained: Path, tmp_pa
     for name in ("unet", "stages", "tools"):
         ignore = shutil.ignore_patterns("__pycache__")
         shutil.copytree(ROOT / name, source / name, ignore=ignore)
+    (source / "released").mkdir()
+    for name in (f"{DEFAULT}.safetensors", f"{DEFAULT}.md", "other.safetensors"):
+        shutil.copy(trained, source / "released" / name)
     # What is installed here serves there too, so that nothing is downloaded; the package is new.
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", environment], check=True)
     scripts = "Scripts" if os.name == "nt" else "bin"
@@ -454,7 +458,7 @@ def test_installed_it_needs_neither_the_repository_nor_dvc(trained: Path, tmp_pa
     photograph().save(work / "pet.png")
     clean = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
     subprocess.run(
-        [environment / scripts / "unet-predict", "pet.png", "--model", trained, "--cutout"],
+        [environment / scripts / "unet-predict", "pet.png", "--cutout"],
         cwd=work, env=clean, check=True,
     )  # fmt: skip
     assert iou(pixels_of(work / "predicted/pet_mask.png") == 255, truth()) > 0.75
@@ -470,6 +474,11 @@ print([name for name in ("stages", "tools", "tests") if importlib.util.find_spec
         [python, "-c", look], cwd=work, env=clean, check=True, capture_output=True, text=True
     ).stdout.splitlines()
     assert Path(place).is_relative_to(environment)
+    installed = {path.relative_to(place) for path in Path(place).rglob("*.*")}
+    modules = {path.relative_to(ROOT / "unet") for path in (ROOT / "unet").rglob("*.py")}
+    assert {path for path in installed if "__pycache__" not in path.parts} == (
+        modules | {Path(f"released/{DEFAULT}.safetensors")}
+    )
     assert imported == "[]"
     assert found == "[]"
 
