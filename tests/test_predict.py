@@ -15,7 +15,6 @@ from torch.nn import functional as F
 
 from tests.photographs import BOX, SIZE, iou, other_model, photograph, truth
 from tests.repo import readme_block
-from tests.tiny import tiny_model
 from unet.data.photos import ORIENTATION
 from unet.inference import pictures
 from unet.inference.model_file import TrainedModel
@@ -124,12 +123,16 @@ def test_without_augmentation_it_is_one_pass() -> None:
 
 
 def test_several_models_are_averaged(model: TrainedModel) -> None:
-    other, photo = other_model(image_size=24, threshold=0.3), photograph()
-    found = predict(photo, model, other, refine=False)
-    alone = [predict(photo, each, refine=False).probabilities for each in (model, other)]
-    torch.testing.assert_close(found.probabilities, (alone[0] + alone[1]) / 2)
-    assert found.threshold == pytest.approx(0.4)
-    assert torch.equal(found.mask, found.probabilities > found.threshold)
+    """On the squares; those of a smaller model are enlarged first."""
+    photo = photograph()
+    for size in (16, 24):
+        other = other_model(image_size=size, threshold=0.3)
+        found = predict(photo, model, other, refine=False)
+        alone = [predict(photo, each, refine=False).probabilities for each in (model, other)]
+        mean, tolerance = (alone[0] + alone[1]) / 2, 1e-5 if size == 16 else 0.1
+        torch.testing.assert_close(found.probabilities, mean, atol=tolerance, rtol=0)
+        assert found.threshold == pytest.approx(0.4)
+        assert torch.equal(found.mask, found.probabilities > found.threshold)
 
 
 def test_models_of_different_rules_have_no_mean(model: TrainedModel) -> None:
@@ -206,8 +209,6 @@ def test_a_buffer_that_is_used_again(model: TrainedModel) -> None:
     ("photo", "text"),
     [
         ("none.jpg", r"^none.jpg cannot be read \(No such file"),
-        (np.zeros((8, 8, 3), np.uint8), "type ndarray.*Image.fromarray"),
-        (None, "type NoneType"),
         (torch.zeros(8, 8, 3), r"shape \(8, 8, 3\): must be \(3, H, W\)"),
         (torch.zeros(1, 3, 8, 8), r"shape \(1, 3, 8, 8\): must be \(3, H, W\)"),
         (torch.zeros(3, 0, 8), r"shape \(3, 0, 8\)"),
@@ -218,7 +219,7 @@ def test_a_buffer_that_is_used_again(model: TrainedModel) -> None:
         (Image.new("RGB", (0, 4)), "0 x 4 pixels"),
         (Image.new("F", (4, 4)), "the picture cannot be read .32 bits"),
     ],
-    ids=range(12),  # the same in each of pytest-xdist's processes
+    ids=range(10),  # the same in each of pytest-xdist's processes
 )
 def test_what_is_no_photograph_is_one_line(model: TrainedModel, photo: object, text: str) -> None:
     with pytest.raises(ValueError, match=text) as error:
@@ -226,37 +227,10 @@ def test_what_is_no_photograph_is_one_line(model: TrainedModel, photo: object, t
     assert "\n" not in str(error.value)
 
 
-@pytest.mark.parametrize(
-    ("models", "options", "text"),
-    [
-        ((), {}, "no model"),
-        ((tiny_model(),), {}, "type UNet: must be what load_model returns"),
-        (("model.safetensors",), {}, "type str: must be what load_model returns"),
-        ((TrainedModel(tiny_model(), {"threshold": 0.5}),), {}, "image_size = None"),
-        ((other_model(),), {"threshold": 0}, "threshold = 0: must"),
-        ((other_model(),), {"threshold": 1.0}, "threshold = 1.0: must"),
-        ((other_model(),), {"threshold": float("nan")}, "threshold = nan: must"),
-        ((other_model(),), {"threshold": "0.5"}, "threshold = '0.5': must"),
-    ],
-)
-def test_what_is_no_model_or_threshold_is_one_line(models: tuple, options: dict, text: str) -> None:
-    with pytest.raises(ValueError, match=text) as error:
-        predict(photograph(), *models, **options)
-    assert "\n" not in str(error.value)
-
-
-def test_a_batch_of_none_is_refused(model: TrainedModel) -> None:
-    for tta in ("no", 1, None):
-        with pytest.raises(ValueError, match=f"tta = {tta!r}: must be True or False"):
-            predict(photograph(), model, tta=tta)
-    with pytest.raises(ValueError, match="batch_size = 0"):
-        list(predict_all([photograph()], model, batch_size=0))
-
-
-def test_one_photograph_is_no_list_of_them(model: TrainedModel) -> None:
-    for photo in ("cat.jpg", Path("cat.jpg"), photograph()):
-        with pytest.raises(ValueError, match="photos: must be several"):
-            list(predict_all(photo, model))
+@pytest.mark.parametrize("threshold", [0, 1.0, float("nan")])
+def test_a_threshold_outside_0_to_1_is_refused(model: TrainedModel, threshold: float) -> None:
+    with pytest.raises(ValueError, match=f"threshold = {threshold!r}: must"):
+        predict(photograph(), model, threshold=threshold)
 
 
 def test_the_readme_s_lines_run(

@@ -10,7 +10,6 @@ from collections import deque
 from collections.abc import Callable, Collection, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from numbers import Integral, Real
 from pathlib import Path
 
 import numpy as np
@@ -99,13 +98,7 @@ def predict_all(
     Raises:
         ValueError: as :func:`predict`.
     """
-    if isinstance(photos, str | Path | Image.Image | Tensor):
-        raise ValueError("photos: must be several, a list of them; of one: predict(photo, model)")
     threshold = _threshold(models, threshold)
-    if not isinstance(tta, bool):
-        raise ValueError(f"tta = {tta!r}: must be True or False")
-    if not isinstance(batch_size, Integral) or batch_size < 1:
-        raise ValueError(f"batch_size = {batch_size!r}: must be a whole number, at least 1")
     batch: list[tuple[Photo, _Shrunk]] = []
     for photo, future in _read_ahead(
         photos, {info["image_size"] for _, info in models}, batch_size
@@ -132,30 +125,17 @@ def predict_all(
 
 @dataclass(frozen=True)
 class _Shrunk:
-    """A photograph's original height and width, and per size S the image (S, S, 3) uint8."""
+    """A photograph's height and width, and per size S the image (S, S, 3) uint8."""
 
     height: int
     width: int
     images: dict[int, Tensor]
     seconds: float
+    picture: Image.Image | None  # of what is not a file, which the caller may change
 
 
 def _threshold(models: tuple[TrainedModel, ...], threshold: float | None) -> float:
-    """Check the models and the threshold; returns the threshold to use."""
-    if not models:
-        raise ValueError("no model: predict(photo, load_model(FILE))")
-    for entry in models:
-        pair = isinstance(entry, tuple) and len(entry) == 2
-        if not (pair and isinstance(entry[0], nn.Module) and isinstance(entry[1], dict)):
-            raise ValueError(
-                f"a model of type {type(entry).__name__}: must be what load_model returns, the "
-                "model with its info"
-            )
-        size = entry[1].get("image_size")
-        if not isinstance(size, int) or size < 1:
-            raise ValueError(
-                f"the model's info has image_size = {size!r}: must be its side's pixels"
-            )
+    """The threshold to use; the models must mean the same by an object."""
     # A folder's masks have no boundary.
     rules = {
         info.get("boundary", "background") for _, info in models if info.get("source") != "folder"
@@ -167,7 +147,7 @@ def _threshold(models: tuple[TrainedModel, ...], threshold: float | None) -> flo
         )
     if threshold is None:
         return sum(info["threshold"] for _, info in models) / len(models)
-    if not isinstance(threshold, Real) or not 0 < threshold < 1:
+    if not 0 < threshold < 1:
         raise ValueError(f"threshold = {threshold!r}: must lie between 0 and 1, 0.5 for example")
     return threshold
 
@@ -208,7 +188,8 @@ def _read(photo: Photo, sizes: Collection[int]) -> _Shrunk:
         )
         for size in sizes
     }  # fmt: skip
-    return _Shrunk(picture.height, picture.width, images, time.perf_counter() - started)
+    own = None if isinstance(photo, str | Path) else picture
+    return _Shrunk(picture.height, picture.width, images, time.perf_counter() - started, own)
 
 
 def to_picture(photo: Photo) -> Image.Image:
@@ -223,12 +204,6 @@ def to_picture(photo: Photo) -> Image.Image:
             return read_photo(photo if is_picture else Path(photo))
         except ValueError as error:
             raise ValueError(f"{'the picture' if is_picture else photo} {error}") from None
-    if not isinstance(photo, Tensor):
-        way = "; of an array: PIL.Image.fromarray(photo)" if isinstance(photo, np.ndarray) else ""
-        raise ValueError(
-            f"a photo of type {type(photo).__name__}: must be a path, a picture of Pillow or a "
-            f"tensor{way}"
-        )
     shape = tuple(photo.shape)
     if len(shape) != 3 or shape[0] != 3 or 0 in shape:
         raise ValueError(f"a photo of shape {shape}: must be (3, H, W), one image, RGB")
@@ -275,7 +250,7 @@ def _predict_batch(
         size = (shrunk.height, shrunk.width)
         if refine:
             try:
-                picture = to_picture(photo)
+                picture = shrunk.picture or to_picture(photo)
                 if picture.size != size[::-1]:
                     raise ValueError(f"{photo} changed while it was read")
             except ValueError as error:
