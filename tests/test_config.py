@@ -100,6 +100,7 @@ def test_the_repositorys_params_load_as_they_stand(root: Path, params_text: str)
     written = YAML(typ="safe").load(params_text)
     for experiment in written["experiments"].values():
         experiment.setdefault("pos_weight", None)
+        experiment.setdefault("threshold", "auto")
     written["train"]["augment"]["scale"] = tuple(written["train"]["augment"]["scale"])
     assert params == written
 
@@ -479,7 +480,7 @@ def test_a_mistake_in_a_section_names_file_and_key(
         load_section("experiments", Experiments)
     missing, unknown = str(caught.value).splitlines()
     assert missing == "params.yaml: experiments.mp_tr_bce.upsample: is missing"
-    allowed = "downsample, upsample, loss, width, depth, pos_weight"
+    allowed = "downsample, upsample, loss, width, depth, pos_weight, threshold"
     where = 'params.yaml: experiments.mp_tr_bce.up = "tr"'
     assert unknown == f"{where}: unknown key; allowed: {allowed}"
 

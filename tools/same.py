@@ -28,6 +28,7 @@ from dvc.utils.serialize import dump_yaml, load_yaml
 from tools import commands
 from tools.fresh import stale_stages
 from unet.runtime.process import run_stage
+from unet.training.steps import SCRATCH
 
 # Keyed by the last part of a param's name, so that the layout of the files does not matter.
 # Enough steps that every variant finds some pets; otherwise all masks would be empty and equal.
@@ -124,6 +125,9 @@ def make_small(folder: Path, values: Mapping[str, Any] = SMALL) -> set[str]:
     for path in (folder / project / "params.yaml" for project in projects_of(folder)):
         params = load_yaml(str(path))
         found |= shrink(params, values)
+        if "start_from" in params.get("train", {}):  # a model's file, of another width
+            scratch = os.path.relpath(folder / SCRATCH, path.parent)
+            params["train"]["start_from"] = scratch
         dump_yaml(str(path), params)
     return found
 
