@@ -27,18 +27,21 @@ from unet.inference.model_file import DEFAULT, TrainedModel, find_model, load_mo
 from unet.inference.predict import predict
 
 
-def test_the_readme_s_command_runs(trained: Path, tmp_path: Path) -> None:
-    line = re.findall(r"\$ (python -m tools\.predict .*?)  #", readme_block("console", "--cutout"))[
-        0
-    ]
-    (tmp_path / "released").mkdir()
-    shutil.copy(trained, tmp_path / f"released/{DEFAULT}.safetensors")
-    photograph().save(tmp_path / "cat.jpg")
-    environment = ENVIRONMENT | {"PYTHONPATH": str(ROOT)}
-    subprocess.run([sys.executable, *line.split()[1:]], cwd=tmp_path, env=environment, check=True)
-    assert sorted(path.name for path in (tmp_path / "predicted").iterdir()) == [
-        "cat_cutout.png", "cat_mask.png", "cat_overlay.jpg",
-    ]  # fmt: skip
+def test_the_readme_s_commands_run(
+    trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lines = re.findall(r"\$ unet-predict (.*?)  +#", readme_block("console", "examples/cat.jpg"))
+    monkeypatch.chdir(tmp_path)
+    for folder in ("released", "examples"):
+        Path(folder).mkdir()
+    shutil.copy(trained, f"released/{DEFAULT}.safetensors")
+    photograph().save("examples/cat.jpg")
+    for line in lines:
+        monkeypatch.setattr(sys, "argv", ["unet-predict", *line.split()])
+        command.main()
+    assert Image.open("cut.png").mode == "RGBA"
+    assert Image.open("predicted/cat_cutout.png").mode == "RGB"
+    assert sorted(p.name for p in Path("predicted").iterdir()) == ["cat_cutout.png", "cat_mask.png"]
 
 
 @dataclass
