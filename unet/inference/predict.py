@@ -8,7 +8,7 @@ that square, as in preprocessing, and the result is stretched back to the photog
 import time
 from collections import deque
 from collections.abc import Callable, Collection, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -159,24 +159,15 @@ def _read_ahead(
     waiting: deque[tuple[Photo, Future | None]] = deque()
     with ThreadPoolExecutor(READERS) as pool:
         for photo in photos:
-            if isinstance(photo, str | Path):
-                waiting.append((photo, pool.submit(_read, photo, sizes)))
-            else:  # the caller may change it in the meantime
-                waiting.append((photo, _read_now(photo, sizes)))
+            reading = pool.submit(_read, photo, sizes)
+            if not isinstance(photo, str | Path):  # the caller may change it in the meantime
+                wait([reading])
+            waiting.append((photo, reading))
             if len(waiting) > ahead:
                 yield waiting.popleft()
         while waiting:
             yield waiting.popleft()
     yield "", None
-
-
-def _read_now(photo: Photo, sizes: Collection[int]) -> Future:
-    reading: Future = Future()
-    try:
-        reading.set_result(_read(photo, sizes))
-    except ValueError as error:
-        reading.set_exception(error)
-    return reading
 
 
 def _read(photo: Photo, sizes: Collection[int]) -> _Shrunk:
