@@ -220,11 +220,15 @@ def judge(photos: list[Photo], ended: Ended, folder: Path, overlay: bool) -> str
             if made & there:
                 return f"{given.name!a}: left behind"
             too_long = "long" in said[0] and len(given.name) > 200
-            too_large = "without --overlay" in said[0] and max(given.upright.shape) > 65500
+            too_large = "too many for" in said[0] and max(given.upright.shape) > 65500
             if given.upright is not None and not (given.may_be_refused or too_long or too_large):
                 return f"{given.name!a}: refused"
             continue
-        if not made <= there:
+        missing = made - there
+        if missing == {f"{name}_cutout.png"}:  # the only one that is not made of nothing
+            with Image.open(folder / "predicted" / f"{name}_mask.png") as mask:
+                missing = missing if mask.getextrema()[1] else set()
+        if missing:
             return f"{given.name!a}: neither done nor said"
         if given.upright is None and not given.any_pixels:
             return f"{given.name!a}: accepted"
@@ -252,8 +256,8 @@ def compare(given: Photo, results: Path) -> str:
     height, width = given.upright.shape[:2]
     pixels = torch.from_numpy(given.upright.copy()).permute(2, 0, 1)
     reference = predict(pixels, _model())
-    ending = [Image.open(f"{results}_{kind}.png") for kind in ("mask", "probabilities", "cutout")]
-    mask, probabilities, cutout = map(np.asarray, ending)
+    ending = [Image.open(f"{results}_{kind}.png") for kind in ("mask", "probabilities")]
+    mask, probabilities = map(np.asarray, ending)
     if mask.shape != (height, width):
         return f"the mask is {mask.shape}, the photograph {(height, width)}"
     wanted = reference.probabilities.numpy()
@@ -269,9 +273,11 @@ def compare(given: Photo, results: Path) -> str:
     sure = np.abs(wanted - reference.threshold) > 0.3
     if sure.any() and ((mask > 0) != reference.mask.numpy())[sure].mean() > 0.02:
         return "another mask where the answer is sure"
-    seen = cutout[..., 3] > 0
-    colours = np.abs(cutout[..., :3].astype(float) - given.upright)[seen]
-    if seen.any() and colours.mean() > given.tolerance:
+    if mask.any():  # without an object there is no cut-out
+        cutout = np.asarray(Image.open(f"{results}_cutout.png"))
+        seen = cutout[..., 3] == 255  # at its edge the surroundings' share is taken out
+        colours = np.abs(cutout[..., :3].astype(float) - given.upright)[seen]
+    if mask.any() and seen.any() and colours.mean() > given.tolerance:
         return f"colours differ by {colours.mean():.1f}"
     # Around the object, an overlay shows the photograph in a darker grey.
     overlay = Path(f"{results}_overlay.jpg")
