@@ -143,6 +143,17 @@ def test_a_cutout_has_no_specks_but_two_animals() -> None:
     assert drawn[30, 30] == drawn[80, 110] == 255 and drawn[10, 155] == 0
 
 
+def test_a_cutout_has_no_haze_where_the_model_is_merely_unsure() -> None:
+    where = disc(200, 300)
+    found = of_alpha(np.where(where, 1.0, 0.45))  # 0.45: by itself a third of full alpha
+    photo = Image.new("RGB", (300, 200), "grey")
+    drawn = np.asarray(cutout_picture(found, photo))[..., 3]
+    near = gaussian_filter(where.astype(float), 6) > 1e-3
+    assert (drawn[~near] == 0).all() and (drawn[where] == 255).all()
+    nothing = cutout_picture(of_alpha(np.full((200, 300), 0.45)), photo)
+    assert nothing.getextrema()[3] == (0, 0)
+
+
 def test_a_cutout_on_a_ground_and_cropped() -> None:
     where = disc(100, 200)
     photo = coloured(where, (200, 100, 50), (0, 0, 0))

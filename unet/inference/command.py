@@ -98,3 +98,7 @@ def _parse(program: str) -> argparse.Namespace:
     if "" in [*given.photos, *(given.model or []), given.out, given.background]:
         raise ValueError("an argument is empty: a variable that is not set?")
     return given
+
+
+if __name__ == "__main__":
+    main("python -m unet.inference.command")

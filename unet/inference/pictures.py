@@ -15,6 +15,7 @@ from unet.inference.model_file import TrainedModel, find_model, load_model
 from unet.inference.predict import Photo, Prediction, predict, to_picture
 
 RAMP = 0.15  # of a cut-out's edge: this far from the threshold, alpha is 0 or 255
+NEAR = 0.01  # diagonals around the mask: the reach of a cut-out's soft edge
 SPECK = 0.1  # of the largest part's area: smaller parts are left out of cut-outs
 BLUR, BLUR_SIDE = 0.02, 1024  # window in diagonals, pixels of the longer side: of colours at edges
 OUTLINE = (255, 196, 0)
@@ -22,6 +23,7 @@ OUTLINE = (255, 196, 0)
 
 def cutout(photo: Photo, model: TrainedModel | str | Path | None = None) -> Image.Image:
     """The animal in a photograph, transparent around it: RGBA, of the photograph's size, upright.
+    Where nothing is found, all of it is transparent.
 
     Args:
         photo: as for :func:`unet.inference.predict.predict`: a path, a Pillow image or a tensor.
@@ -67,7 +69,7 @@ def cutout_picture(
     Returns:
         RGBA; with a background RGB.
     """
-    alpha = _largest_parts(_ramp(found.probabilities, found.threshold).numpy())
+    alpha = _largest_parts(_ramp(found.probabilities, found.threshold).numpy(), found.mask.numpy())
     picture = to_picture(photo)
     profile = picture.info.get("icc_profile")
     pixels = _without_background(picture, alpha)
@@ -110,14 +112,17 @@ def _ramp(probabilities: Tensor, threshold: float) -> Tensor:
     return (255 * x * x * (3 - 2 * x)).round_().to(torch.uint8)
 
 
-def _largest_parts(alpha: np.ndarray) -> np.ndarray:
-    """``alpha`` without the connected parts of less than SPECK of the largest one's area."""
-    parts, count = label(alpha > 0)
-    if count < 2:
-        return alpha
-    areas = np.bincount(parts.ravel(), alpha.ravel() / 255)
+def _largest_parts(alpha: np.ndarray, mask: np.ndarray) -> np.ndarray:
+    """``alpha`` near the mask, without the parts of it that are smaller than SPECK of the largest.
+
+    Farther off, where the model is merely unsure, a cut-out would show a haze.
+    """
+    size = 2 * round(NEAR * np.hypot(*mask.shape)) + 3
+    alpha = np.where(uniform_filter(mask.astype(np.float32), size) > 1e-7, alpha, 0)
+    parts, _ = label(alpha > 0)
+    areas = np.bincount(parts.ravel(), mask.ravel())
     areas[0] = 0  # around them
-    return np.where((areas >= SPECK * areas.max())[parts], alpha, 0)
+    return np.where((areas >= max(1, SPECK * areas.max()))[parts], alpha, 0)
 
 
 def _without_background(picture: Image.Image, alpha: np.ndarray) -> np.ndarray:

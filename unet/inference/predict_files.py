@@ -137,6 +137,8 @@ def predict_files(arguments: argparse.Namespace) -> None:
             if one and not share:
                 least = f"{threshold:.2g}: nothing was written (a lower --threshold finds more)"
                 say(f"predict: {photo}: nothing found above {least}", sys.stderr)
+                if arguments.overwrite and not to_pipe:  # of an earlier run
+                    out.unlink(missing_ok=True)
                 sys.exit(NOTHING_FOUND)
             try:
                 _write(piped or photo, found, targets[photo], made[photo], draw)
