@@ -7,6 +7,7 @@ import json
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import warnings
@@ -279,7 +280,7 @@ def test_a_photograph_is_never_replaced(call) -> None:
         ([], "the following arguments are required: PHOTO-OR-FOLDER"),
         (["none.jpg"], "none.jpg: no such file or folder"),
         (["empty"], "empty: no pictures in this folder (1 other entries)"),
-        (["pet.png", "--out", "pet.png"], "pet.png is one of the photographs: name another --out"),
+        (["pet.png", "--out", "pet.png"], "pet.png is one of the photographs (or the background)"),
         (["pet.png", "--out", "empty/notes.txt"], "--out empty/notes.txt: is a file"),
         (["empty", "-o", "x.png"], "--out x.png: holds the result of one photograph: name a"),
         (["pet.png", "-pet.png", "-o", "-"], "for the file of that name write ./-pet.png"),
@@ -631,7 +632,7 @@ def test_subfolders_are_mirrored_and_the_output_folder_is_no_input(call) -> None
     for again in (False, True):
         result = call("photos", "photos/a", "photos/x.png", "-o", "photos/out")
         assert (result.code, result.err) == (0, "")
-        assert result.out.startswith("passed over: 2 ")  # .hidden, linked
+        assert result.out.startswith(f"passed over: {2 + again} ")  # .hidden, linked, out
         assert result.out.count(": up to date\n") == (4 if again else 0)
         files = [path for path in Path("photos/out").rglob("*") if path.is_file()]
         assert sorted(path.relative_to("photos/out").as_posix() for path in files) == [
@@ -695,7 +696,11 @@ def test_ctrl_c_while_torch_is_imported_ends_it_in_one_line(tmp_path: Path) -> N
     kill = "import os, signal, time\nos.kill(os.getpid(), signal.SIGINT)\ntime.sleep(20)\n"
     Path(tmp_path, "torch.py").write_text(kill)
     environment = {"PYTHONPATH": f"{tmp_path}{os.pathsep}{ROOT}"}
-    process = command_line("pet.png", cwd=tmp_path, env=environment)
+    # Where the tests run in the background, their children ignore SIGINT.
+    process = command_line(
+        "pet.png", cwd=tmp_path, env=environment,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )  # fmt: skip
     assert process.communicate()[1] == b"predict: stopped\n"
     assert process.returncode == 130
     # Neither --help nor a wrong argument waits for it.
@@ -706,3 +711,43 @@ def test_ctrl_c_while_torch_is_imported_ends_it_in_one_line(tmp_path: Path) -> N
 
 def test_help_names_the_command(call) -> None:
     assert call("--help").out.startswith("usage: unet-predict ")
+
+
+def test_no_photograph_background_or_file_of_others_is_lost(call) -> None:
+    photograph().save("a.png")
+    Path("link.png").symlink_to("a.png")
+    before = Path("a.png").read_bytes()
+    for arguments in (
+        ("link.png", "-o", "a.png"),
+        ("link.png", "-o", "ground.png", "--background", "ground.png"),
+    ):
+        Path("ground.png").write_bytes(before)
+        result = call(*arguments, "--only", "cutout", "--overwrite")
+        assert result.code == 1 and "is one of the photographs (or the background)" in result.err
+        assert Path("a.png").read_bytes() == Path("ground.png").read_bytes() == before
+    Image.new("RGB", SIZE).save("black.png")
+    Path("out").mkdir()
+    Path("out/black_cutout.png").write_bytes(before)  # not a result
+    assert call("black.png", "-o", "out", "--cutout", "--overwrite").code == 0
+    assert Path("out/black_cutout.png").read_bytes() == before
+
+
+def test_a_folder_in_the_way_and_a_broken_result_are_seen(call) -> None:
+    photograph().save("a.png")
+    Path("out/a_mask.png").mkdir(parents=True)
+    result = call("a.png", "-o", "out", "--overwrite")
+    assert result.code == 1 and "out/a_mask.png is a folder: move it" in result.err
+    assert call("a.png", "-o", "cut.png").code == 0
+    content = Path("cut.png").read_bytes()
+    Path("cut.png").write_bytes(content[: len(content) // 2])
+    result = call("a.png", "-o", "cut.png")
+    assert result.code == 1 and "made by something else" in result.err
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no named pipes")
+def test_a_named_pipe_in_a_folder_is_passed_over(call) -> None:
+    Path("in").mkdir()
+    photograph().save("in/a.png")
+    os.mkfifo("in/pipe.png")
+    result = call("in", "-o", "out")
+    assert result.code == 0 and "passed over: 1 " in result.out

@@ -109,6 +109,15 @@ def test_strips_do_not_show(size: tuple[int, int], monkeypatch: pytest.MonkeyPat
     torch.testing.assert_close(refine.refine(square, photo), whole, atol=1e-6, rtol=0)
 
 
+def test_panoramas_keep_their_object() -> None:
+    where = np.zeros((30, 9000), bool)
+    where[5:25, 2000:6000] = True
+    photo = coloured(where, (200, 120, 60), (60, 90, 140))
+    rough = F.interpolate(torch.from_numpy(where).float()[None, None], (160, 160), mode="area")
+    found = refine.refine(rough[0, 0], photo).numpy() > 0.5
+    assert (found & where).sum() / (found | where).sum() > 0.8
+
+
 def test_strips_are_the_lines_resized() -> None:
     lines = torch.rand(4, 13, 9, generator=torch.Generator().manual_seed(0))
     strips = [strip for _, strip in refine._strips(lines, (31, 570))]
@@ -193,11 +202,21 @@ def test_cutout_is_the_front_door(
     exif = Image.Exif()
     exif[ORIENTATION] = 6
     photo.transpose(Image.Transpose.ROTATE_90).save(tmp_path / "turned.png", exif=exif)
+    photo.save(tmp_path / "photo.tif")
+    loaded = Image.open(tmp_path / "photo.tif")
+    loaded.load()
     tensor: Tensor = torch.from_numpy(np.array(photo)).permute(2, 0, 1)
     monkeypatch.chdir(tmp_path)
     (tmp_path / "models").mkdir()
     model_path.rename(tmp_path / f"models/{model_file.DEFAULT}.safetensors")
-    for given in (photo, "photo.png", tmp_path / "turned.png", Image.open("turned.png"), tensor):
+    for given in (
+        photo,
+        "photo.png",
+        tmp_path / "turned.png",
+        Image.open("turned.png"),
+        loaded,
+        tensor,
+    ):
         for by in (model, f"models/{model_file.DEFAULT}.safetensors", None):
             found = unet.cutout(given, by)
             np.testing.assert_array_equal(np.asarray(found), np.asarray(expected))

@@ -77,12 +77,11 @@ def cutout_picture(
     drawn = Image.fromarray(pixels)
     drawn.putalpha(Image.fromarray(alpha))
     if background is not None:
-        ground = (
-            ImageOps.fit(background.convert("RGBA"), drawn.size)
-            if isinstance(background, Image.Image)
-            else Image.new("RGBA", drawn.size, background)
-        )
-        drawn = Image.alpha_composite(ground, drawn).convert("RGB")
+        if isinstance(background, Image.Image):
+            ground = ImageOps.fit(background.convert("RGB"), drawn.size)
+        else:
+            ground = Image.new("RGB", drawn.size, background)
+        drawn = Image.composite(drawn.convert("RGB"), ground, Image.fromarray(alpha))
     if crop and (box := Image.fromarray(alpha).getbbox()):
         margin = round(0.02 * max(box[2] - box[0], box[3] - box[1]))
         left, top = (max(0, side - margin) for side in box[:2])

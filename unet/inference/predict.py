@@ -192,9 +192,11 @@ def to_picture(photo: Photo) -> Image.Image:
     if isinstance(photo, str | Path | Image.Image):
         is_picture = isinstance(photo, Image.Image)
         try:
-            return read_photo(photo if is_picture else Path(photo))
+            picture = read_photo(photo if is_picture else Path(photo))
         except ValueError as error:
             raise ValueError(f"{'the picture' if is_picture else photo} {error}") from None
+        picture.format = None  # no file any more, if it is read once more
+        return picture
     shape = tuple(photo.shape)
     if len(shape) != 3 or shape[0] != 3 or 0 in shape:
         raise ValueError(f"a photo of shape {shape}: must be (3, H, W), one image, RGB")

@@ -73,10 +73,14 @@ def predict_files(arguments: argparse.Namespace) -> None:
         photo: {kind: out if one else out / f"{name}{ENDINGS[kind]}" for kind in kinds}
         for photo, name in output_names(photos).items()
     }
-    inputs = set(map(_place, photos))
+    inputs = {place for photo in photos for place in (_place(photo), photo.resolve())}
+    if isinstance(background, Image.Image):
+        inputs.add(Path(arguments.background).resolve())
     for path in (path for paths in targets.values() for path in paths.values()):
         if _place(path) in inputs:
-            raise ValueError(f"{path} is one of the photographs: name another --out")
+            raise ValueError(
+                f"{path} is one of the photographs (or the background): name another --out"
+            )
     models = [load_model(file, device) for file in files]
     threshold = arguments.threshold or fmean(info["threshold"] for _, info in models)
     options = {"tta": arguments.tta, "refine": arguments.refine, "threshold": threshold}
@@ -93,7 +97,9 @@ def predict_files(arguments: argparse.Namespace) -> None:
 
     lines = sys.stderr if to_pipe else sys.stdout
     if passed_over:
-        print(f"passed over: {passed_over} (no pictures, hidden, or linked folders)", file=lines)
+        print(
+            f"passed over: {passed_over} (no pictures; hidden or linked folders; --out)", file=lines
+        )
     done = up_to_date = 0
     made: dict[Path, dict[str, Any]] = {}  # by photograph: what its results' notes say
     hidden = True if len(photos) == 1 else None  # None: if the output is not a terminal
@@ -113,6 +119,8 @@ def predict_files(arguments: argparse.Namespace) -> None:
                 try:
                     if longest > LONGEST_NAME:
                         raise ValueError("skipped: its results' names would be too long: rename it")
+                    if folder := next((path for path in paths.values() if path.is_dir()), None):
+                        raise ValueError(f"skipped: {folder} is a folder: move it")
                     content = piped or photo.read_bytes()
                     made[photo] = settings | {"photograph": hashlib.sha256(content).hexdigest()}
                     there = not arguments.overwrite and _are_there(paths, made[photo])
@@ -137,8 +145,8 @@ def predict_files(arguments: argparse.Namespace) -> None:
             if one and not share:
                 least = f"{threshold:.2g}: nothing was written (a lower --threshold finds more)"
                 say(f"predict: {photo}: nothing found above {least}", sys.stderr)
-                if arguments.overwrite and not to_pipe:  # of an earlier run
-                    out.unlink(missing_ok=True)
+                if arguments.overwrite and _read_note(out):  # of an earlier run
+                    out.unlink()
                 sys.exit(NOTHING_FOUND)
             try:
                 _write(piped or photo, found, targets[photo], made[photo], draw)
@@ -227,6 +235,7 @@ def _read_note(path: Path) -> str | None:
     """The note in a file; None if there is none."""
     try:
         with Image.open(path) as image:
+            image.load()  # it may be cut off
             return image.info.get(NOTE) or image.info["comment"].decode()
     except Exception:  # Pillow raises nearly anything on what is no picture
         return None
@@ -288,8 +297,8 @@ def _write(
                 sys.stdout.buffer.write(content.getbuffer())
             else:
                 stack.enter_context(atomic_write(path)).write_bytes(content.getbuffer())
-    if "cutout" in targets and not any_found:  # of an earlier run
-        targets["cutout"].unlink(missing_ok=True)
+    if "cutout" in targets and not any_found and _read_note(targets["cutout"]):
+        targets["cutout"].unlink()  # of an earlier run
 
 
 def find_photos(given: Sequence[str], out: Path) -> tuple[dict[Path, Path], int]:
@@ -326,13 +335,12 @@ def _walk(folder: Path, out: Path) -> tuple[list[Path], int]:
     """The pictures in a folder and below, and the number of other files and folders."""
     inside = sorted(folder.iterdir())
     # A broken link is kept: reading it says what is wrong.
-    chosen = [path for path in inside if is_photo(path) and not path.is_dir()]
+    chosen = [p for p in inside if is_photo(p) and (p.is_file() or not p.exists())]
     below = [p for p in inside if p.is_dir() and not p.is_symlink() and not p.name.startswith(".")]
     others = len(inside) - len(chosen) - len(below)
     for path in below:
-        if path.resolve() != out:
-            more, passed_over = _walk(path, out)
-            chosen, others = chosen + more, others + passed_over
+        more, passed_over = _walk(path, out) if path.resolve() != out else ([], 1)
+        chosen, others = chosen + more, others + passed_over
     return chosen, others
 
 
@@ -358,6 +366,6 @@ def output_names(photos: Mapping[Path, Path]) -> dict[Path, str]:
     for photo, stem in stems.items():
         name = names[photo] = str(photos[photo]) if count[stem.casefold()] > 1 else stem
         if (other := seen.setdefault(name.casefold(), photo)) != photo:
-            way = "do them in two runs, each with an --out of its own"
+            way = "rename one, or do them in two runs, each with an --out of its own"
             raise ValueError(f"{other} and {photo}: their results would have the same name; {way}")
     return names

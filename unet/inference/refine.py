@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 FIT_SIDE = 768  # pixels of the longer side of the copy that the filter is fitted on
+LEAST_SIDE = 64  # of its shorter side, of panoramas
 RADIUS = 0.03  # of the window, in diagonals of the photograph
 EPSILON = 1e-4  # of the fit, for colours in [0, 1]: how little contrast still makes an edge
 STRIP = 256  # rows at a time
@@ -30,7 +31,7 @@ def refine(probabilities: Tensor, photo: Image.Image) -> Tensor:
         probabilities: (h, w) float32 in [0, 1], of the whole photograph at any size.
         photo: RGB, upright.
     """
-    factor = min(1, FIT_SIDE / max(photo.size))
+    factor = min(1, max(FIT_SIDE / max(photo.size), LEAST_SIDE / min(photo.size)))
     width, height = (max(1, round(factor * side)) for side in photo.size)
     copy = photo.resize((width, height), Image.Resampling.BOX) if factor < 1 else photo
     values = F.interpolate(
