@@ -487,25 +487,6 @@ print([name for name in ("stages", "tools", "tests") if importlib.util.find_spec
     assert found == "[]"
 
 
-@pytest.mark.parametrize(
-    ("info", "words"),
-    [
-        ({"source": "official", "boundary": "background"}, "Oxford-IIIT Pet"),
-        ({"source": "mirror", "boundary": "object"}, "Oxford-IIIT Pet, the outline as object"),
-        ({"source": "official", "boundary": "ignore"}, "Oxford-IIIT Pet, the outline left out"),
-        (
-            {"source": "official", "boundary": "middle"},
-            "Oxford-IIIT Pet, the outline divided in the middle",
-        ),
-        ({"source": "folder", "boundary": "object"}, "a folder of one's own"),
-        ({"source": "synthetic"}, "drawn images"),
-        ({}, "unknown images"),
-    ],
-)
-def test_what_a_model_learnt_from_in_words(info: dict[str, str], words: str) -> None:
-    assert predict_files.trained_on(info) == words
-
-
 def test_a_picture_s_name_is_one_file(call, model: TrainedModel) -> None:
     photograph().save("pet.png")
     result = call("pet.png", "-o", "new/cut.png")

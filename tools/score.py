@@ -21,7 +21,6 @@ from unet.data.packed import Split, load_split
 from unet.data.packing import pack, told
 from unet.inference.evaluation import cost, evaluate
 from unet.inference.model_file import DEFAULT, find_model, load_model
-from unet.inference.predict_files import trained_on
 from unet.model import TTA
 from unet.runtime.config import load_section
 from unet.runtime.device import resolve_device
@@ -72,7 +71,7 @@ def main() -> None:
                 device=device, boundary=rule, name=name, **({} if arguments.no_tta else TTA),
             )  # fmt: skip
             rows[name] = result.scores | cost(model, size) | {"num_images": len(result.table)}
-            print(f"{name}: trained on {trained_on(info)}; scored at {size} x {size} pixels")
+            print(f"{find_model(name)}: scored at {size} x {size} pixels")
     count = next(iter(rows.values()))["num_images"]
     which = f"All {count} images" if arguments.all else f"The {count} test images"
     passes = "one pass each" if arguments.no_tta else "with test-time augmentation"

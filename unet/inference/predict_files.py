@@ -28,19 +28,6 @@ from unet.inference.predict import Photo, Prediction, predict_all
 from unet.runtime.device import resolve_device
 from unet.runtime.files import atomic_write, file_sha256
 
-# By ``source`` in a model's info; printed so that nobody takes a released model for their own.
-TRAINED_ON = {
-    "official": "Oxford-IIIT Pet",
-    "mirror": "Oxford-IIIT Pet",
-    "synthetic": "drawn images",
-    "folder": "a folder of one's own",
-}
-# By ``boundary`` in the info, if it is not the default and the data have one.
-LEARNT_BOUNDARY = {
-    "object": ", the outline as object",
-    "middle": ", the outline divided in the middle",
-    "ignore": ", the outline left out",
-}
 LONGEST_NAME = 255 - 20  # bytes; the rest is for the file's temporary name
 JPEG = (".jpg", ".jpeg")
 JPEG_SIDE = 65500  # pixels
@@ -157,10 +144,7 @@ def predict_files(arguments: argparse.Namespace) -> None:
             what = f"object {share:.1%}" if share else "nothing found"
             say(f"{photo}: {what}, {seconds:.2f} s")
             done += 1
-    by = ", ".join(
-        f"{file} (trained on {trained_on(info)})"
-        for file, (_, info) in zip(files, models, strict=True)
-    )
+    by = ", ".join(map(str, files))  # so that nobody takes a released model for their own
     before = f", {up_to_date} up to date" if up_to_date else ""
     print(f"{done} done{before}, by {by}, into {out}", file=lines)
     if failed := len(photos) - done - up_to_date:
@@ -215,14 +199,6 @@ def _background(given: str | None) -> tuple[str | Image.Image | None, Any]:
     except ValueError as error:
         colour = 'no colour (as white or "#1a2b6d")'
         raise ValueError(f"--background {given}: {colour}, and as a picture {error}") from None
-
-
-def trained_on(info: dict[str, Any]) -> str:
-    """What a model with this ``info`` was trained on, in a few words."""
-    source = info.get("source")
-    # A user's own masks have no boundary.
-    boundary = "" if source == "folder" else LEARNT_BOUNDARY.get(info.get("boundary"), "")
-    return TRAINED_ON.get(source, "unknown images") + boundary
 
 
 def _note(made: dict[str, Any], kind: str, *, found: bool) -> str:
