@@ -47,7 +47,7 @@ SMALL: dict[str, Any] = {
     "train.threads": 1, "train.augment.flip": True, "train.augment.scale": [0.9, 1.05],
     "train.augment.shift": 0.05, "train.augment.rotate": 6, "train.augment.brightness": 0.2,
     "train.augment.color": 0.05, "train.augment.contrast": 0, "train.augment.saturation": 0,
-    "train.augment.paste": 0, "train.augment.cover": 0, "train.augment.soft_edges": False,
+    "train.augment.paste": 0, "train.augment.soft_edges": False,
     "preprocess.image_size": 16, "preprocess.split": "official", "preprocess.val_fraction": 0.25,
     "preprocess.test_fraction": 0.25, "preprocess.seed": 0, "preprocess.limit": None,
     "evaluate.batch_size": 4, "evaluate.tta": False, "evaluate.device": "cpu",
@@ -234,7 +234,6 @@ RUNS: dict[str, Run] = {
                              **{"train.start_from": "start"}),
     "augmented": trained("background", **{
         "train.augment.contrast": 0.3, "train.augment.saturation": 0.5, "train.augment.paste": 0.5,
-        "train.augment.cover": 0.5,
         "train.augment.soft_edges": True,
     }),
     "architectures": trained("", *OTHERS, predict=True, **{"train.seed": 2}),

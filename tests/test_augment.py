@@ -304,31 +304,6 @@ def test_the_share_of_images_that_get_an_object() -> None:
     assert 0.18 < changed.float().mean() < 0.32  # three standard deviations
 
 
-def test_a_covered_object_shows_the_next_image_moved_by_half() -> None:
-    images = torch.tensor([0.1, 0.5, 0.9]).view(3, 1, 1, 1).repeat(1, 3, 48, 48)
-    targets = torch.zeros(3, 1, 48, 48)
-    targets[0, :, 20:28, 20:28] = 1
-    targets[1, :, 22:24, 46:48] = 1  # moved by half, it lies in the hole
-    new, new_targets = augmented(images, targets, tiny_augment(cover=1.0), seeded(0))
-    hole = torch.zeros(48, 48, dtype=torch.bool)
-    hole[15:33, 15:33] = True
-    expected = torch.zeros(48, 48)
-    expected[22:24, 22:24] = 1
-    assert torch.equal(new_targets[0, 0], expected)  # its own object is gone
-    inside = hole & ~(F.max_pool2d((~hole).float()[None], 3, 1, 1)[0] > 0)
-    around = ~(F.max_pool2d(hole.float()[None], 3, 1, 1)[0] > 0)
-    assert torch.allclose(new[0][:, inside], torch.tensor(0.5), atol=1e-5)
-    assert torch.allclose(new[0][:, around], torch.tensor(0.1), atol=1e-5)
-    assert torch.allclose(new[2], images[2], atol=1e-5)  # without an object nothing is covered
-
-
-def test_the_share_of_images_that_are_covered_and_other_draws_stay() -> None:
-    plain = draw_transforms(400, tiny_augment(paste=0.3), seeded(0))
-    drawn = draw_transforms(400, tiny_augment(paste=0.3, cover=0.25), seeded(0))
-    assert plain.cover is None and torch.equal(plain.paste, drawn.paste)
-    assert 0.18 < drawn.cover.mean() < 0.32  # three standard deviations
-
-
 def test_soft_edges_are_between_0_and_1_and_keep_the_area() -> None:
     targets = half_plane(50, 32)
     images = targets.expand(-1, 3, -1, -1).contiguous()

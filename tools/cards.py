@@ -142,7 +142,6 @@ def card(home: Path, scores: dict[str, Any], *, num_train: int, path: Path) -> s
             if value
         )  # fmt: skip
         + f", another's object pasted into {augment.paste:.0%} of the images" * bool(augment.paste)
-        + f", the object covered up in {augment.cover:.0%}" * bool(augment.cover)
         + ", soft edges of the targets" * augment.soft_edges,
     }
     boundary = (

@@ -28,7 +28,6 @@ class AugmentConfig:
     saturation: Annotated[float, Field(ge=0, le=1)] = 0.0  # factor 1 - s to 1 + s
     paste: Annotated[float, Field(ge=0, le=1)] = 0.0  # share that gets the next image's object
     soft_edges: bool = False  # targets between 0 and 1 along the edges
-    cover: Annotated[float, Field(ge=0, le=1)] = 0.0  # share whose object is covered up
 
     def __post_init__(self) -> None:
         if self.scale[0] > self.scale[1]:
@@ -45,7 +44,6 @@ class Transforms(NamedTuple):
         contrast: (N, 1, 1, 1) float, factor of a pixel's difference from its image's mean.
         saturation: (N, 1, 1, 1) float, factor of a pixel's difference from its own grey.
         paste: (N, 1, 1, 1) float, 1 where the object of the next image of the batch is pasted.
-        cover: (N, 1, 1, 1) float, 1 where the image's own object is covered up.
     """
 
     theta: Tensor
@@ -54,7 +52,6 @@ class Transforms(NamedTuple):
     contrast: Tensor | None = None
     saturation: Tensor | None = None
     paste: Tensor | None = None
-    cover: Tensor | None = None
 
     def part(self, images: slice) -> "Transforms":
         """The transforms of a slice of the images."""
@@ -88,7 +85,6 @@ def draw_transforms(
     offset = uniform(-config.color, config.color, 3, 1, 1)
     contrast, saturation = around_1(config.contrast), around_1(config.saturation)
     paste = (uniform(0, 1, 1, 1, 1) < config.paste).float() if config.paste else None
-    cover = (uniform(0, 1, 1, 1, 1) < config.cover).float() if config.cover else None
 
     cos, sin = scale * angle.cos(), scale * angle.sin()
     # Output to input coordinates: mirror, then rotate and scale, then shift.
@@ -99,7 +95,7 @@ def draw_transforms(
         ],
         dim=1,
     )
-    return Transforms(theta, factor, offset, contrast, saturation, paste, cover)
+    return Transforms(theta, factor, offset, contrast, saturation, paste)
 
 
 def augment(
@@ -123,7 +119,7 @@ def augment(
     Returns:
         Images and targets, float in [0, 1], at the output size.
     """
-    theta, factor, offset, contrast, saturation, paste, cover = transforms.to(images.device)
+    theta, factor, offset, contrast, saturation, paste = transforms.to(images.device)
     height, width = (size, size) if size else images.shape[2:]
     grid = F.affine_grid(theta, [len(images), 3, height, width], align_corners=False)
     options = {"padding_mode": "reflection", "align_corners": False}
@@ -137,30 +133,9 @@ def augment(
         grey = images.mean(1, keepdim=True)
         images = grey + (images - grey) * saturation
     images = (images * factor + offset).clamp_(0, 1)
-    if cover is not None:
-        images, targets = cover_object(images, targets, cover)
     if paste is not None:
         images, targets = paste_next(images, targets, paste)
     return images, targets
-
-
-def cover_object(images: Tensor, targets: Tensor, cover: Tensor) -> tuple[Tensor, Tensor]:
-    """Where ``cover`` is 1, cover the object and 5 pixels around it with the batch's next image.
-
-    Shows scenes without an object, people in them for example, which a network that has always
-    seen one takes for it. The next image is moved by half its width (what leaves on one side comes
-    back on the other), so that its own object, mostly in its middle, seldom shows.
-
-    Args:
-        images: (N, 3, H, W) float.
-        targets: (N, C, H, W) float, the object in channel 0; other channels are covered with it.
-        cover: (N, 1, 1, 1) float, 0 or 1.
-    """
-    moved = {"shifts": (-1, images.shape[-1] // 2), "dims": (0, -1)}
-    hole = F.max_pool2d(targets[:, :1], 11, stride=1, padding=5).ceil() * cover
-    weight = F.avg_pool2d(hole, 3, stride=1, padding=1, count_include_pad=False)
-    covered = torch.where(hole > 0, targets.roll(**moved), targets)
-    return torch.lerp(images, images.roll(**moved), weight), covered
 
 
 def paste_next(images: Tensor, targets: Tensor, paste: Tensor) -> tuple[Tensor, Tensor]:
