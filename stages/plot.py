@@ -20,13 +20,13 @@ from unet.report.results import (
 from unet.runtime.config import load_section
 from unet.runtime.files import atomic_write
 from unet.runtime.process import run_stage
-from unet.training.config import Experiments, TrainConfig
+from unet.training.config import TrainConfig, load_experiments
 
 DATA, PLOTS = Path("data/packed"), Path("plots")
 
 
 def main() -> None:
-    experiments = load_section("experiments", Experiments)
+    experiments = load_experiments()
     check_leftovers(Path(), experiments)
     summary = load_summary(DATA)
     which = summary.title

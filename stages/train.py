@@ -28,7 +28,12 @@ from unet.training.checkpoint import (
     other_states,
     remove_checkpoint,
 )
-from unet.training.config import ExperimentConfig, Experiments, TrainConfig, select_experiment
+from unet.training.config import (
+    ExperimentConfig,
+    TrainConfig,
+    load_experiments,
+    select_experiment,
+)
 from unet.training.distributed import joined, num_ranks, rank
 from unet.training.loop import Row, Start, Training, train
 from unet.training.steps import SCRATCH, is_scratch
@@ -39,11 +44,11 @@ NUM_WATCHED = 6  # validation images whose predictions are kept, evenly spaced o
 
 def main() -> None:
     config = load_section("train", TrainConfig)
-    experiments = load_section("experiments", Experiments)
+    experiments = load_experiments()
     key = select_experiment(experiments, sys.argv[1:])
 
     def check_params() -> None:
-        now = load_section("experiments", Experiments).get(key)
+        now = load_experiments().get(key)
         if (now, load_section("train", TrainConfig)) != (experiments[key], config):
             raise ValueError(  # DVC records the params as they are when the stage ends
                 f"params.yaml changed while {key} trained: change it back and run again, which "

@@ -23,7 +23,6 @@ from unet.losses import (
     pos_weight_from_share,
     takes_pos_weight,
 )
-from unet.runtime.config import load_section
 from unet.training import config as training_config
 from unet.training.config import ExperimentConfig
 from unet.training.learner import build_model
@@ -315,7 +314,7 @@ def checked(folder: Path, content: dict[str, Any]) -> Any:
     """``content`` as the one experiment of a ``params.yaml`` in ``folder``, read and checked."""
     path = folder / "params.yaml"
     path.write_text(yaml.safe_dump({"experiments": {"new": content}}))
-    return load_section("experiments", training_config.Experiments, path)["new"]
+    return training_config.load_experiments(path)["new"]
 
 
 SHAPE = {"downsample": "mp", "upsample": "tr", "width": 4, "depth": 2}
@@ -334,7 +333,7 @@ def test_a_new_loss_is_a_class_and_a_line(
 ) -> None:
     name = loss.__name__.lower()
     content = SHAPE | {"loss": name, "pos_weight": pos_weight}
-    with pytest.raises(ValueError, match=f"loss = \"{name}\": must be 'bce' or 'dice'"):
+    with pytest.raises(ValueError, match=f"loss = \"{name}\": Input should be 'bce' or 'dice'"):
         checked(tmp_path, content)
     register(loss)
     experiment = checked(tmp_path, content)

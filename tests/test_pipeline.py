@@ -103,9 +103,9 @@ def test_a_changed_experiment_reruns_its_own_stages_and_going_back_trains_nothin
     repository: Path,
 ) -> None:
     width = f"experiments.{LAST}.width"
-    output = run(repository, "dvc", "exp", "run", "-S", f"{width}=6").stdout
+    output = run(repository, "dvc", "exp", "run", "-S", f"++{width}=6").stdout
     assert ran(output) == {"code", f"train@{LAST}", f"evaluate@{LAST}", "plot"}
-    output = run(repository, "dvc", "exp", "run", "-S", f"{width}=4").stdout
+    output = run(repository, "dvc", "exp", "run", "-S", f"++{width}=4").stdout
     assert not {name for name in ran(output) if name.startswith("train")}
     assert "is cached" in output
     changed = run(repository, "git", "status", "--short").stdout.split("\n")
@@ -171,7 +171,7 @@ def test_a_copy_runs_its_own_code_and_leaves_the_workspace_alone(repository: Pat
 
 def test_a_queued_sweep_gives_an_experiment_a_value(repository: Path) -> None:
     width = f"experiments.{LAST}.width"
-    run(repository, "dvc", "exp", "run", "--queue", "-S", f"{width}=6,8", f"evaluate@{LAST}")
+    run(repository, "dvc", "exp", "run", "--queue", "-S", f"+{width}=6,8", f"evaluate@{LAST}")
     start_queue(repository)
     # Git is asked first, since DVC takes seconds to answer.
     deadline = time.monotonic() + 900
@@ -184,7 +184,7 @@ def test_a_queued_sweep_gives_an_experiment_a_value(repository: Path) -> None:
     while (status := run(repository, "dvc", "queue", "status").stdout).count("Success") < 2:
         assert "Failed" not in status and time.monotonic() < deadline, status
     rows = csv.DictReader(run(repository, "dvc", "exp", "show", "--csv").stdout.splitlines())
-    assert {row[width] for row in rows if row[f"iou.{LAST}"]} == {"4", "6", "8"}
+    assert {row[width] for row in rows if row[f"iou.{LAST}"]} == {"", "6", "8"}
     assert run(repository, "git", "status", "--short").stdout == ""
 
 
@@ -383,7 +383,7 @@ def test_an_experiment_repeats_where_the_cache_lacks_the_record(tmp_path: Path) 
     repository = copy_repository(tmp_path / "repo")
     settings = (
         "data.source=synthetic", "data.num_synthetic=48", "preprocess.image_size=32",
-        "train.epochs=1", "train.threads=1", f"experiments.{FIRST}.width=4",
+        "train.epochs=1", "train.threads=1", "model.width=4",
     )  # fmt: skip
     changes = [word for setting in settings for word in ("-S", setting)]
     for _ in range(2):

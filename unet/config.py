@@ -7,7 +7,7 @@ from pydantic.dataclasses import dataclass
 from unet.data.config import DataConfig, PreprocessConfig
 from unet.inference.config import EvaluateConfig
 from unet.runtime.config import STRICT, check, read_yaml
-from unet.training.config import Experiments, TrainConfig
+from unet.training.config import Experiments, ModelConfig, TrainConfig, with_model
 
 
 @dataclass(frozen=True, config=STRICT)
@@ -16,27 +16,21 @@ class Params:
 
     data: DataConfig
     preprocess: PreprocessConfig
+    model: ModelConfig
     train: TrainConfig
     evaluate: EvaluateConfig
     experiments: Experiments
 
     def __post_init__(self) -> None:
-        names: dict[str, str] = {}
-        for key in self.experiments:
-            if (other := names.setdefault(key.lower(), key)) != key:
-                raise ValueError(
-                    f"experiments.{other} and experiments.{key}: one name to file systems that do "
-                    "not tell capitals from small letters: rename one"
-                )
         size = self.preprocess.image_size
         for key, experiment in self.experiments.items():
             step = 2**experiment.depth
             if size % step or size < 2 * step:
                 nearest = max(2, round(size / step)) * step
                 raise ValueError(
-                    f"preprocess.image_size = {size} with experiments.{key}.depth = "
-                    f"{experiment.depth}: the size must be a multiple of {step} and at least "
-                    f"{2 * step}; the nearest is {nearest}"
+                    f"preprocess.image_size = {size} with {key} of depth {experiment.depth}: the "
+                    f"size must be a multiple of {step} and at least {2 * step}; the nearest is "
+                    f"{nearest}"
                 )
 
 
@@ -46,4 +40,4 @@ def load_params(path: str | Path = "params.yaml") -> Params:
     Raises:
         ValueError: one line per problem, with the key, its value and what is allowed.
     """
-    return check(read_yaml(path), Params, path=path)
+    return check(with_model(read_yaml(path)), Params, path=path)

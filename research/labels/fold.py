@@ -27,7 +27,7 @@ from unet.runtime.files import atomic_write, exclusive, file_sha256
 from unet.runtime.process import run_stage
 from unet.runtime.source import source_hashes
 from unet.training.checkpoint import checkpoint_folder, fingerprint, remove_checkpoint
-from unet.training.config import Experiments, TrainConfig, select_experiment
+from unet.training.config import TrainConfig, load_experiments, select_experiment
 from unet.training.learner import build_model
 from unet.training.loop import train
 
@@ -98,7 +98,7 @@ def main() -> None:
     if sys.argv[1:] not in [[str(number)] for number in labels.folds]:
         raise ValueError(f"say which fold: one of {', '.join(map(str, labels.folds))}")
     number = int(sys.argv[1])
-    experiments = load_section("experiments", Experiments)
+    experiments = load_experiments()
     key = select_experiment(experiments, [labels.experiment])
     # The images to be judged must not choose the epoch whose weights judge them.
     config = replace(load_section("train", TrainConfig), keep="last", boundary="background")

@@ -1,8 +1,7 @@
-"""The sections ``train`` and ``experiments`` of ``params.yaml``."""
+"""The sections ``train``, ``model`` and ``experiments`` of ``params.yaml``."""
 
-import os
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 from pydantic.dataclasses import dataclass
@@ -10,13 +9,15 @@ from pydantic.dataclasses import dataclass
 from unet.data.augment import AugmentConfig
 from unet.data.masks import BOUNDARY_RULES
 from unet.losses import LOSSES, takes_pos_weight
-from unet.runtime.config import STRICT
+from unet.runtime.config import STRICT, check, read_yaml
 from unet.training.steps import Length
 
 Share = Annotated[float, Field(gt=0, lt=1)]
 Positive = Annotated[float, Field(gt=0, le=1e38)]  # the range of float32
 # DVC looks a parameter up by its dotted path and makes file names of the key.
-Key = Annotated[str, Field(pattern="^[A-Za-z0-9][A-Za-z0-9_-]{0,99}$")]
+Key = Annotated[str, Field(pattern="^[A-Za-z][A-Za-z0-9_-]{0,99}$")]
+Width = Annotated[int, Field(ge=1, le=512)]  # channels of the first level
+Depth = Annotated[int, Field(ge=1, le=7)]  # levels below it
 
 
 @dataclass(frozen=True, config=STRICT)
@@ -40,15 +41,20 @@ class TrainConfig(Length):
     augment: AugmentConfig
 
     def __post_init__(self) -> None:
-        models = Path("models").absolute()
-        # As written, and with links resolved.
-        starts = [Path(os.path.normpath(models.parent / self.start_from)), Path(self.start_from)]
-        starts[1] = starts[1].resolve()
-        if any(s.is_relative_to(models) or models.is_relative_to(s) for s in starts):
+        models, start = Path("models").resolve(), Path(self.start_from).resolve()
+        if start.is_relative_to(models) or models.is_relative_to(start):
             raise ValueError(
                 f"start_from = {self.start_from}: models/ is written by the trainings themselves: "
                 "copy the file elsewhere first, and name the copy"
             )
+
+
+@dataclass(frozen=True, config=STRICT)
+class ModelConfig:
+    """The size of all experiments' models; an experiment may have its own."""
+
+    width: Width
+    depth: Depth
 
 
 @dataclass(frozen=True, config=STRICT)
@@ -58,8 +64,8 @@ class ExperimentConfig:
     downsample: Literal["mp", "str_conv"]
     upsample: Literal["tr", "ups"]
     loss: Literal[*LOSSES]
-    width: Annotated[int, Field(ge=1, le=512)]
-    depth: Annotated[int, Field(ge=1, le=7)]
+    width: Width
+    depth: Depth
     pos_weight: Annotated[float, Field(gt=0, le=1e6)] | Literal["auto"] | None = (
         None  # only for losses that take one
     )
@@ -73,6 +79,25 @@ class ExperimentConfig:
 
 
 Experiments = Annotated[dict[Key, ExperimentConfig], Field(min_length=1)]
+
+
+def with_model(params: dict[str, Any]) -> dict[str, Any]:
+    """``params`` as read from YAML, each experiment completed by the section ``model``."""
+    model, experiments = params.get("model"), params.get("experiments")
+    if isinstance(model, dict) and isinstance(experiments, dict):
+        completed = {k: model | e if isinstance(e, dict) else e for k, e in experiments.items()}
+        return params | {"experiments": completed}
+    return params
+
+
+def load_experiments(path: str | Path = "params.yaml") -> dict[str, ExperimentConfig]:
+    """The experiments of ``path``, each completed by the section ``model``.
+
+    Raises:
+        ValueError: one line per problem, with the key, its value and what is allowed.
+    """
+    experiments = with_model(read_yaml(path)).get("experiments")
+    return check(experiments, Experiments, path=path, section="experiments")
 
 
 def select_experiment(experiments: dict[str, ExperimentConfig], arguments: list[str]) -> str:
