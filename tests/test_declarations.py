@@ -41,7 +41,7 @@ READ = {
         "data.source", "data.images_md5", "data.annotations_md5",
         *keys_of("preprocess", PreprocessConfig),
     ],
-    "train": ["train", "experiments.${key}"],
+    "train": ["train", "model", "experiments.${key}"],
     "evaluate": keys_of("evaluate", EvaluateConfig),
     "plot": ["experiments", "train.boundary"],
 }  # fmt: skip

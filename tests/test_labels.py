@@ -192,9 +192,10 @@ def test_a_fold_declares_what_it_reads() -> None:
     own, others = stage["params"]
     assert own == "suspects"
     (declared,) = map(set, others.values())
+    suspected = "experiments.${suspects.experiment}"
     fixed = {"train.keep", "train.boundary", "train.store"}
     trained = set(keys_of("train", TrainConfig)) - fixed
-    assert declared == trained | {"evaluate.batch_size", "experiments.${suspects.experiment}"}
+    assert declared == trained | {"evaluate.batch_size", "model", suspected}
 
 
 def test_the_folds_follow_the_weights_that_they_start_from(
