@@ -102,14 +102,14 @@ def test_nothing_to_do_the_second_time_and_tracked_files_stay(repository: Path) 
 def test_a_changed_experiment_reruns_its_own_stages_and_going_back_trains_nothing(
     repository: Path,
 ) -> None:
-    width = f"experiments.{LAST}.width"
-    output = run(repository, "dvc", "exp", "run", "-S", f"++{width}=6").stdout
+    width = f"+experiments.{LAST}.width=6"  # another than the section model says
+    output = run(repository, "dvc", "exp", "run", "-S", width).stdout
     assert ran(output) == {"code", f"train@{LAST}", f"evaluate@{LAST}", "plot"}
-    output = run(repository, "dvc", "exp", "run", "-S", f"++{width}=4").stdout
+    run(repository, "git", "restore", "params.yaml")
+    output = run(repository, "dvc", "repro").stdout
     assert not {name for name in ran(output) if name.startswith("train")}
     assert "is cached" in output
-    changed = run(repository, "git", "status", "--short").stdout.split("\n")
-    assert set(changed) <= {"", " M params.yaml"}  # DVC writes its layout anew, not its values
+    assert run(repository, "git", "status", "--short").stdout == ""
 
 
 def test_the_same_seed_gives_the_same_bits_and_another_does_not(repository: Path) -> None:
@@ -198,7 +198,7 @@ def test_wrong_params_end_in_one_line_and_lose_nothing(repository: Path) -> None
     done = run(repository, "dvc", "exp", "run", "-S", "train.amp=off", check=False)
     assert done.returncode != 0
     assert "Traceback" not in done.stdout
-    assert "train.amp = \"off\": must be 'auto', 'bf16', 'fp16' or 'none'" in done.stdout
+    assert "train.amp = \"off\": Input should be 'auto', 'bf16', 'fp16' or 'none'" in done.stdout
     assert files() == before
 
 
