@@ -1,6 +1,5 @@
 # Everything runs in .venv, which `make setup` creates from requirements.txt.
 PYTHON ?= python3
-METRIC ?= iou
 VENV := .venv
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 # Print each epoch's line as soon as the epoch ends, even if the output is not a terminal.
@@ -16,7 +15,7 @@ help:
 	@echo "make repro     the real thing: dvc repro"
 	@echo "make parallel  the same, a training on each GPU, or else on each CPU core; JOBS=2: two at a time"
 	@echo "make everyday  the model for everyday use, trained anew (everyday/)"
-	@echo "make compare   the experiments side by side; METRIC=accuracy for another score"
+	@echo "make compare   the experiments side by side; METRIC=accuracy; OVER=train.seed: means over seeds"
 	@echo "make fresh     which recorded stages no longer match the code and params"
 	@echo "make study     the ablation over seeds (research/ablation); JOBS as above"
 	@echo "make suspects  masks that trained models contradict, yours or the dataset's (research/labels)"
@@ -76,7 +75,7 @@ fresh: setup
 	@python -m tools.fresh
 
 compare: setup
-	@python -m tools.compare --metric "$(METRIC)"
+	@python -m tools.compare $(if $(METRIC),--metric "$(METRIC)") $(if $(OVER),--over "$(OVER)")
 
 suspects: setup
 	tools/parallel.sh "$(JOBS)" suspects

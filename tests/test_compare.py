@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from tests.repo import FINISHED, run
-from tools.compare import DASH, NOTE, Tree, compare, differing, layout, main
+from tools.compare import DASH, NOTE, Tree, compare, differing, main, shortened
 from tools.fresh import stale_stages
 
 KEYS = ("mp_tr_bce", "mp_tr_dice")
@@ -83,9 +83,14 @@ def made_up_files(iou: float = 0.8) -> dict[str, str]:
     return files | {"dvc.lock": yaml.safe_dump({"schema": "2.0", "stages": stages})}
 
 
-def shown(files: dict[str, str]) -> tuple[str, str]:
+def shown(files: dict[str, str]) -> tuple[float | None, float | None]:
     tree = MadeUp(files)
     return tree.score("a", "iou"), tree.score("b", "iou")
+
+
+def spaced(lines: list[str]) -> list[str]:
+    """The lines with their words one space apart."""
+    return [" ".join(line.split()) for line in lines]
 
 
 def changed(path: str, old: str, new: str) -> dict[str, str]:
@@ -95,27 +100,26 @@ def changed(path: str, old: str, new: str) -> dict[str, str]:
 
 
 def test_what_was_run_is_shown() -> None:
-    assert shown(made_up_files()) == ("0.8000", "0.8000")
-    assert MadeUp(made_up_files()).score("a", "accuracy") == "0.9000"
-    assert MadeUp(made_up_files()).score("a", "epoch") == "15"
+    assert shown(made_up_files()) == (0.8, 0.8)
+    assert MadeUp(made_up_files()).score("a", "accuracy") == pytest.approx(0.9)
+    assert MadeUp(made_up_files()).score("a", "epoch") == 15
 
 
 @pytest.mark.parametrize(
     ("path", "old", "new", "expected"),
     [
-        ("params.yaml", "epochs: 15", "epochs: 16", (DASH, DASH)),
-        ("params.yaml", "limit: null", "limit: 9", (DASH, DASH)),
-        ("params.yaml", "limit: null", "other: null", (DASH, DASH)),
-        ("params.yaml", "width: 4", "width: 5", (DASH, "0.8000")),
-        ("params.yaml", "lr: 0.004", "lr: 4e-3", ("0.8000", "0.8000")),  # the same to DVC
-        ("code/train.txt", "code", "other code", (DASH, DASH)),
-        ("code/data.txt", "code", "other code", (DASH, DASH)),
-        ("metrics/b.json", "0.8", "0.9", ("0.8000", DASH)),
-        ("metrics/scores/a.json", "0.8", "0.9", (DASH, "0.8000")),
-        ("dvc.lock", "models/a", "models/c", (DASH, "0.8000")),
-        ("dvc.lock", "evaluate@b", "evaluate@c", ("0.8000", DASH)),
-        ("dvc.lock", "schema", "<<<<<<< HEAD\nschema", (DASH, DASH)),
-        ("metrics/scores/a.json", "{", "", (DASH, "0.8000")),
+        ("params.yaml", "epochs: 15", "epochs: 16", (None, None)),
+        ("params.yaml", "limit: null", "limit: 9", (None, None)),
+        ("params.yaml", "limit: null", "other: null", (None, None)),
+        ("params.yaml", "width: 4", "width: 5", (None, 0.8)),
+        ("params.yaml", "lr: 0.004", "lr: 4e-3", (0.8, 0.8)),  # the same to DVC
+        ("code/train.txt", "code", "other code", (None, None)),
+        ("code/data.txt", "code", "other code", (None, None)),
+        ("metrics/b.json", "0.8", "0.9", (0.8, None)),
+        ("metrics/scores/a.json", "0.8", "0.9", (None, 0.8)),
+        ("dvc.lock", "models/a", "models/c", (None, 0.8)),
+        ("dvc.lock", "evaluate@b", "evaluate@c", (0.8, None)),
+        ("dvc.lock", "schema", "<<<<<<< HEAD\nschema", (None, None)),
     ],
 )
 def test_what_was_not_run_again_is_a_dash(
@@ -128,9 +132,9 @@ def test_a_stage_that_ran_after_the_one_that_reads_it_leaves_a_dash() -> None:
     files = made_up_files()
     lock = yaml.safe_load(files["dvc.lock"])
     lock["stages"]["train@a"]["outs"] = [entry("models/a", "a model trained since")]
-    assert shown(files | {"dvc.lock": yaml.safe_dump(lock)}) == (DASH, "0.8000")
+    assert shown(files | {"dvc.lock": yaml.safe_dump(lock)}) == (None, 0.8)
     lock["stages"]["preprocess"]["outs"][0] = entry("data/train", "arrays made since")
-    assert shown(files | {"dvc.lock": yaml.safe_dump(lock)}) == (DASH, DASH)
+    assert shown(files | {"dvc.lock": yaml.safe_dump(lock)}) == (None, None)
 
 
 def test_what_nobody_accounts_for_leaves_a_dash() -> None:
@@ -138,13 +142,13 @@ def test_what_nobody_accounts_for_leaves_a_dash() -> None:
     del files["code/train.txt"]
     lock = yaml.safe_load(files["dvc.lock"])
     del lock["stages"]["code"]
-    assert shown(files | {"dvc.lock": yaml.safe_dump(lock)}) == (DASH, DASH)
+    assert shown(files | {"dvc.lock": yaml.safe_dump(lock)}) == (None, None)
 
 
 def test_a_tree_of_another_layout_is_all_dashes() -> None:
-    old = made_up_files() | {"metrics/a.json": scores(0.5), "metrics/summary.json": "{}"}
-    del old["metrics/scores/a.json"], old["metrics/scores/b.json"]
-    assert shown(old) == (DASH, "0.8000")
+    old = made_up_files()
+    del old["metrics/scores/a.json"]
+    assert shown(old) == (None, 0.8)
     for params in ("", "experiments: [a, b]", "- a", "a: ["):
         trees = [("workspace", MadeUp(made_up_files())), ("old", MadeUp({"params.yaml": params}))]
         rows = compare(trees, "iou", 80).splitlines()
@@ -155,17 +159,18 @@ def test_the_table() -> None:
     record = MadeUp(made_up_files())
     swept = MadeUp(changed("params.yaml", "width: 4", "width: 5"))
     table = compare([("workspace", record), ("main", record), ("  wide", swept)], "iou", 80)
-    assert table.splitlines() == [
-        "iou on 1,234 test images (photos, split sorted, 96 px):",
-        "",
-        "experiment  a.width       a       b",
-        "-----------------------------------",
-        "workspace         4  0.8000  0.8000",
-        "main              4  0.8000  0.8000",
-        "  wide            5       -  0.8000",
-        "",
-        NOTE,
-    ]
+    assert spaced(table.splitlines()) == spaced(
+        [
+            "iou on 1,234 test images (photos, split sorted, 96 px):",
+            "",
+            "experiment  a.width       a       b",
+            "workspace         4  0.8000  0.8000",
+            "main              4  0.8000  0.8000",
+            "  wide            5       -  0.8000",
+            "",
+            NOTE,
+        ]
+    )
     assert NOTE not in compare([("workspace", record)], "iou", 80)
 
 
@@ -181,28 +186,27 @@ def test_scores_of_other_test_images_are_kept_apart() -> None:
     lock["stages"]["preprocess"]["params"]["params.yaml"]["data"] = params["data"]
     mine = MadeUp(files | {"dvc.lock": yaml.safe_dump(lock)})
     trees = [("workspace", mine), ("main", record), ("  queued", queued), ("  again", mine)]
-    assert compare(trees, "iou", 80).splitlines() == [
-        "iou on 1,234 test images (drawn, split sorted, 96 px):",
-        "",
-        "experiment     source       a       b",
-        "-------------------------------------",
-        "workspace   synthetic  0.9000  0.9000",
-        "  again     synthetic  0.9000  0.9000",
-        "",
-        "iou on 1,234 test images (photos, split sorted, 96 px):",
-        "",
-        "experiment    source       a       b",
-        "------------------------------------",
-        "main        official  0.8000  0.8000",
-        "",
-        "iou on unknown test images:",
-        "",
-        "experiment     source  a  b",
-        "---------------------------",
-        "  queued    synthetic  -  -",
-        "",
-        NOTE,
-    ]
+    assert spaced(compare(trees, "iou", 80).splitlines()) == spaced(
+        [
+            "iou on 1,234 test images (drawn, split sorted, 96 px):",
+            "",
+            "experiment     source       a       b",
+            "workspace   synthetic  0.9000  0.9000",
+            "  again     synthetic  0.9000  0.9000",
+            "",
+            "iou on 1,234 test images (photos, split sorted, 96 px):",
+            "",
+            "experiment    source       a       b",
+            "main        official  0.8000  0.8000",
+            "",
+            "iou on unknown images:",
+            "",
+            "experiment     source  a  b",
+            "  queued    synthetic  -  -",
+            "",
+            NOTE,
+        ]
+    )
 
 
 def test_a_removed_variant_is_shown_where_it_has_a_score() -> None:
@@ -212,7 +216,7 @@ def test_a_removed_variant_is_shown_where_it_has_a_score() -> None:
     here = MadeUp(record.texts | {"params.yaml": yaml.safe_dump(params, sort_keys=False)})
     table = compare([("workspace", here), ("main", record)], "iou", 80).splitlines()
     assert table[2].split() == ["experiment", "a", "b"]
-    assert [line.split() for line in table[4:6]] == [
+    assert [line.split() for line in table[3:5]] == [
         ["workspace", "0.8000", DASH],
         ["main", "0.8000", "0.8000"],
     ]
@@ -221,31 +225,76 @@ def test_a_removed_variant_is_shown_where_it_has_a_score() -> None:
 
 def test_errors_name_the_way_out() -> None:
     with pytest.raises(
-        ValueError, match=r"^metric 'auc': must be one of accuracy, iou, epoch, num_images$"
+        ValueError, match=r"^metric 'auc': must be one of accuracy, iou, epoch, num_images, "
     ):
         compare([("workspace", MadeUp(made_up_files()))], "auc", 80)
     with pytest.raises(ValueError, match="run `dvc repro`"):
         compare([("workspace", MadeUp({"params.yaml": "experiments: {a: {}}"}))], "iou", 80)
 
 
+def trained_with(iou: float, **params: Any) -> MadeUp:
+    """A made-up pipeline that was run with these params of the section train."""
+    files = made_up_files(iou)
+    for path in ("params.yaml", "dvc.lock"):
+        content = yaml.safe_load(files[path])
+        if path == "params.yaml":
+            content["train"] |= params
+        else:
+            for key in "ab":
+                content["stages"][f"train@{key}"]["params"]["params.yaml"]["train"] |= params
+        files[path] = yaml.safe_dump(content, sort_keys=False)
+    return MadeUp(files)
+
+
+def test_over_seeds_groups_differ_in_nothing_else() -> None:
+    record = trained_with(0.8, seed=0, lr=1)
+    trees = [("workspace", record), ("main", record)]
+    for lr, ious in ((1, (0.81, 0.82)), (2, (0.84, 0.85, 0.82))):
+        for seed, iou in enumerate(ious, start=lr == 1):
+            trees.append((f"  {lr}-{seed}", trained_with(iou, seed=seed, lr=lr)))
+    text = compare(trees, "iou", 100, over="train.seed")
+    tables = [[line.split() for line in table.splitlines()] for table in text.split("\n\n")[1:]]
+    assert [table[1][0] for table in tables] == ["a", "b"] and DASH not in text.split()
+    first, second = tables[0][1:]
+    assert first[1:] == ["1", "3", "0.8100", "±", "0.0100"]
+    assert second[1:6] == ["2", "3", "0.8367", "±", "0.0153"]
+    # The differences are 0.04, 0.04 and 0.00: t(2, 97.5 %) = 4.3027, deviation 0.023094.
+    half = 4.30265 * 0.0230940 / 3**0.5
+    shown = [f"{0.08 / 3:+.4f}", f"({0.08 / 3 - half:+.4f}", "to", f"{0.08 / 3 + half:+.4f},"]
+    assert second[6:10] == shown and second[-1] == "3)"
+
+
+def test_over_seeds_variants_are_compared_where_nothing_else_differs() -> None:
+    trees = [(str(seed), trained_with(0.8 + seed / 100, seed=seed)) for seed in range(3)]
+    lines = compare(trees, "iou", 100, over="train.seed").splitlines()
+    assert [line.split()[:5] for line in lines[3:]] == [
+        [key, "3", "0.8100", "±", "0.0100"] for key in "ab"
+    ]
+    assert lines[4].split()[5] == "+0.0000"
+    with pytest.raises(ValueError, match=r"--over seeds: no such param"):
+        compare(trees, "iou", 100, over="seeds")
+
+
+def test_rows_of_two_boundary_rules_are_scored_by_one_or_it_is_said() -> None:
+    trees = [(rule, trained_with(0.8, boundary=rule)) for rule in ("background", "ignore")]
+    assert "iou is by each row's own train.boundary" in compare(trees, "iou", 100)
+    one = compare(trees, "iou_boundary_background", 100).splitlines()
+    assert [line.split()[-1] for line in one[3:5]] == ["0.8000", DASH]  # `ignore` has no such score
+    assert "by each row's own" not in compare(trees[:1], "iou", 100)
+
+
 def test_names_of_params_are_as_short_as_they_can_be() -> None:
-    first = {"train": {"lr": 1, "size": 2}, "evaluate": {"size": 2}, "x": {"a": {"w": "auto"}}}
-    second = {"train": {"lr": 2, "size": 4}, "evaluate": {"size": 2}, "x": {"a": {}, "b": {"w": 1}}}
-    assert differing([first, second]) == {
-        "lr": ["1", "2"],
-        "train.size": ["2", "4"],
-        "a.w": ["auto", ""],
-    }
-    assert differing([first, first]) == {}
-
-
-@pytest.mark.parametrize("width", [30, 40, 80, 200])
-def test_nothing_is_cut_and_all_fits(width: int) -> None:
-    columns = {f"variant_{i}": ["0.8123", DASH] for i in range(7)}
-    text = layout(["workspace", "  a_name"], columns, width)
-    assert max(map(len, text.splitlines())) <= width
-    assert [word for word in text.split() if word.startswith("variant")] == list(columns)
-    assert text.split().count("0.8123") == text.split().count(DASH) == len(columns)
+    first = {"train.lr": "1", "train.size": "2", "evaluate.size": "2", "x.a.w": "auto", "x.a.v": ""}
+    second = {"train.lr": "2", "train.size": "4", "evaluate.size": "2", "x.a.v": "", "x.b.w": "1"}
+    found = differing([first, second])
+    assert found.to_dict("list") == {
+        "train.lr": ["1", "2"], "train.size": ["2", "4"], "x.a.w": ["auto", ""],
+    }  # fmt: skip
+    trees = [(str(i), MadeUp({"params.yaml": ""})) for i in range(2)]
+    for (_, tree), params in zip(trees, (first, second), strict=True):
+        tree.params = params
+    assert list(shortened(found, trees)) == ["lr", "train.size", "a.w"]
+    assert differing([first, first]).empty
 
 
 @pytest.mark.slow
@@ -256,7 +305,7 @@ def test_a_run_of_one_variant_shows_no_other_ones_scores(repository: Path) -> No
     command = ("env", "COLUMNS=200", "python", "-m", "tools.compare", "--metric", "accuracy")
     lines = run(repository, *command).stdout.splitlines()
     assert lines[2].split() == ["experiment", "epochs", first, *others]
-    table = {line.split()[0]: line.split()[1:] for line in lines[4:7]}
+    table = {line.split()[0]: line.split()[1:] for line in lines[3:6]}
     expected = ["3", f"{new['accuracy']:.4f}", *[DASH] * len(others)]
     assert table["workspace"] == table["fast"] == expected
     record = [name for name in table if name not in ("workspace", "fast")]
@@ -265,7 +314,7 @@ def test_a_run_of_one_variant_shows_no_other_ones_scores(repository: Path) -> No
     # Code that was changed since made none of the scores.
     losses = repository / "unet/losses.py"
     losses.write_text(losses.read_text().replace("eps: float = 1e-3", "eps: float = 1e-2"))
-    line = run(repository, *command).stdout.splitlines()[4]
+    line = run(repository, *command).stdout.splitlines()[3]
     assert line.split() == ["workspace", "3", DASH, *[DASH] * len(others)]
 
     done = run(repository, *command[:-1], "auc", check=False)

@@ -1,10 +1,16 @@
-"""The experiments side by side: ``python -m tools.compare [--metric iou] [REV ...]``.
+"""The experiments side by side: ``python -m tools.compare [--metric M] [--over PARAM] [REV ...]``.
+
+The default metric counts the trimaps' border as background in every row, whatever the models
+learnt it as; plain names, ``iou`` for example, are by each model's own rule (``train.boundary``).
 
 The rows are the workspace, HEAD (or each REV) and each of its experiments; the columns are the
 params that differ between rows, and the variants. Rows that were scored on the same test images
 make a table; what these were stands above it. After a run of part of the pipeline,
 ``dvc exp show`` shows scores of an earlier run. Here a score is shown only if the row's
 ``dvc.lock`` says that it was made with the row's own params, code and data.
+
+``--over train.seed`` shows, instead of each run, the mean and standard deviation of runs that
+differ in that param alone, and the paired differences between them.
 """
 
 import argparse
@@ -16,18 +22,18 @@ from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 from ruamel.yaml import YAML, YAMLError
 
 from tools.commands import dvc, git
+from unet.report.statistics import mean_and_interval
 from unet.runtime.config import read_yaml
 from unet.runtime.process import run_stage
 from unet.runtime.source import hash_lines
 
 DASH = "-"
 NOTE = f"{DASH}  not run with the params, code and data of its row"
-EVALUATE = "evaluate@"
-TEST = "data/packed/test"
-GAP = "  "
+TEST, RULE = "data/packed/test", "train.boundary"
 
 
 class Tree:
@@ -62,9 +68,14 @@ class Tree:
         return _parse_yaml(self.read(path) or b"")
 
     @cached_property
+    def params(self) -> dict[str, str]:
+        """``params.yaml``: dotted name -> value as text."""
+        return dict(_leaves(self.yaml("params.yaml")))
+
+    @cached_property
     def stages(self) -> dict[str, dict[str, Any]]:
         """Stage -> its entry in ``dvc.lock``."""
-        return _mapping(self.yaml("dvc.lock").get("stages"))
+        return self.yaml("dvc.lock").get("stages") or {}
 
     @cached_property
     def makers(self) -> dict[str, tuple[str, str | None]]:
@@ -78,20 +89,23 @@ class Tree:
     @property
     def test_images(self) -> str | None:
         """The hash of the packed test images; None if they are not recorded for these params."""
-        return (
-            self.makers[TEST][1] if TEST in self.makers and self.up_to_date("preprocess") else None
-        )
+        known = TEST in self.makers and self.up_to_date("preprocess")
+        return self.makers[TEST][1] if known else None
 
     @property
     def variants(self) -> list[str]:
         """The experiments in ``params.yaml``."""
-        return list(_mapping(self.yaml("params.yaml").get("experiments")))
+        experiments = self.yaml("params.yaml").get("experiments")
+        return list(experiments) if isinstance(experiments, dict) else []
 
     def scores(self, variant: str) -> dict[str, float]:
-        """All scores in a variant's files, up to date or not."""
-        scores = _parse_json(self.read(f"metrics/scores/{variant}.json"))
-        for metric, by_variant in _parse_json(self.read(f"metrics/{variant}.json")).items():
-            scores.setdefault(metric, _mapping(by_variant).get(variant))
+        """All scores in a variant's file, up to date or not."""
+        scores = json.loads(self.read(f"metrics/scores/{variant}.json") or b"{}")
+        # Once, models of that rule had the plain names alone.
+        for name in (
+            ("accuracy", "iou") if self.params.get(RULE, "background") == "background" else ()
+        ):
+            scores.setdefault(f"{name}_boundary_background", scores.get(name))
         return {name: value for name, value in scores.items() if type(value) in (int, float)}
 
     def up_to_date(self, stage: str) -> bool:
@@ -103,7 +117,7 @@ class Tree:
             return False
         for file, params in lock.get("params", {}).items():
             now = self.yaml(file)
-            if any(_look_up(now, key.split(".")) != (True, params[key]) for key in params):
+            if any(_look_up(now, key) != params[key] for key in params):
                 return False
         for out in lock.get("outs", []):
             if self.md5(out["path"]) not in (None, out.get("md5")):  # None: not kept by Git
@@ -123,24 +137,18 @@ class Tree:
 
     def code_is_seen(self, lock: dict[str, Any]) -> bool:
         """Whether the workspace's source is the one that the stage ``code`` hashed last."""
-        for path in (Path(dep["path"]) for dep in lock.get("deps", [])):
-            if path.parent == Path("code") and path.suffix == ".txt":
-                try:
-                    if hash_lines(f"stages.{path.stem}", Path.cwd()) != path.read_text("utf-8"):
-                        return False
-                except (ValueError, OSError):
-                    return False
-        return True
+        hashed = [Path(dep["path"]) for dep in lock.get("deps", [])]
+        return all(
+            path.is_file() and hash_lines(f"stages.{path.stem}", Path.cwd()) == path.read_text()
+            for path in hashed
+            if path.parent == Path("code")
+        )
 
-    def score(self, variant: str, metric: str) -> str:
-        """The score as text; a dash if it was not made with this tree's params, code and data."""
-        stage = f"{EVALUATE}{variant}"
-        value = self.scores(variant).get(metric)
-        files = {f"metrics/scores/{variant}.json", f"metrics/{variant}.json"} & self.files
-        recorded = all(self.makers.get(file, (None,))[0] == stage for file in files)
-        if value is None or not recorded or not self.up_to_date(stage):
-            return DASH
-        return str(value) if isinstance(value, int) else f"{value:.4f}"
+    def score(self, variant: str, metric: str) -> float | None:
+        """The score; None if it was not made with this tree's params, code and data."""
+        stage, file = f"evaluate@{variant}", f"metrics/scores/{variant}.json"
+        made = self.makers.get(file, ("",))[0] == stage and self.up_to_date(stage)
+        return self.scores(variant).get(metric) if made else None
 
 
 @cache
@@ -169,11 +177,16 @@ def rows(revs: Iterable[str]) -> Iterator[tuple[str, Tree]]:
                 yield f"  {name}{f' ({state})' if state else ''}", Tree(run["rev"])
 
 
-def compare(trees: list[tuple[str, Tree]], metric: str, width: int) -> str:
-    """The table as text.
+def compare(
+    trees: list[tuple[str, Tree]], metric: str, width: int, *, over: str | None = None
+) -> str:
+    """The tables as text, at most ``width`` characters wide.
+
+    Args:
+        over: a param's dotted name: instead of rows, groups that differ in nothing else.
 
     Raises:
-        ValueError: there are no scores at all, or none named ``metric``.
+        ValueError: there are no scores at all, none named ``metric``, or no param named ``over``.
     """
     # The workspace's variants come first; one that it no longer has is shown if it has a score.
     variants = list(dict.fromkeys(variant for _, tree in trees for variant in tree.variants))
@@ -182,117 +195,150 @@ def compare(trees: list[tuple[str, Tree]], metric: str, width: int) -> str:
         raise ValueError("no scores in metrics/, here or in the revisions: run `dvc repro`")
     if metric not in known:
         raise ValueError(f"metric {metric!r}: must be one of {', '.join(known)}")
-    scores = {v: [tree.score(v, metric) for _, tree in trees] for v in variants}
-    here = trees[0][1].variants
-    scores = {v: cells for v, cells in scores.items() if v in here or set(cells) != {DASH}}
-    columns = differing([tree.yaml("params.yaml") for _, tree in trees]) | scores
+    if over and not any(over in tree.params for _, tree in trees):
+        raise ValueError(f"--over {over}: no such param; train.seed, for example")
+    scores = pd.DataFrame([[t.score(v, metric) for v in variants] for _, t in trees], dtype=float)
+    scores.columns = variants
+    gone = [v for v in variants if v not in trees[0][1].variants and scores[v].isna().all()]
+    scores = scores.drop(columns=gone)
+    params = differing([tree.params for _, tree in trees], keep=over)
     groups: dict[str | None, list[int]] = {}
     for row, (_, tree) in enumerate(trees):
         groups.setdefault(tree.test_images, []).append(row)
     parts = []
     for test_images in sorted(groups, key=lambda found: found is None):  # those of no run last
-        members = groups[test_images]
-        names = [trees[row][0] for row in members]
-        cells = {title: [column[row] for row in members] for title, column in columns.items()}
-        counts = (trees[row][1].score(v, "num_images") for row in members for v in variants)
-        where = scored_on(trees[members[0]][1], counts) if test_images else "unknown test images"
-        parts += [f"{metric} on {where}:", layout(names, cells, width)]
-    return "\n\n".join(parts + [NOTE] * any(DASH in cells for cells in scores.values()))
+        chosen = groups[test_images]
+        some = trees[chosen[0]][1]
+        counts = (tree.score(v, "num_images") for _, tree in trees for v in variants
+                  if tree.test_images == test_images)  # fmt: skip
+        parts.append(f"{metric} on {scored_on(some, counts) if test_images else 'unknown images'}:")
+        if over:
+            tables = grouped(params.loc[chosen], scores.loc[chosen], over)
+            parts += [shortened(t, trees).to_string(index=False, line_width=width) for t in tables]
+            continue
+        here = shortened(params.loc[chosen], trees)
+        table = here.join(scores.loc[chosen].map(_number))
+        table.index = pd.Index([trees[row][0] for row in chosen])
+        parts.append(table.rename_axis("experiment", axis=1).to_string(line_width=width))
+    rules = {tree.params.get(RULE) for _, tree in trees}
+    if len(rules) > 1 and "_boundary_" not in metric:
+        parts.append(
+            f"{metric} is by each row's own {RULE}: {metric}_boundary_background is by one"
+        )
+    return "\n\n".join(parts + [NOTE] * bool(not over and scores.isna().any(axis=None)))
 
 
-def scored_on(tree: Tree, counts: Iterable[str]) -> str:
-    """What a row's test images are, in a few words; ``counts`` as scores are shown."""
-    params = tree.yaml("params.yaml")
+def grouped(params: pd.DataFrame, scores: pd.DataFrame, over: str) -> list[pd.DataFrame]:
+    """A table of the groups of runs that differ in ``over`` alone; several, one per variant, where
+    runs differ in more.
+
+    A group's scores are compared with those of its table's first group at the same values of
+    ``over``: the mean of the paired differences, and its 95 % interval.
+
+    Args:
+        params: a row per run, a column per param that varies, one of them ``over``.
+        scores: a row per run, a column per variant; NaN if it was not run.
+    """
+    runs = []
+    for variant in scores:
+        others = [c for c in params if c.startswith("experiments.")
+                  and not c.startswith(f"experiments.{variant}.")]  # fmt: skip
+        own = params.assign(variant=variant, score=scores[variant], **dict.fromkeys(others, ""))
+        runs.append(own.dropna(subset="score"))
+    found = pd.concat(runs)
+    names = ["variant", *(name for name in params if name != over)]
+    # The workspace and HEAD, and runs that repeat others, count once.
+    found = found.drop_duplicates([*names, over])
+    alone = found[names].drop_duplicates()["variant"].is_unique
+    tables = []
+    for _, part in [("", found)] if alone else found.groupby("variant", sort=False):
+        wide = part.set_index([*names, over])["score"].unstack(over)
+        wide = wide.reindex(part.set_index(names).index.unique())
+        table = wide.index.to_frame(index=False)
+        table["n"] = wide.count(axis=1).to_numpy()
+        spread = zip(wide.mean(axis=1), wide.std(axis=1), strict=True)
+        table["mean ± deviation"] = [f"{mean:.4f} ± {std:.4f}" for mean, std in spread]
+        differences = [_difference((row - wide.iloc[0]).dropna()) for _, row in wide.iterrows()]
+        table["minus the first (95 %)"] = ["", *differences[1:]]
+        tables.append(table)
+    return tables
+
+
+def _difference(values: pd.Series) -> str:
+    """Paired differences as text: their mean, and its interval if there are two or more."""
+    if values.empty:
+        return "none in common"
+    mean, low, high = mean_and_interval(values)
+    shown = f"{mean:+.4f}"
+    return shown if len(values) == 1 else f"{shown} ({low:+.4f} to {high:+.4f}, n = {len(values)})"
+
+
+def scored_on(tree: Tree, counts: Iterable[float | None]) -> str:
+    """What a row's test images are, in a few words; ``counts``: their number, where known."""
     path, source, split, size = (
-        _look_up(params, name.split("."))[1]
+        tree.params.get(name)
         for name in ("data.path", "data.source", "preprocess.split", "preprocess.image_size")
     )
-    count = next((f"{int(count):,} " for count in counts if count != DASH), "")
+    count = next((f"{int(count):,} " for count in counts if count), "")
     what = "drawn" if source == "synthetic" else path
     return f"{count}test images ({what}, split {split}, {size} px)"
 
 
-def differing(params: list[dict[str, Any]]) -> dict[str, list[str]]:
-    """Short name -> one text per row, for each param that is not the same in all rows.
+def differing(params: list[dict[str, str]], keep: str | None = None) -> pd.DataFrame:
+    """A column for each param that is not the same in all rows, or is ``keep``.
 
     Rows that lack the param's whole section (of a variant that they do not have) are left out.
     """
-    paths = list(dict.fromkeys(path for row in params for path in _leaves(row)))
+    names = dict.fromkeys(name for row in params for name in row)
     columns = {}
-    for path in paths:
-        found = [_look_up(row, path) for row in params]
-        comparable = [
-            f for f, row in zip(found, params, strict=True) if _look_up(row, path[:-1])[0]
-        ]
-        if any(value != comparable[0] for value in comparable):
-            columns[_short(path, paths)] = [_text(value) if there else "" for there, value in found]
-    return columns
+    for name in names:
+        section = name.rpartition(".")[0] + "."
+        having = (row for row in params if any(other.startswith(section) for other in row))
+        if name == keep or len({row.get(name) for row in having}) > 1:
+            columns[name] = [row.get(name, "") for row in params]
+    return pd.DataFrame(columns, index=range(len(params)))
 
 
-def layout(names: list[str], columns: dict[str, list[str]], width: int) -> str:
-    """The columns beside the rows' names, split into tables at most ``width`` characters wide."""
-    head = ["experiment", *names]
-    head = [name.ljust(max(map(len, head))) for name in head]
-    tables: list[list[tuple[str, ...]]] = []
-    for title, cells in columns.items():
-        size = max(map(len, [title, *cells]))
-        column = [f"{GAP}{cell:>{size}}" for cell in (title, *cells)]
-        if not tables or sum(map(len, tables[-1][0])) + len(column[0]) > width:
-            tables.append([(name,) for name in head])
-        tables[-1] = [(*line, cell) for line, cell in zip(tables[-1], column, strict=True)]
-    texts = []
-    for table in tables:
-        first, *lines = ["".join(line) for line in table]
-        texts.append("\n".join([first, "-" * len(first), *lines]))
-    return "\n\n".join(texts)
+def shortened(table: pd.DataFrame, trees: list[tuple[str, Tree]]) -> pd.DataFrame:
+    """``table`` with the shortest ends of params' names that no other param shares."""
+    names = {name for _, tree in trees for name in tree.params}
+
+    def short(name: str) -> str:
+        parts = name.split(".")
+        ends = (".".join(parts[-count:]) for count in range(1, len(parts)))
+        return next((e for e in ends if sum(f".{n}".endswith(f".{e}") for n in names) == 1), name)
+
+    return table.rename(columns={name: short(name) for name in table if name in names})
 
 
-def _leaves(params: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
+def _leaves(params: Any, name: str = "") -> Iterator[tuple[str, str]]:
     if not isinstance(params, dict):
-        yield path
+        yield name, params if isinstance(params, str) else json.dumps(params, default=str)
         return
     for key, value in params.items():
-        yield from _leaves(value, (*path, str(key)))
+        yield from _leaves(value, f"{name}.{key}" if name else str(key))
 
 
-def _look_up(params: Any, path: Iterable[str]) -> tuple[bool, Any]:
-    """Whether there is such a param, and its value."""
-    for key in path:
-        if not isinstance(params, dict) or key not in params:
-            return False, None
-        params = params[key]
-    return True, params
+def _look_up(params: Any, name: str) -> Any:
+    """The param of the dotted ``name``; an Ellipsis, equal to no value, if there is none."""
+    for key in name.split("."):
+        params = params.get(key, ...) if isinstance(params, dict) else ...
+    return params
 
 
-def _short(path: tuple[str, ...], paths: list[tuple[str, ...]]) -> str:
-    """The shortest end of a param's path that no other path shares."""
-    count = 1
-    while sum(other[-count:] == path[-count:] for other in paths) > 1:
-        count += 1
-    return ".".join(path[-count:])
-
-
-def _text(value: Any) -> str:
-    return value if isinstance(value, str) else json.dumps(value)
-
-
-def _mapping(value: Any) -> dict[str, Any]:
-    return value if isinstance(value, dict) else {}
+def _number(value: float) -> str:
+    if pd.isna(value):
+        return DASH
+    return f"{value:.0f}" if value > 1 and value == round(value) else f"{value:.4f}"
 
 
 @cache
 def _parse_yaml(content: bytes) -> dict[str, Any]:
     try:
-        return _mapping(YAML(typ="safe", pure=True).load(content))  # YAML 1.2, as DVC reads it
+        parsed = YAML(typ="safe", pure=True).load(content)  # YAML 1.2, as DVC reads it
     except (YAMLError, UnicodeDecodeError):
-        return {}
-
-
-def _parse_json(content: bytes | None) -> dict[str, Any]:
-    try:
-        return _mapping(json.loads(content or b"{}"))
-    except ValueError:
-        return {}
+        parsed = None
+    return parsed if isinstance(parsed, dict) else {}
 
 
 @cache
@@ -303,12 +349,13 @@ def _blob(rev: str, path: str) -> bytes:
 def main() -> None:
     """See the module docstring."""
     parser = argparse.ArgumentParser("python -m tools.compare", description=__doc__.splitlines()[0])
-    parser.add_argument("--metric", default="iou", help="the score to show (default: iou)")
+    parser.add_argument("--metric", default="iou_boundary_background", help="the score to show")
+    parser.add_argument("--over", metavar="PARAM", help="groups that differ in this param alone")
     parser.add_argument("revs", metavar="REV", nargs="*", help="baselines (default: HEAD)")
     arguments = parser.parse_args()
     read_yaml("params.yaml")  # refuse a broken file: it would look like one without experiments
     width = shutil.get_terminal_size().columns
-    print(compare(list(rows(arguments.revs)), arguments.metric, width))
+    print(compare(list(rows(arguments.revs)), arguments.metric, width, over=arguments.over))
 
 
 if __name__ == "__main__":
