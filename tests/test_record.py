@@ -232,9 +232,9 @@ def test_readme_tables_are_those_of_the_metrics() -> None:
 def test_readme_shows_the_record_as_make_compare_does(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(ROOT)
     frame = scores(ROOT)
-    heading = scored_on(Tree(), [str(frame["num_images"].iloc[0])])
+    heading = scored_on(Tree(), frame["num_images"])
     row = " .* " + " +".join(map("{:.4f}".format, frame["iou"]))
-    head = rf"^iou on {re.escape(heading)}:\n\nexperiment .*\n-+\n"
+    head = rf"^iou_boundary_background on {re.escape(heading)}:\n\nexperiment .*\n"
     table = rf"{head}workspace{row}\nmain{row}$"
     assert re.search(table, (ROOT / "README.md").read_text(encoding="utf-8"), re.MULTILINE)
 
