@@ -14,7 +14,7 @@ from tools.commands import git
 from tools.models import PROJECTS
 from unet.config import load_params
 from unet.inference.model_file import load_model
-from unet.report.results import load_scores
+from unet.report.results import load_scores, was_evaluated
 from unet.runtime.device import device_name, resolve_amp
 from unet.runtime.files import sha256
 from unet.runtime.process import run_stage
