@@ -5,6 +5,7 @@ if something is stale.
 """
 
 import json
+import os
 import sys
 from pathlib import Path
 
@@ -22,18 +23,19 @@ def stale_stages(project: Path) -> dict[str, list[str]]:
         ValueError: DVC or Git fails; the message is theirs.
     """
     dvc("repro", "--single-item", "code", folder=project)
-    tracked = {Path(path) for path in git("ls-files", folder=project).decode().splitlines()}
-    tracked |= {parent for path in tracked for parent in path.parents}
+    tracked = set(git("ls-files", folder=project).decode().splitlines())
+    tracked |= {str(parent) for path in tracked for parent in Path(path).parents}
     output = dvc("status", "--json", folder=project)
     stale: dict[str, list[str]] = {}
     for stage, changes in json.loads(output[output.index("{") :]).items():
         reasons = [why for why in changes if isinstance(why, str) and why != "always changed"]
         for files in (files for why in changes if isinstance(why, dict) for files in why.values()):
-            for path, state in files.items():
+            for file, state in files.items():
+                path = os.path.relpath(project / file, project)  # those outside are absolute
                 # Data are not in Git; they are not reported, whether they are here or not.
-                if isinstance(state, dict):
+                if isinstance(state, dict):  # of params
                     reasons.append(f"{path} {', '.join(state)}")
-                elif Path(path) in tracked:
+                elif path in tracked:
                     reasons.append(f"{path} {state}")
         if reasons:
             stale[stage] = reasons
