@@ -95,7 +95,8 @@ def test_a_comment_makes_nothing_stale_and_a_constant_what_it_means(tmp_path: Pa
     for key in KEYS:
         assert f"train@{key}: code/train.txt modified" in told.stdout
     changed = run(copy, "git", "diff", "-U0", "code").stdout
-    assert re.findall(r"^\+[0-9a-f]{64}  (.*)", changed, re.MULTILINE) == ["unet/losses.py"]
+    assert {*re.findall(r"^\+[0-9a-f]{64}  (.*)", changed, re.MULTILINE)} == {"unet/losses.py"}
+    assert "code/evaluate.txt" not in changed and "code/preprocess.txt" not in changed
 
 
 def test_all_experiments_are_recorded() -> None:
