@@ -27,16 +27,14 @@ def main() -> None:
     params = load_params()
     scratch = f"for random weights it is {SCRATCH} (`git restore -SW released` brings that back)"
     check_is_here("train.start_from", params.train.start_from, scratch)
-    if stages := sys.argv[1:]:
-        write_hashes("stages", Path("code"), stages)
-        return
-    check_leftovers(Path(), params.experiments)
-    if not params.data.is_downloaded:
-        check_is_here("data.path", params.data.path, "a relative path begins at the repository")
-    if params.data.source == "official" and params.data.is_downloaded:
-        notice_another_mirror()
-    write_text(Path("plots/dvc.yaml"), plots_definition(params.experiments))
-    write_hashes("stages", Path("code"), STAGES)
+    if not sys.argv[1:]:
+        check_leftovers(Path(), params.experiments)
+        if not params.data.is_downloaded:
+            check_is_here("data.path", params.data.path, "a relative path begins at the repository")
+        elif params.data.source == "official":
+            notice_another_mirror()
+        write_text(Path("plots/dvc.yaml"), plots_definition(params.experiments))
+    write_hashes("stages", Path("code"), sys.argv[1:] or STAGES)
 
 
 def check_is_here(setting: str, value: str, advice: str) -> None:
@@ -45,15 +43,14 @@ def check_is_here(setting: str, value: str, advice: str) -> None:
     Raises:
         ValueError: it does not exist.
     """
-    if Path(value).exists():
-        return
-    there = Path(os.environ.get("DVC_ROOT", "."), value).absolute()
-    if there.exists():
-        raise ValueError(
-            f"{setting} = {value}: --temp and --queue run in a copy of the repository, which holds "
-            f"only what Git tracks: name it by its absolute path, {there}"
-        )
-    raise ValueError(f"{setting} = {value}: no such file or folder; {advice}")
+    if not Path(value).exists():
+        there = Path(os.environ.get("DVC_ROOT", "."), value).absolute()
+        if there.exists():
+            advice = (
+                "--temp and --queue run in a copy of the repository, which holds only what Git "
+                f"tracks: name it by its absolute path, {there}"
+            )
+        raise ValueError(f"{setting} = {value}: no such file or folder; {advice}")
 
 
 def notice_another_mirror() -> None:

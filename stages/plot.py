@@ -1,15 +1,14 @@
 """Draw the figures that compare the experiments: ``python -m stages.plot``."""
 
-import io
 from pathlib import Path
 
 import matplotlib as mpl
 import torch
-from matplotlib.figure import Figure
 
 from unet.data.masks import BOUNDARY_RULES, foreground
 from unet.data.packed import load_split, load_summary
 from unet.report import figures
+from unet.report.outlines import save_figure
 from unet.report.results import (
     EXAMPLE_QUANTILES,
     check_leftovers,
@@ -18,54 +17,52 @@ from unet.report.results import (
     rows_at_quantiles,
 )
 from unet.runtime.config import load_section
-from unet.runtime.files import atomic_write
 from unet.runtime.process import run_stage
 from unet.training.config import TrainConfig, load_experiments
 
 DATA, PLOTS = Path("data/packed"), Path("plots")
+JPEG = {"pil_kwargs": {"quality": 85}}
 
 
+@mpl.rc_context({"savefig.dpi": 120, "text.parse_math": False})  # "$" in names
 def main() -> None:
     experiments = load_experiments()
     check_leftovers(Path(), experiments)
     summary = load_summary(DATA)
-    which = summary.title
+    which, cpu = summary.title, torch.device("cpu")
     rule = load_section("train", TrainConfig).boundary
-    test, val = (
-        load_split(DATA / name, torch.device("cpu"), boundary=rule) for name in ("test", "val")
-    )
+    test, val = (load_split(DATA / name, cpu, boundary=rule) for name in ("test", "val"))
     results = {
-        key: load_result(Path(), key, experiment.loss, names=test.names, num_val=len(val))
+        key: load_result(Path(), key, experiment.loss, names=test.names)
         for key, experiment in experiments.items()
     }
-    save(figures.learning_curves({k: r.curve for k, r in results.items()}), "learning_curves.png")
+    curves = figures.learning_curves({key: result.curve for key, result in results.items()})
+    save_figure(curves, PLOTS / "learning_curves.png")
+
     images = test.images.numpy()
     targets, counted = foreground(test.masks.numpy())
-
     rows = rows_at_quantiles(results, EXAMPLE_QUANTILES)
+    places = zip(rows, EXAMPLE_QUANTILES, strict=True)
     grid = figures.comparison(
         images[rows],
         targets[rows],
         {key: (result.masks & counted)[rows] for key, result in results.items()},
-        [
-            f"{test.names[row]}\n{q:.0%} are harder"
-            for row, q in zip(rows, EXAMPLE_QUANTILES, strict=True)
-        ],
+        [f"{test.names[row]}\n{quantile:.0%} are harder" for row, quantile in places],
         {key: [f"IoU {iou:.3f}" for iou in r.table["iou"][rows]] for key, r in results.items()},
         title=f"Test images ({which}) at fixed quantiles of the variants' mean IoU",
     )
-    save(grid, "comparison.jpg")
+    save_figure(grid, PLOTS / "comparison.jpg", **JPEG)
 
     tiles = [
-        (f"{key}\n{which_one}: IoU {result.table['iou'][row]:.3f}", images[row],
+        (f"{key}\n{place}: IoU {result.table['iou'][row]:.3f}", images[row],
          result.masks[row] & counted[row], targets[row])
         for key, result in results.items()
-        for which_one, row in extreme_rows(result.table).items()
+        for place, row in extreme_rows(result.table).items()
     ]  # fmt: skip
     tables = {key: result.table for key, result in results.items()}
     boundary = "" if summary.source == "folder" else f", {BOUNDARY_RULES[rule]}"
     title = f"IoU of the {len(test):,} test images ({which}{boundary})"
-    save(figures.iou_spread(tables, tiles, title=title), "iou_spread.jpg")
+    save_figure(figures.iou_spread(tables, tiles, title=title), PLOTS / "iou_spread.jpg", **JPEG)
 
     first = next(iter(results.values()))
     chosen = slice(0, None, 2)  # every other watched image: three in a row stay legible
@@ -78,17 +75,7 @@ def main() -> None:
         first.epochs,
         title=f"Validation images ({which}), evenly spaced, predicted as training went on",
     )
-    save(shown, "progress.jpg")
-
-
-def save(figure: Figure, name: str) -> None:
-    kind = name.rpartition(".")[2]
-    options = {"pil_kwargs": {"quality": 85}} if kind == "jpg" else {}
-    buffer = io.BytesIO()  # to memory first: on a full disk Pillow silently truncates a JPEG
-    with mpl.rc_context({"savefig.dpi": 120, "text.parse_math": False}):  # "$" in names
-        figure.savefig(buffer, format=kind, **options)
-    with atomic_write(PLOTS / name) as temporary:
-        temporary.write_bytes(buffer.getbuffer())
+    save_figure(shown, PLOTS / "progress.jpg", **JPEG)
 
 
 if __name__ == "__main__":

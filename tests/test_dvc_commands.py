@@ -59,11 +59,20 @@ def all_work(repository: Path, commands: list[list[str]]) -> None:
     assert failed == {}
 
 
-def with_history(repository: Path) -> Path:
-    """``repository`` with one more commit, to compare with the one before."""
+def with_history(repository: Path) -> None:
+    """One more commit, to compare with the one before."""
     (repository / "note.txt").write_text("a note")
     commit_all(repository)
-    return repository
+
+
+def clone_of(repository: Path) -> Path:
+    """A clone of it and of one more commit, whose ``make`` takes the environment as it is."""
+    with_history(repository)
+    clone = repository.parent / "clone"
+    run(repository.parent, "git", "clone", "-q", str(repository), "clone")
+    (clone / ".venv").mkdir()
+    (clone / ".venv/ready").touch()
+    return clone
 
 
 @pytest.mark.slow
@@ -79,22 +88,18 @@ def test_where_the_pipeline_ran(repository: Path) -> None:
 @pytest.mark.slow
 def test_between_two_clones_through_a_folder(repository: Path, tmp_path: Path) -> None:
     run(repository, "dvc", "remote", "add", "-d", "storage", str(tmp_path / "storage"))
-    with_history(repository)
     run(repository, "dvc", "push")
-    clone = tmp_path / "clone"
-    run(tmp_path, "git", "clone", "-q", str(repository), "clone")
+    clone = clone_of(repository)
     all_work(clone, [["pull"], *ANYWHERE, *WITH_DATA])
     assert (clone / MODEL).read_bytes() == (repository / MODEL).read_bytes()
     assert run(clone, "git", "status", "--short").stdout.split() in ([], ["??", "got.safetensors"])
 
 
 @pytest.mark.slow
-def test_a_fresh_clone_with_the_released_models(repository: Path, tmp_path: Path) -> None:
+def test_a_fresh_clone_with_the_released_models(repository: Path) -> None:
     run(repository, "python", "-m", "tools.models", "--release")
     commit_all(repository)
-    with_history(repository)
-    clone = tmp_path / "clone"
-    run(tmp_path, "git", "clone", "-q", str(repository), "clone")
+    clone = clone_of(repository)
     run(clone, "python", "-m", "tools.models")
     assert (clone / MODEL).read_bytes() == (repository / MODEL).read_bytes()
     run(clone, "dvc", "pull", check=False)  # there is no remote
@@ -108,13 +113,9 @@ def test_a_fresh_clone_with_the_released_models(repository: Path, tmp_path: Path
 
 
 @pytest.mark.slow
-def test_after_the_demo(repository: Path, tmp_path: Path) -> None:
+def test_after_the_demo(repository: Path) -> None:
     """`make demo` on a clone of a record whose data are nowhere, then what DVC prints: apply."""
-    with_history(repository)
-    clone = tmp_path / "clone"
-    run(tmp_path, "git", "clone", "-q", str(repository), "clone")
-    (clone / ".venv").mkdir()
-    (clone / ".venv/ready").touch()
+    clone = clone_of(repository)
     run(clone, "make", "demo")
     assert run(clone, "git", "status", "--short").stdout == ""
     assert (clone / "demo/plots/learning_curves.png").exists()
@@ -163,14 +164,7 @@ def test_no_value_reaches_a_shell_unchecked(
     assert not (tmp_path / "run").exists()
 
 
-FIFTH = """
-  fifth:
-    downsample: mp
-    upsample: ups
-    loss: dice
-    width: 4
-    depth: 2
-"""
+FIFTH = "\n  fifth: {downsample: mp, upsample: ups, loss: dice, width: 4, depth: 2}\n"
 
 
 @pytest.mark.slow

@@ -19,9 +19,10 @@ def clone(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "clone"
 
 
-@pytest.mark.parametrize("command", [("show",), ("diff", "HEAD")])
-@pytest.mark.parametrize("folder", [".", "unet"])
-def test_the_page_holds_all_that_it_needs(clone: Path, command: tuple[str], folder: str) -> None:
+@pytest.mark.parametrize(("folder", "command"), [(".", ("show",)), ("unet", ("diff", "HEAD"))])
+def test_the_page_holds_all_that_it_needs(
+    clone: Path, folder: str, command: tuple[str, ...]
+) -> None:
     run(clone / folder, "dvc", "plots", *command, "-o", "written")
     page = (clone / folder / "written/index.html").read_text(encoding="utf-8")
     assert not re.search(r"<(script|link|img|iframe)[^>]*\s(src|href)\s*=\s*.?https?:", page)

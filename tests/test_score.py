@@ -124,12 +124,3 @@ def test_all_models_of_a_table_have_one_truth(
         (tables[first[0]],) = re.findall(r"boundary as (\w+), one pass each", said)
     assert list(tables.values()) == ["object", "background"]  # of different scores
     assert "boundary as" not in scored(capsys, monkeypatch, folder, *models, "--no-tta")
-
-
-def test_what_is_missing_is_named(
-    folder: Path, capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    with pytest.raises(ValueError, match="model nowhere: no such file"):
-        scored(capsys, monkeypatch, folder, "--model", "nowhere")
-    with pytest.raises(ValueError, match="no such folder"):
-        scored(capsys, monkeypatch, folder / "none", "--model", folder.parent / "a")

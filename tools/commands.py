@@ -7,20 +7,12 @@ from pathlib import Path
 
 
 def git(*arguments: str, folder: Path = Path()) -> bytes:
-    """What ``git`` prints in ``folder``.
-
-    Raises:
-        ValueError: it fails.
-    """
+    """What ``git`` prints in ``folder``; a ValueError if it fails."""
     return _output(["git", *arguments], folder)
 
 
 def dvc(*arguments: str, folder: Path = Path()) -> str:
-    """What ``dvc`` prints in ``folder``.
-
-    Raises:
-        ValueError: it fails.
-    """
+    """What ``dvc`` prints in ``folder``; a ValueError if it fails."""
     return _output([sys.executable, "-m", "dvc", *arguments], folder).decode()
 
 
@@ -29,11 +21,11 @@ def _output(command: list[str], folder: Path) -> bytes:
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     done = subprocess.run(command, cwd=folder, capture_output=True, env=os.environ | {"PATH": path})
     if done.returncode:
-        lines = [line.strip() for line in done.stderr.decode(errors="replace").splitlines()]
+        lines = done.stderr.decode(errors="replace").splitlines()
         said = [
-            line.removeprefix("ERROR: ").removeprefix("fatal: ")
+            line.strip().removeprefix("ERROR: ").removeprefix("fatal: ")
             for line in lines
-            if line and not line.startswith(("WARNING: ", "Having any troubles?"))
+            if line.strip() and not line.startswith(("WARNING: ", "Having any troubles?"))
         ]
         raise ValueError("; ".join(said).replace(":; ", ": ") or f"`{' '.join(command)}` failed")
     return done.stdout

@@ -31,7 +31,8 @@ def main() -> None:
 
     source = find_model(arguments.model)
     out = arguments.out or Path(f"{source.stem}.onnx")
-    check_free(out, overwrite=arguments.overwrite)
+    if out.exists() and not arguments.overwrite:
+        raise ValueError(f"{out} exists: --overwrite replaces it, --out names another")
     model, info = load_model(source)
     split = load_split(TEST, torch.device("cpu")) if arguments.check else None
     content = to_onnx(model, info, file_sha256(source))
@@ -48,18 +49,6 @@ def main() -> None:
         f"{out}: {len(content) / 1e6:.1f} MB, images of {properties['image_size']} pixels a side, "
         f"threshold {info['threshold']:.3f}"
     )
-
-
-def check_free(path: Path, *, overwrite: bool) -> None:
-    """Check that ``path`` may be written.
-
-    Raises:
-        ValueError: ``path`` is a folder, or exists and ``overwrite`` is false.
-    """
-    if path.is_dir():
-        raise ValueError(f"{path} is a folder: name a file in it")
-    if path.exists() and not overwrite:
-        raise ValueError(f"{path} exists: --overwrite replaces it, --out names another")
 
 
 if __name__ == "__main__":

@@ -19,75 +19,54 @@ from unet.runtime.files import atomic_write
 from unet.runtime.process import run_stage
 
 MODELS, RELEASED = Path("models"), Path("released")
-GET_BACK = f"git restore -SW {RELEASED}"
 PROJECTS = (Path(), Path("everyday"))  # the DVC projects whose models are released
+
+Recorded = dict[str, tuple[Path, str]]  # a file's name -> its project, its MD5
 
 
 def main() -> None:
     """See the module docstring."""
     parser = argparse.ArgumentParser("python -m tools.models", description=__doc__.splitlines()[0])
     parser.add_argument("--release", action="store_true", help="models/ -> released/")
-    arguments = parser.parse_args()
-    recorded = recorded_outputs()
-    if arguments.release:
-        release(recorded)
-    else:
-        place(recorded)
+    (release if parser.parse_args().release else place)(recorded_outputs())
 
 
-def recorded_outputs(root: Path = Path()) -> dict[str, str]:
-    """File name -> MD5 of each model, and of the file of its training that `plot` reads, as
-    recorded in the lock files of all PROJECTS.
+def recorded_outputs(root: Path = Path()) -> Recorded:
+    """Each model, and the file of its training that `plot` reads, in the locks of all PROJECTS.
 
     Raises:
         ValueError: two projects have an experiment of the same name.
     """
-    recorded: dict[str, str] = {}
-    for project in PROJECTS:
-        for name, digest in _outputs(root, project):
-            if name in recorded:
-                raise ValueError(
-                    f"{name.split('.')[0]} is an experiment of the root and of {project}/: name "
-                    "one of them otherwise in its params.yaml"
-                )
-            recorded[name] = digest
+    recorded: Recorded = {}
+    for home in PROJECTS:
+        lock = root / home / "dvc.lock"
+        stages = read_yaml(lock)["stages"] if lock.exists() else {}
+        outs = [out for stage in stages.values() for out in stage.get("outs", [])]
+        for path, digest in ((Path(out["path"]), out["md5"]) for out in outs):
+            if path.parent == MODELS:
+                if path.name in recorded:
+                    raise ValueError(
+                        f"{path.stem} is an experiment of the root and of {home}/: name one of "
+                        "them otherwise in its params.yaml"
+                    )
+                recorded[path.name] = home, digest
     return recorded
 
 
-def homes_of(root: Path = Path()) -> dict[str, Path]:
-    """File name -> the project that makes it, for each file of :func:`recorded_outputs`."""
-    return {name: project for project in PROJECTS for name, _ in _outputs(root, project)}
-
-
-def _outputs(root: Path, project: Path) -> list[tuple[str, str]]:
-    lock = root / project / "dvc.lock"
-    if project != Path() and not lock.exists():  # not run yet
-        return []
-    outs = [
-        o for stage in read_yaml(lock).get("stages", {}).values() for o in stage.get("outs", [])
-    ]
-    return [
-        (Path(out["path"]).name, out["md5"]) for out in outs if Path(out["path"]).parent == MODELS
-    ]
-
-
-def check_recorded(path: Path, recorded: dict[str, str]) -> None:
+def check_recorded(path: Path, recorded: Recorded) -> None:
     """Refuse a released model that the recorded scores do not belong to.
-
-    Args:
-        recorded: the result of :func:`recorded_outputs`.
 
     Raises:
         ValueError: ``dvc.lock`` records another model of that name, or none.
     """
-    if recorded.get(path.name) != md5(path):
+    if path.name not in recorded or recorded[path.name][1] != md5(path):
         raise ValueError(
             f"{path} is not the model that dvc.lock records, nor are the scores here its own: "
             "`python -m tools.models --release` releases the one here"
         )
 
 
-def place(recorded: dict[str, str]) -> None:
+def place(recorded: Recorded) -> None:
     """Copy the released files into their projects' ``models/`` and DVC's cache.
 
     Raises:
@@ -95,40 +74,41 @@ def place(recorded: dict[str, str]) -> None:
             that has no other copy.
     """
     files = sorted(RELEASED.glob("*.safetensors")) + sorted(RELEASED.glob("*.npz"))
-    if not files:
-        raise ValueError(
-            f"{RELEASED}/ holds no models: `git restore -SW {RELEASED}` brings them back"
-        )
-    released = {path.name.split(".")[0] for path in files}
-    parts = {name for name in recorded if name.split(".")[0] in released}
-    if missing := sorted(parts - {path.name for path in files}):
-        raise ValueError(f"{RELEASED / missing[0]} is missing: `{GET_BACK}`")
-    homes, targets = homes_of(), {}
+    keys = {path.name.split(".")[0] for path in files}
+    names = [name for name in recorded if name.split(".")[0] in keys]
+    missing = {*names} - {path.name for path in files}
+    if missing or not files:
+        what = RELEASED / min(missing, default="")
+        raise ValueError(f"{what} is missing or empty: `git restore -SW {RELEASED}`")
     for source in files:
         found = md5(source)
-        if recorded.get(source.name) != found:
+        if source.name not in names or recorded[source.name][1] != found:
             raise ValueError(
-                f"{source} is not the model that dvc.lock records: `{GET_BACK}` if it was "
-                "changed; if your runs changed dvc.lock, `git restore -SW dvc.lock params.yaml`"
+                f"{source} is not the model that dvc.lock records: `git restore -SW {RELEASED}` if "
+                "it was changed; if your runs changed dvc.lock, `git restore -SW dvc.lock "
+                "params.yaml`"
             )
-        home = homes[source.name]
-        target = targets[source] = home / MODELS / source.name
-        if target.exists() and (other := md5(target)) != found and not in_cache(other, home):
-            raise ValueError(
-                f"{target} is another model than the released one, and nowhere else: move it away"
-            )
-    for source, target in targets.items():
-        with atomic_write(target) as temporary:
+        home = recorded[source.name][0]
+        target = home / MODELS / source.name
+        if target.exists() and (other := md5(target)) != found:
+            with dvc_in(home) as repo:
+                if not repo.cache.local.exists(other):
+                    raise ValueError(
+                        f"{target} is another model than the released one, and nowhere else: move "
+                        "it away"
+                    )
+    for source in files:
+        with atomic_write(recorded[source.name][0] / MODELS / source.name) as temporary:
             shutil.copyfile(source, temporary)
-    for home in sorted(set(homes.values())):
+    for home in sorted({recorded[name][0] for name in names}):
         # Experiments that run in copies of the repository find the models in the cache.
         with dvc_in(home) as repo:
             for out in repo.index.outs:
-                if Path(out.fs_path).name in recorded and Path(out.fs_path).exists():
+                if Path(out.fs_path).name in names:
                     out.commit()
-        placed = [t.stem for t in targets.values() if t.parent == home / MODELS]
-        keys = ", ".join(stem for stem in placed if "." not in stem)
-        print(f"{home / MODELS}/: {keys}")
+        models = [name for name in names if name.endswith(".safetensors")]
+        placed = [Path(name).stem for name in models if recorded[name][0] == home]
+        print(f"{home / MODELS}/: {', '.join(placed)}")
 
 
 @contextmanager
@@ -145,43 +125,32 @@ def dvc_in(project: Path) -> Iterator[Repo]:
         raise ValueError(f"dvc: {error}") from None
 
 
-def in_cache(digest: str, project: Path) -> bool:
-    """Whether the project's cache has the file, so that replacing it loses nothing."""
-    with dvc_in(project) as repo:
-        return repo.cache.local.exists(digest)
-
-
-def release(recorded: dict[str, str]) -> None:
+def release(recorded: Recorded) -> None:
     """Copy the recorded models to ``released/`` and remove files there that are not recorded,
     including the cards of changed models (``python -m tools.cards`` rewrites them).
 
     Raises:
-        ValueError: a model as ``dvc.lock`` records it is neither here nor released; or a missing
-            lock file may record what would be removed.
+        ValueError: a model as ``dvc.lock`` records it is neither here nor released.
     """
-    homes = homes_of()
-    projects = [project for project in PROJECTS if project.is_dir()]
-    not_run = [project for project in projects if not (project / "dvc.lock").exists()]
-    unknown = [path for path in RELEASED.glob("*.safetensors") if path.name not in recorded]
-    if not_run and unknown:
-        raise ValueError(
-            f"{unknown[0]} is in no lock, and {not_run[0] / 'dvc.lock'} is missing: "
-            f"`git restore -SW {not_run[0] / 'dvc.lock'}`, or remove the model"
-        )
-    there = {path for path in RELEASED.glob("*.*") if recorded.get(path.name) == md5(path)}
-    for name, expected in recorded.items():
-        model = homes[name] / MODELS / name
-        if RELEASED / name not in there and (not model.exists() or md5(model) != expected):
-            way = "`dvc repro`" if homes[name] == Path() else f"`dvc --cd {homes[name]} repro`"
-            raise ValueError(f"{model} is not what dvc.lock records: run {way}")
-    cards = {path.with_suffix(".md") for path in there if path.suffix == ".safetensors"}
-    for old in RELEASED.glob("*.*"):
-        if old not in there | cards:  # a card may be all that is left of an evaluation
-            old.unlink()
-    for name in recorded:
-        if RELEASED / name not in there:
-            with atomic_write(RELEASED / name) as temporary:
-                shutil.copyfile(homes[name] / MODELS / name, temporary)
+    sources = {}
+    for name, (home, digest) in recorded.items():
+        released, here = RELEASED / name, home / MODELS / name
+        if released.exists() and md5(released) == digest:
+            sources[released] = released
+        elif here.exists() and md5(here) == digest:
+            sources[released] = here
+        else:
+            raise ValueError(
+                f"{here} is not what dvc.lock records: run `dvc --cd {home.as_posix()} repro`"
+            )
+    # A card may be all that is left of an evaluation.
+    cards = {path.with_suffix(".md") for path, source in sources.items() if source == path}
+    for old in {*RELEASED.glob("*.*")} - sources.keys() - cards:
+        old.unlink()
+    for path, source in sources.items():
+        if source != path:
+            with atomic_write(path) as temporary:
+                shutil.copyfile(source, temporary)
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ import pandas as pd
 from tools.table import score_table
 from unet.data.config import DataConfig, PreprocessConfig
 from unet.data.masks import BOUNDARY_RULES
-from unet.data.packed import Split, load_split
+from unet.data.packed import load_split
 from unet.data.packing import pack, told
 from unet.inference.evaluation import cost, evaluate
 from unet.inference.model_file import DEFAULT, find_model, load_model
@@ -54,9 +54,8 @@ def main() -> None:
     config = replace(config, split="official") if arguments.all else config
     first = next(iter(models.values())).info
     rule = arguments.boundary or first.get("boundary", "background")
-    rows = {}
+    rows, splits = {}, {}
     with TemporaryDirectory() as folder:
-        splits: dict[int, Split] = {}
         for name, (model, info) in models.items():
             size = info["image_size"]
             if size not in splits:
@@ -64,15 +63,14 @@ def main() -> None:
                 summary = pack(Path(data.path), packed, data, sized, every=arguments.all)
                 if not splits:
                     print("\n".join(told(summary)))
-                split = "all" if arguments.all else "test"
-                splits[size] = load_split(packed / split, device)
+                splits[size] = load_split(packed / ("all" if arguments.all else "test"), device)
             result = evaluate(
                 model, splits[size], threshold=info["threshold"], batch_size=BATCH_SIZE,
                 device=device, boundary=rule, name=name, **({} if arguments.no_tta else TTA),
             )  # fmt: skip
-            rows[name] = result.scores | cost(model, size) | {"num_images": len(result.table)}
+            rows[name] = result.scores | cost(model, size)
             print(f"{find_model(name)}: scored at {size} x {size} pixels")
-    count = next(iter(rows.values()))["num_images"]
+    count = len(result.table)
     which = f"All {count} images" if arguments.all else f"The {count} test images"
     passes = "one pass each" if arguments.no_tta else "with test-time augmentation"
     # A folder's own masks have no boundary.

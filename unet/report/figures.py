@@ -30,35 +30,27 @@ def learning_curves(curves: Mapping[str, pd.DataFrame]) -> Figure:
             loss.
     """
     kinds = sorted({frame.attrs["loss_name"] for frame in curves.values()})
-    panels = [("val_iou", "validation IoU", ""), ("val_accuracy", "validation accuracy", " [%]")]
-    figure = Figure(figsize=(WIDTH, 3.6 + 3.4), layout="constrained")
+    figure = Figure(figsize=(WIDTH, 7), layout="constrained")
     axes = figure.subplots(2, max(2, len(kinds)))
-    for ax in axes.flat:
+    for ax in (*axes[0, 2:], *axes[1, len(kinds) :]):
         ax.axis("off")
-    for ax, (column, title, unit) in zip(axes[0], panels, strict=False):
-        ax.axis("on")
-        for (key, frame), (color, style) in zip(curves.items(), cycle(LOOKS), strict=False):
-            values = frame[column] * (100 if unit else 1)
+    used = [*axes[0, :2], *axes[1, : len(kinds)]]
+    for (key, frame), (color, style) in zip(curves.items(), cycle(LOOKS), strict=False):
+        for ax, values in zip(used, (frame["val_iou"], 100 * frame["val_accuracy"]), strict=False):
             ax.plot(frame["epoch"], values, style, color=color, label=key, marker=".", lw=1.6)
-        ax.set(title=title, ylabel=title.split()[-1] + unit)
+        ax = axes[1, kinds.index(frame.attrs["loss_name"])]
+        ax.plot(frame["epoch"], frame["train_loss"], ":", color=color, label=f"{key}, training")
+        ax.plot(frame["epoch"], frame["val_loss"], "-", color=color, label=f"{key}, validation")
+    used[0].set(title="validation IoU", ylabel="IoU")
+    used[1].set(title="validation accuracy", ylabel="accuracy [%]")
     for ax, kind in zip(axes[1], kinds, strict=False):
-        ax.axis("on")
-        for (key, frame), color in zip(curves.items(), cycle(COLORS), strict=False):
-            if frame.attrs["loss_name"] == kind:
-                ax.plot(
-                    frame["epoch"], frame["train_loss"], ":", color=color, label=f"{key}, training"
-                )
-                ax.plot(
-                    frame["epoch"], frame["val_loss"], "-", color=color, label=f"{key}, validation"
-                )
         unit = {"bce": "weighted BCE [nats a pixel]", "dice": "Dice loss"}.get(kind, kind)
         ax.set(title=f"losses of the {kind} variants", ylabel=unit)
-    for ax in axes.flat:
-        if ax.axison:
-            ax.set_xlabel("epoch")
-            ax.xaxis.get_major_locator().set_params(integer=True)
-            ax.grid(alpha=0.3)
-            ax.legend(fontsize=8)
+    for ax in used:
+        ax.set_xlabel("epoch")
+        ax.xaxis.get_major_locator().set_params(integer=True)
+        ax.grid(alpha=0.3)
+        ax.legend(fontsize=8)
     figure.suptitle("Learning curves (training values: augmented images, weights still moving)")
     return figure
 
@@ -82,16 +74,15 @@ def comparison(
         captions: experiment -> K texts to put under its tiles.
     """
     columns = ["photograph", "truth", *masks]
-    tile = WIDTH / len(columns)
-    figure = Figure(figsize=(WIDTH, len(images) * (tile + 0.02) + 0.8), layout="constrained")
+    height = len(images) * (WIDTH / len(columns) + 0.02) + 0.8
+    figure = Figure(figsize=(WIDTH, height), layout="constrained")
     axes = figure.subplots(len(images), len(columns), squeeze=False)
     for row, (image, target) in enumerate(zip(images, targets, strict=True)):
-        tiles = [image, overlay(image, target, target)]
-        tiles += [overlay(image, mask[row], target) for mask in masks.values()]
-        notes = ["", "", *(captions[key][row] for key in masks)]
-        for ax, picture, note in zip(axes[row], tiles, notes, strict=True):
-            _show(ax, picture)
-            ax.set_xlabel(note, fontsize=8, labelpad=2)
+        _show(axes[row, 0], image)
+        _show(axes[row, 1], overlay(image, target, target))
+        for ax, (key, mask) in zip(axes[row, 2:], masks.items(), strict=True):
+            _show(ax, overlay(image, mask[row], target))
+            ax.set_xlabel(captions[key][row], fontsize=8, labelpad=2)
         axes[row, 0].set_ylabel(labels[row], fontsize=8)
     for ax, column in zip(axes[0], columns, strict=True):
         ax.set_title(column, fontsize=10)
@@ -113,28 +104,26 @@ def iou_spread(
     """
     per_row = 6
     rows = -(-len(tiles) // per_row)
-    figure = Figure(figsize=(WIDTH, 3.6 + rows * (WIDTH / per_row + 0.55)), layout="constrained")
-    top, bottom = figure.subfigures(2, 1, height_ratios=(3.6, rows * (WIDTH / per_row + 0.55)))
+    heights = (3.6, rows * (WIDTH / per_row + 0.55))
+    figure = Figure(figsize=(WIDTH, sum(heights)), layout="constrained")
+    top, bottom = figure.subfigures(2, 1, height_ratios=heights)
     left, right = top.subplots(1, 2)
-    bins = np.linspace(0, 1, 41)
     for (key, table), (color, style) in zip(tables.items(), cycle(LOOKS), strict=False):
-        left.hist(table["iou"], bins, histtype="step", color=color, ls=style, lw=1.5, label=key)
+        look = {"color": color, "ls": style, "lw": 1.5}
+        left.hist(table["iou"], np.linspace(0, 1, 41), histtype="step", label=key, **look)
         ordered = np.sort(table["iou"])
         share = np.arange(1, len(ordered) + 1) / len(ordered) * 100
-        median = np.median(ordered)
-        right.plot(ordered, share, style, color=color, lw=1.5, label=f"{key}: median {median:.3f}")
+        right.plot(ordered, share, label=f"{key}: median {np.median(ordered):.3f}", **look)
     left.set(title="images by IoU", xlabel="IoU of an image", ylabel="images a bin of 0.025")
     right.set(title="share of images below", xlabel="IoU of an image", ylabel="images [%]")
     for ax in (left, right):
         ax.grid(alpha=0.3)
         ax.legend(fontsize=8, loc="upper left")
     axes = bottom.subplots(rows, per_row, squeeze=False)
-    for ax in axes.flat:
+    for ax in axes.flat[len(tiles) :]:
         ax.axis("off")
     for ax, (caption, image, predicted, target) in zip(axes.flat, tiles, strict=False):
-        ax.axis("on")
-        _show(ax, overlay(image, predicted, target))
-        ax.set_title(caption, fontsize=8)
+        _show(ax, overlay(image, predicted, target), caption)
     _finish(figure, title)
     return figure
 
@@ -154,30 +143,22 @@ def progress(
         targets: (K, S, S) bool.
         masks: experiment -> (epochs, K, S, S) bool.
     """
-    num_images, num_epochs = len(images), len(epochs)
-    span = max(2, num_epochs)  # the first row needs two: photograph and truth
-    columns = num_images * span
-    tile = WIDTH / columns
-    figure = Figure(figsize=(WIDTH, (len(masks) + 1) * tile + 1.1), layout="constrained")
+    span = max(2, len(epochs))  # columns of an image: the first row needs two
+    columns = len(images) * span
+    height = (len(masks) + 1) * WIDTH / columns + 1.1
+    figure = Figure(figsize=(WIDTH, height), layout="constrained")
     axes = figure.subplots(len(masks) + 1, columns, squeeze=False)
-    for column in range(columns):
-        k, e = divmod(column, span)
-        head = axes[0, column]
-        if e == 0:
-            _show(head, images[k])
-            head.set_title("photograph", fontsize=8)
-        elif e == 1:
-            _show(head, overlay(images[k], targets[k], targets[k]))
-            head.set_title("truth", fontsize=8)
-        else:
-            head.axis("off")
-        if e == num_epochs:
-            for ax in axes[1:, column]:
-                ax.axis("off")
-            continue
-        for ax, mask in zip(axes[1:, column], masks.values(), strict=True):
-            _show(ax, overlay(images[k], mask[e, k], targets[k]))
-        axes[1, column].set_title(f"epoch {epochs[e]}", fontsize=8)
+    for k, (image, target) in enumerate(zip(images, targets, strict=True)):
+        of_image = axes[:, k * span : (k + 1) * span]
+        for ax in (*of_image[0, 2:], *of_image[1:, len(epochs) :].flat):
+            ax.axis("off")
+        _show(of_image[0, 0], image, "photograph")
+        _show(of_image[0, 1], overlay(image, target, target), "truth")
+        for row, mask in zip(of_image[1:], masks.values(), strict=True):
+            for ax, predicted in zip(row, mask[:, k], strict=False):
+                _show(ax, overlay(image, predicted, target))
+        for ax, epoch in zip(of_image[1], epochs, strict=False):
+            ax.set_title(f"epoch {epoch}", fontsize=8)
     for ax, key in zip(axes[1:, 0], masks, strict=True):
         ax.set_ylabel(key, fontsize=8)
     _finish(figure, title)
@@ -197,11 +178,11 @@ def overlay(image: np.ndarray, predicted: np.ndarray, target: np.ndarray) -> np.
     return painted.permute(1, 2, 0).numpy()
 
 
-def _show(ax: Axes, picture: np.ndarray) -> None:
+def _show(ax: Axes, picture: np.ndarray, title: str = "") -> None:
     ax.imshow(picture, interpolation="nearest")
     ax.set(xticks=[], yticks=[])
-    for spine in ax.spines.values():
-        spine.set_visible(False)
+    ax.set_title(title, fontsize=8)
+    ax.spines[:].set_visible(False)
 
 
 def _finish(figure: Figure, title: str) -> None:

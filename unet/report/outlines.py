@@ -3,6 +3,7 @@
 import io
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from matplotlib.figure import Figure
 from torch import Tensor
@@ -33,7 +34,12 @@ def save_outlines(
                 ax.contour(mask.numpy(), [0.5], colors=color, linewidths=1.5)
         ax.set_title(caption, fontsize=8, parse_math=False)
     figure.suptitle(f"{title}: mask yellow, prediction red", parse_math=False)
+    save_figure(figure, path, dpi=100)
+
+
+def save_figure(figure: Figure, path: Path, **options: Any) -> None:
+    """Write the kind of image that ``path`` ends in; ``options`` as of matplotlib's ``savefig``."""
     buffer = io.BytesIO()  # to memory first: on a full disk Pillow silently truncates a JPEG
-    figure.savefig(buffer, format="jpg", dpi=100)
+    figure.savefig(buffer, format=path.suffix[1:], **options)
     with atomic_write(path) as temporary:
         temporary.write_bytes(buffer.getbuffer())

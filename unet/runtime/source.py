@@ -4,7 +4,6 @@ import ast
 import hashlib
 import io
 import tokenize
-from collections.abc import Iterator
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -23,22 +22,14 @@ def source_hashes(module: str, root: Path = ROOT) -> dict[str, str]:
         hexadecimal digits; sorted by path. Files without any code are left out.
 
     Raises:
-        ValueError: there is no such module, or one of the files is not valid Python.
+        SyntaxError: one of the files is not valid Python; the error names it.
     """
-    start = _file_of(module, root)
-    if start is None:
-        raise ValueError(f"{module}: no such module below {root}")
     reached: dict[Path, str] = {}
-    waiting = {start}
+    waiting = {_file_of(module, root)}
     while waiting:
         path = waiting.pop()
-        try:
-            source = path.read_text(encoding="utf-8")
-            tree = ast.parse(source)
-        except (SyntaxError, ValueError) as error:
-            line = f", line {error.lineno}" if isinstance(error, SyntaxError) else ""
-            problem = error.msg if isinstance(error, SyntaxError) else error
-            raise ValueError(f"{path.relative_to(root)}{line}: {problem}") from None
+        source = path.read_text(encoding="utf-8")
+        tree = ast.parse(source, filename=str(path))
         reached[path] = stripped(source, tree)
         inits = {parent / "__init__.py" for parent in path.parents if root in parent.parents}
         waiting |= _imported(tree, path, root) | {file for file in inits if file.is_file()}
@@ -57,51 +48,32 @@ def stripped(source: str, tree: ast.AST | None = None) -> str:
     those differ between versions of Python.
     """
     lines = source.split("\n")  # not splitlines, which splits at more characters than Python
-    blanks = [_position(node, lines) for node in _docstrings(tree or ast.parse(source))]
-    within_string: set[int] = set()  # rows whose end lies in a string
+    within_string: set[int] = set()  # rows, from 1, whose end lies in a string
     opened = []  # f-strings, which have tokens of their own since Python 3.12
     for token in tokenize.generate_tokens(io.StringIO(source).readline):
         kind = tokenize.tok_name[token.type]
+        row, column = token.start
         if kind == "COMMENT":
-            blanks.append((token.start, token.end))
+            lines[row - 1] = lines[row - 1][:column]
         elif kind == "STRING":
-            within_string |= set(range(token.start[0], token.end[0]))
+            within_string |= set(range(row, token.end[0]))
         elif kind.endswith("STRING_START"):
-            opened.append(token.start[0])
+            opened.append(row)
         elif kind.endswith("STRING_END"):
             within_string |= set(range(opened.pop(), token.end[0]))
-    for (row, column), (end_row, end_column) in blanks:
-        for index in range(row, end_row + 1):
-            line = lines[index - 1]
-            start = column if index == row else 0
-            end = end_column if index == end_row else len(line)
-            lines[index - 1] = line[:start] + " " * (end - start) + line[end:]
-            within_string -= {index} if index < end_row else set()
+    for node in ast.walk(tree or ast.parse(source)):
+        holds = isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef)
+        if holds and ast.get_docstring(node, clean=False) is not None:
+            text, first, last = node.body[0], node.body[0].lineno, node.body[0].end_lineno
+            before = lines[first - 1].encode()[: text.col_offset]  # columns are in bytes
+            after = lines[last - 1].encode()[text.end_col_offset :]
+            lines[first - 1 : last] = [""] * (last - first) + [(before + after).decode()]
+            within_string -= set(range(first, last))
     kept = []
     for row, line in enumerate(lines, start=1):
-        if row in within_string:
-            kept.append(line)
-        elif line.strip():
-            kept.append(line.rstrip())
+        if row in within_string or line.strip():
+            kept.append(line if row in within_string else line.rstrip())
     return "".join(f"{line}\n" for line in kept)
-
-
-def _docstrings(tree: ast.AST) -> Iterator[ast.Expr]:
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
-            first = node.body[0] if node.body else None
-            if isinstance(first, ast.Expr) and isinstance(getattr(first.value, "value", 0), str):
-                yield first
-
-
-def _position(node: ast.Expr, lines: list[str]) -> tuple[tuple[int, int], tuple[int, int]]:
-    """Where ``node`` starts and ends: rows from 1, columns in characters as tokens count them."""
-
-    def characters(row: int, num_bytes: int) -> int:
-        return len(lines[row - 1].encode()[:num_bytes].decode())
-
-    start = (node.lineno, characters(node.lineno, node.col_offset))
-    return start, (node.end_lineno, characters(node.end_lineno, node.end_col_offset))
 
 
 def _imported(tree: ast.AST, path: Path, root: Path) -> set[Path]:
