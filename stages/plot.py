@@ -1,6 +1,7 @@
 """Draw the figures that compare the experiments: ``python -m stages.plot``."""
 
 import io
+import json
 from pathlib import Path
 
 import matplotlib as mpl
@@ -8,7 +9,7 @@ import torch
 from matplotlib.figure import Figure
 
 from unet.data.masks import BOUNDARY_RULES, foreground
-from unet.data.packed import load_split, load_summary
+from unet.data.packed import data_title, load_split
 from unet.report import figures
 from unet.report.results import (
     EXAMPLE_QUANTILES,
@@ -28,8 +29,8 @@ DATA, PLOTS = Path("data/packed"), Path("plots")
 def main() -> None:
     experiments = load_section("experiments", Experiments)
     check_leftovers(Path(), experiments)
-    summary = load_summary(DATA)
-    which = summary.title
+    about = json.loads((DATA / "dataset.json").read_text(encoding="utf-8"))
+    which = data_title(about)
     rule = load_section("train", TrainConfig).boundary
     test, val = (
         load_split(DATA / name, torch.device("cpu"), boundary=rule) for name in ("test", "val")
@@ -63,7 +64,7 @@ def main() -> None:
         for which_one, row in extreme_rows(result.table).items()
     ]  # fmt: skip
     tables = {key: result.table for key, result in results.items()}
-    boundary = "" if summary.source == "folder" else f", {BOUNDARY_RULES[rule]}"
+    boundary = "" if about["source"] == "folder" else f", {BOUNDARY_RULES[rule]}"
     title = f"IoU of the {len(test):,} test images ({which}{boundary})"
     save(figures.iou_spread(tables, tiles, title=title), "iou_spread.jpg")
 
