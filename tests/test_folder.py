@@ -102,7 +102,8 @@ def test_what_was_understood_is_said(own: Path) -> None:
     (own / "images/Bengal").mkdir()
     said = told(packed(own)[1])
     assert "masks: 20 of 0 and 255" in said
-    assert "left out: 0 images on no list, 1 other files, 1 folders (images/Bengal/)" in said
+    assert "1 folders are not read: images/Bengal/" in said
+    assert "left out: 0 images on no list, 1 other files" in said
 
 
 def test_problems_of_all_kinds_are_named_at_once(own: Path) -> None:
@@ -143,11 +144,12 @@ def test_one_value_in_all_masks_is_the_object_two_are_not(
 
 
 def test_a_mask_without_the_listed_values_is_named(own: Path) -> None:
+    assert "not_counted = 5: no mask holds it; they hold 0, 255" in refused(own, not_counted=5)
     change_masks(own, lambda mask: mask.point(lambda v: 3 * (v > 0)), NAMES[2:4])
     summary = packed(own, object_values=(255,))[1]
     assert summary["masks"]["without_object"] == NAMES[2:4]
     assert summary["masks"]["values"] == [0, 3, 255]
-    assert "no mask holds 5; what they hold is 0, 3, 255" in refused(own, object_values=(5,))
+    assert "(the masks hold 0, 3, 255: see data.object" in refused(own, object_values=(5,))
 
 
 def turn_photo(own: Path, name: str, tag: int, *, stored_mask: bool, suffix: str = ".png") -> None:
@@ -183,7 +185,7 @@ def test_a_turned_photograph_is_packed_upright(
     else:  # both fit: taken as upright, and named
         assert (before[1] != mask).any() == stored_mask
         assert summary["orientation_unclear"] == [name]
-        assert any("fit both ways, taken as upright" in line for line in told(summary))
+        assert any("taken as upright; look at them" in line for line in told(summary))
 
 
 @pytest.mark.parametrize("tag", [5, 6, 7, 8])

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from tests.test_packing import data_config, encoded
-from unet.data.mask_values import check_settings, read_mask
+from unet.data.mask_values import read_mask
 from unet.data.masks import BACKGROUND, NOT_COUNTED, OBJECT
 from unet.data.photos import ORIENTATION, UPRIGHT
 
@@ -166,15 +166,6 @@ def test_half_and_dark_mean_one_thing_for_all_masks(
     image = Image.fromarray(pixels.astype(dtype))
     np.testing.assert_array_equal(is_object(image, "half"), pixels >= full / 2)
     np.testing.assert_array_equal(is_object(image, "dark"), pixels < full / 2)
-
-
-@pytest.mark.parametrize("setting", [((5,), None), ("auto", 5), ((255, 5), None)])
-def test_a_setting_that_fits_no_mask_is_refused(setting: tuple) -> None:
-    values, not_counted = setting
-    data = replace(data_config(), object_values=values, not_counted=not_counted)
-    with pytest.raises(ValueError, match="no mask holds 5; what they hold is 0, 255"):
-        check_settings({0, 255}, data)
-    check_settings({0, 5, 255}, data)
 
 
 def test_not_counted_pixels() -> None:

@@ -123,25 +123,6 @@ def _is_antialiased(pixels: np.ndarray, full: int, noise: int) -> bool:
     return not between.any() and not minimum_filter(grey, EDGE).any()
 
 
-def check_settings(found: set[int], data: DataConfig) -> None:
-    """Check that each value that the settings name is in some mask.
-
-    Args:
-        found: the values in all masks of the folder.
-
-    Raises:
-        ValueError: one is in none.
-    """
-    wanted = {"data.not_counted": {data.not_counted} - {None}}
-    if not isinstance(data.object_values, str):
-        wanted["data.object_values"] = set(data.object_values)
-    for setting, values in wanted.items():
-        if lacking := values - found:
-            raise ValueError(
-                f"{setting}: no mask holds {min(lacking)}; what they hold is {listed(found)}"
-            )
-
-
 def listed(values: Iterable[int], at_most: int = 8) -> str:
     """The values, or how many there are, for messages."""
     values = sorted(values)

@@ -34,17 +34,11 @@ LIST_MEMBERS = re.compile(r"annotations/(trainval|test)\.txt")
 
 @dataclass(frozen=True)
 class Index:
-    """The contents of ``annotations.tar.gz``.
+    """The contents of ``annotations.tar.gz``."""
 
-    Attributes:
-        lists: ``trainval`` and ``test`` -> their names, in the lists' order.
-        trimaps: name -> the PNG file's bytes (all of them: 19 MB in the official release).
-        num_junk: number of ``._`` files skipped.
-    """
-
-    lists: dict[str, list[str]]
-    trimaps: dict[str, bytes]
-    num_junk: int
+    lists: dict[str, list[str]]  # trainval and test -> their names, in the lists' order
+    trimaps: dict[str, bytes]  # name -> a PNG file (all: 19 MB in the official release)
+    num_junk: int  # number of ._ files skipped
 
 
 def md5(path: Path) -> str:

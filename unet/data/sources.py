@@ -17,28 +17,17 @@ File = Path | bytes  # an image file's path or content
 
 @dataclass(frozen=True)
 class Dataset:
-    """A dataset as packing reads it.
+    """A dataset as packing reads it."""
 
-    Attributes:
-        names: of all images that have a mask, or could have.
-        splits: draws ``train``, ``val`` and ``test`` -> names.
-        listed: the names on its lists; None if there are none.
-        images: (name, file) of all photographs, in the order in which they can be read.
-        masks: name -> file.
-        read_mask: reads a mask's file.
-        mask: what a mask should be, for messages.
-        about: what ``dataset.json`` says first: the source and what identifies it.
-        split: how the splits came about, for ``dataset.json``.
-        left_out: what else was not used, for ``dataset.json``.
-    """
-
-    names: list[str]
-    splits: Callable[[PreprocessConfig], dict[str, list[str]]]
-    listed: set[str] | None
-    images: Iterable[tuple[str, File]]
+    names: list[str]  # of all images that have a mask, or should
+    listed: set[str] | None  # names on its lists; None if there are none
+    splits: Callable[[PreprocessConfig], dict[str, list[str]]]  # draws train, val and test
+    images: Iterable[tuple[str, File]]  # name and file of all photographs, in the reading's order
     masks: Mapping[str, File]
     read_mask: Callable[[File], Mask]
-    mask: str
+    mask: str  # what a mask should be, for messages
+    # Parts of dataset.json: the source and what identifies it; how the splits came about; what was
+    # not used.
     about: dict[str, Any]
     split: str
     left_out: dict[str, Any]
