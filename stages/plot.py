@@ -1,12 +1,13 @@
 """Draw the figures that compare the experiments: ``python -m stages.plot``."""
 
+import json
 from pathlib import Path
 
 import matplotlib as mpl
 import torch
 
 from unet.data.masks import BOUNDARY_RULES, foreground
-from unet.data.packed import load_split, load_summary
+from unet.data.packed import data_title, load_split
 from unet.report import figures
 from unet.report.outlines import save_figure
 from unet.report.results import (
@@ -28,8 +29,8 @@ JPEG = {"pil_kwargs": {"quality": 85}}
 def main() -> None:
     experiments = load_experiments()
     check_leftovers(Path(), experiments)
-    summary = load_summary(DATA)
-    which, cpu = summary.title, torch.device("cpu")
+    about = json.loads((DATA / "dataset.json").read_text(encoding="utf-8"))
+    which, cpu = data_title(about), torch.device("cpu")
     rule = load_section("train", TrainConfig).boundary
     test, val = (load_split(DATA / name, cpu, boundary=rule) for name in ("test", "val"))
     results = {
@@ -60,7 +61,7 @@ def main() -> None:
         for place, row in extreme_rows(result.table).items()
     ]  # fmt: skip
     tables = {key: result.table for key, result in results.items()}
-    boundary = "" if summary.source == "folder" else f", {BOUNDARY_RULES[rule]}"
+    boundary = "" if about["source"] == "folder" else f", {BOUNDARY_RULES[rule]}"
     title = f"IoU of the {len(test):,} test images ({which}{boundary})"
     save_figure(figures.iou_spread(tables, tiles, title=title), PLOTS / "iou_spread.jpg", **JPEG)
 

@@ -21,7 +21,7 @@ from PIL import Image
 from stages import plot
 from tests.repo import ROOT
 from tests.tiny import tiny_split
-from unet.data.packed import Split, SplitWriter
+from unet.data.packed import Split, create_split
 from unet.report import figures
 from unet.report.outlines import save_figure
 from unet.report.results import (
@@ -367,10 +367,8 @@ def test_overlay_colours_hits_misses_and_false_alarms_as_the_legend_says() -> No
 
 
 def write_split(folder: Path, split: Split) -> None:
-    with SplitWriter(folder, list(split.names), split.image_size) as writer:
-        for row in range(len(split)):
-            writer.write_image(row, split.images[row].numpy())
-            writer.write_mask(row, split.masks[row].numpy())
+    images, masks = create_split(folder, list(split.names), split.image_size)
+    images[:], masks[:] = split.images.numpy(), split.masks.numpy()
 
 
 @pytest.mark.parametrize("source", ["synthetic", "official"])

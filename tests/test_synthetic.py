@@ -11,24 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from unet.data.oxford_pets import (
-    ANNOTATIONS,
-    IMAGE_MEMBERS,
-    IMAGES,
-    TRIMAP_MEMBERS,
-    breed,
-    is_junk,
-    members,
-    read_index,
-)
-from unet.data.synthetic import (
-    BACKGROUND,
-    BOUNDARY,
-    BREEDS,
-    PET,
-    draw_animal,
-    write_archives,
-)
+from unet.data.oxford_pets import ANNOTATIONS, IMAGE_MEMBERS, IMAGES, breed, members, read_index
+from unet.data.synthetic import BACKGROUND, BOUNDARY, BREEDS, PET, draw_animal, write_archives
 
 
 @pytest.fixture(scope="module")
@@ -37,9 +21,9 @@ def images(raw: Path) -> dict[str, Image.Image]:
 
 
 @pytest.fixture(scope="module")
-def trimaps(raw: Path) -> dict[str, Image.Image]:
-    found = members(raw / ANNOTATIONS, TRIMAP_MEMBERS)
-    return {name: Image.open(io.BytesIO(c)) for name, c in found if not is_junk(name)}
+def trimaps(raw: Path) -> dict[str, np.ndarray]:
+    found = read_index(raw / ANNOTATIONS).trimaps.items()
+    return {name: np.asarray(Image.open(io.BytesIO(content))) for name, content in found}
 
 
 def test_the_same_number_gives_the_same_bytes(
@@ -54,54 +38,33 @@ def test_the_same_number_gives_the_same_bytes(
     assert sorted(p.name for p in (tmp_path / "again").iterdir()) == sorted([IMAGES, ANNOTATIONS])
 
 
-def test_images_in_forms_that_their_names_hide(images: dict[str, Image.Image]) -> None:
+def test_it_has_the_releases_oddities(
+    raw: Path, images: dict[str, Image.Image], trimaps: dict[str, np.ndarray]
+) -> None:
     forms = [(image.format, image.mode) for image in images.values()]
     odd = [("JPEG", "L"), ("PNG", "P"), ("PNG", "RGBA")]
     assert sorted(form for form in forms if form != ("JPEG", "RGB")) == odd
-
-
-def test_a_junk_file_beside_each_trimap(raw: Path, trimaps: dict[str, Image.Image]) -> None:
-    names = [name for name, _ in members(raw / ANNOTATIONS, TRIMAP_MEMBERS) if is_junk(name)]
-    assert sorted(names) == sorted(f"._{name}" for name in trimaps)
-
-
-def test_a_stray_file(raw: Path) -> None:
     assert [name for name, _ in members(raw / IMAGES, re.compile(r"(.*\.mat)"))]
-
-
-def test_an_image_on_no_list(raw: Path, images: dict[str, Image.Image]) -> None:
-    lists = read_index(raw / ANNOTATIONS).lists
-    assert len(set(images) - set(lists["trainval"]) - set(lists["test"])) == 1
-
-
-def test_one_trimap_is_background_only(trimaps: dict[str, Image.Image]) -> None:
-    empty = [name for name, t in trimaps.items() if set(np.unique(t)) == {BACKGROUND}]
-    assert len(empty) == 1
-
-
-def test_lists_hold_each_breed_about_half_and_half(raw: Path) -> None:
-    lists = read_index(raw / ANNOTATIONS).lists
+    index = read_index(raw / ANNOTATIONS)
+    listed = index.lists["trainval"] + index.lists["test"]
+    assert images.keys() == trimaps.keys() and index.num_junk == len(trimaps) == 48
+    assert len(images.keys() - set(listed)) == 1 and len(listed) == 47
+    assert sum(set(np.unique(trimap)) == {BACKGROUND} for trimap in trimaps.values()) == 1
     for name in BREEDS:
-        counts = [sum(breed(n) == name for n in lists[which]) for which in ("trainval", "test")]
-        assert abs(counts[0] - counts[1]) <= 1
-        assert sum(counts) in (7, 8)
+        counts = [sum(breed(n) == name for n in index.lists[kind]) for kind in ("trainval", "test")]
+        assert abs(counts[0] - counts[1]) <= 1 and sum(counts) in (7, 8)
 
 
-def test_an_image_and_its_trimap_have_one_size(
-    images: dict[str, Image.Image], trimaps: dict[str, Image.Image]
+def test_sizes_and_shares_are_like_the_releases(
+    images: dict[str, Image.Image], trimaps: dict[str, np.ndarray]
 ) -> None:
-    assert {n: i.size for n, i in images.items()} == {n: t.size for n, t in trimaps.items()}
-    sizes = {t.size for t in trimaps.values()}
-    assert len(sizes) > 40
-    assert all(96 <= side <= 224 for size in sizes for side in size)
-
-
-def test_shares_are_like_the_releases(trimaps: dict[str, Image.Image]) -> None:
-    counts = sum(np.bincount(np.asarray(t).ravel(), minlength=4) for t in trimaps.values())
+    assert {n: i.size[::-1] for n, i in images.items()} == {n: t.shape for n, t in trimaps.items()}
+    sizes = {trimap.shape for trimap in trimaps.values()}
+    assert len(sizes) > 40 and all(96 <= side <= 224 for size in sizes for side in size)
+    counts = sum(np.bincount(trimap.ravel(), minlength=4) for trimap in trimaps.values())
     shares = counts / counts.sum()
     assert shares[0] == 0
-    assert 0.06 < shares[BOUNDARY] < 0.2
-    assert 0.15 < shares[PET] < 0.45
+    assert 0.06 < shares[BOUNDARY] < 0.2 and 0.15 < shares[PET] < 0.45
 
 
 @settings(deadline=None, max_examples=15)
@@ -109,8 +72,7 @@ def test_shares_are_like_the_releases(trimaps: dict[str, Image.Image]) -> None:
 def test_any_animal_has_a_body_an_outline_and_surroundings(seed: int) -> None:
     image, trimap = draw_animal(np.random.default_rng(seed))
     codes = np.asarray(trimap)
-    assert image.mode == "RGB"
-    assert trimap.mode == "L"
+    assert (image.mode, trimap.mode) == ("RGB", "L")
     assert image.size == trimap.size
     assert set(np.unique(codes)) == {PET, BACKGROUND, BOUNDARY}
     inner, outer = codes[:, 1:], codes[:, :-1]
@@ -126,8 +88,3 @@ def test_the_pet_can_be_told_from_its_background() -> None:
         means = [pixels[codes == code].mean(axis=0) for code in (PET, BACKGROUND)]
         differences.append(np.abs(means[0] - means[1]).max())
     assert np.median(differences) > 20
-
-
-def test_an_empty_picture() -> None:
-    _, trimap = draw_animal(np.random.default_rng(1), empty=True)
-    assert set(np.unique(trimap)) == {BACKGROUND}

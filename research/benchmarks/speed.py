@@ -46,7 +46,7 @@ from research.benchmarks.common import (
 from research.benchmarks.plain import PlainTraining, extract
 from unet.config import load_params
 from unet.data.augment import draw_transforms
-from unet.data.packed import Split, SplitWriter, load_split
+from unet.data.packed import Split, create_split, load_split
 from unet.inference.evaluation import evaluate
 from unet.runtime.device import keep_freed_memory, make_repeatable, resolve_amp, resolve_device
 from unet.training.learner import Learner
@@ -146,11 +146,10 @@ def write_noise(folder: Path, num_images: int, size: int) -> None:
     generator = np.random.default_rng(0)
     temporary = folder.with_name(f"{folder.name}.part")
     names = [f"noise_{index}" for index in range(num_images)]
-    with SplitWriter(temporary, names, size) as writer:
-        for row in range(num_images):
-            image = generator.integers(0, 256, (size, size, 3), dtype=np.uint8)
-            writer.write_image(row, image)
-            writer.write_mask(row, generator.integers(0, 3, (size, size), dtype=np.uint8))
+    images, masks = create_split(temporary, names, size)
+    for row in range(num_images):
+        images[row] = generator.integers(0, 256, (size, size, 3), dtype=np.uint8)
+        masks[row] = generator.integers(0, 3, (size, size), dtype=np.uint8)
     temporary.rename(folder)
 
 

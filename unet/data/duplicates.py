@@ -1,35 +1,35 @@
 """Near-duplicates in two splits: images that training has seen score too well."""
 
+from concurrent.futures import ThreadPoolExecutor
 from itertools import combinations
-from pathlib import Path
 from typing import Any
 
 import imagehash
 import numpy as np
 from PIL import Image
 
-from unet.data.parallel import in_order
-
 # How many bits may differ. On the official splits 6 finds all 22 pairs with an RMS difference below
 # 4 (of 255, at 20 x 20 pixels) and 7 more, each of one breed; 8 finds a pair of two breeds.
 MAX_BITS = 6
 
 
-def near_duplicates(packed: Path, splits: dict[str, list[str]]) -> list[dict[str, Any]]:
+def near_duplicates(
+    images: dict[str, np.ndarray], splits: dict[str, list[str]]
+) -> list[dict[str, Any]]:
     """Pairs of different names in two splits whose 64-bit perceptual hashes (of the DCT, see
     imagehash.phash) differ by at most MAX_BITS bits.
 
     Args:
-        packed: the folder with the splits' arrays.
-        splits: split -> names of its images, in the arrays' order.
+        images: split -> (N, S, S, 3) uint8.
+        splits: split -> the N images' names.
 
     Returns:
         For each image of the second of two splits, its closest image in the first, if close
         enough: ``names`` and ``splits`` (two each), ``bits`` (how many differ) and ``exact``
         (whether the arrays are equal). The closest pair comes first.
     """
-    images = {split: np.load(packed / split / "images.npy", mmap_mode="r") for split in splits}
-    hashes = {split: _hashes(images[split], splits[split]) for split in splits}
+    with ThreadPoolExecutor() as pool:
+        hashes = {split: np.array(list(pool.map(_hash, images[split]))) for split in splits}
     pairs = []
     for first, second in combinations(splits, 2):
         # Two splits may share images: an image is not a duplicate of itself.
@@ -46,11 +46,5 @@ def near_duplicates(packed: Path, splits: dict[str, list[str]]) -> list[dict[str
     return sorted(pairs, key=lambda pair: (pair["bits"], pair["names"]))
 
 
-def _hashes(images: np.ndarray, names: list[str]) -> np.ndarray:
-    """Perceptual hashes (N,) uint64 of images (N, S, S, 3) uint8."""
-    found = in_order(zip(names, images, strict=True), _hash)
-    return np.array([value for _, value in found], dtype=np.uint64)
-
-
-def _hash(_name: str, image: np.ndarray) -> int:
-    return int(str(imagehash.phash(Image.fromarray(np.asarray(image)))), 16)
+def _hash(image: np.ndarray) -> np.uint64:
+    return np.uint64(int(str(imagehash.phash(Image.fromarray(image))), 16))

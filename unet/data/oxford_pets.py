@@ -11,36 +11,34 @@ import hashlib
 import re
 import tarfile
 import zlib
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
-from unet.data.masks import BACKGROUND, BOUNDARY, OBJECT
+import numpy as np
+
+from unet.data.mask_values import Mask
+from unet.data.masks import BACKGROUND, BOUNDARY, NOT_COUNTED, OBJECT
+from unet.data.photos import read_upright
 
 IMAGES = "images.tar.gz"
 ANNOTATIONS = "annotations.tar.gz"
 
-TRIMAP_CODES = {1: OBJECT, 2: BACKGROUND, 3: BOUNDARY}  # the release's codes -> ours
+CODES = np.array([NOT_COUNTED, OBJECT, BACKGROUND, BOUNDARY], dtype=np.uint8)  # of a trimap's 1..3
 
 IMAGE_MEMBERS = re.compile(r"images/([^/]+)\.jpg")
 TRIMAP_MEMBERS = re.compile(r"annotations/trimaps/([^/]+)\.png")
-IMAGE_NAME = re.compile(r"[A-Za-z][A-Za-z_-]*_\d+")
 LIST_MEMBERS = re.compile(r"annotations/(trainval|test)\.txt")
 
 
 @dataclass(frozen=True)
 class Index:
-    """The contents of ``annotations.tar.gz``.
+    """The contents of ``annotations.tar.gz``."""
 
-    Attributes:
-        lists: ``trainval`` and ``test`` -> their names, in the lists' order.
-        trimaps: name -> the PNG file's bytes (all of them: 19 MB in the official release).
-        num_junk: number of ``._`` files skipped.
-    """
-
-    lists: dict[str, list[str]]
-    trimaps: dict[str, bytes]
-    num_junk: int
+    lists: dict[str, list[str]]  # trainval and test -> their names, in the lists' order
+    trimaps: dict[str, bytes]  # name -> a PNG file (all: 19 MB in the official release)
+    num_junk: int  # number of ._ files skipped
 
 
 def md5(path: Path) -> str:
@@ -96,31 +94,40 @@ def read_index(archive: Path) -> Index:
     """Read both lists and the trimaps.
 
     Raises:
-        ValueError: a list is missing, empty, invalid, or names an image twice; a trimap occurs
-            twice.
+        ValueError: a list is missing or empty, or an image is listed twice.
     """
     lists: dict[str, list[str]] = {}
     trimaps: dict[str, bytes] = {}
     num_junk = 0
-    everything = re.compile(f"(?:{LIST_MEMBERS.pattern}|{TRIMAP_MEMBERS.pattern})")
-    for name, content in members(archive, re.compile(f"({everything.pattern})")):
-        if match := LIST_MEMBERS.fullmatch(name):
+    either = re.compile(f"({LIST_MEMBERS.pattern}|{TRIMAP_MEMBERS.pattern})")
+    for path, content in members(archive, either):
+        name = Path(path).stem
+        if LIST_MEMBERS.fullmatch(path):
             lines = content.decode("utf-8", errors="replace").splitlines()
-            entries = [line.split()[0] for line in lines if line.strip() and line[0] != "#"]
-            if wrong := [entry for entry in entries if not IMAGE_NAME.fullmatch(entry)]:
-                raise ValueError(f"{archive}: {name} lists {wrong[0][:40]!r}, no name of an image")
-            lists[match[1]] = entries
-        elif is_junk(stem := PurePosixPath(name).stem):
+            lists[name] = [ln.split()[0] for ln in lines if ln.strip() and not ln.startswith("#")]
+        elif is_junk(name):
             num_junk += 1
-        elif stem in trimaps:
-            raise ValueError(f"{archive}: {name} is in it twice")
         else:
-            trimaps[stem] = content
+            trimaps[name] = content
     for name in ("trainval", "test"):
         if not lists.get(name):
             raise ValueError(f"{archive}: annotations/{name}.txt is missing or empty")
-    listed = sorted(lists["trainval"] + lists["test"])
-    twice = sorted({a for a, b in zip(listed, listed[1:], strict=False) if a == b})
-    if twice:
+    counts = Counter(lists["trainval"] + lists["test"])
+    if twice := [name for name, count in counts.items() if count > 1]:
         raise ValueError(f"{archive}: listed twice: {', '.join(twice[:10])}")
     return Index(lists, trimaps, num_junk)
+
+
+def read_trimap(file: Path | bytes) -> Mask:
+    """A trimap in our codes.
+
+    Raises:
+        ValueError: what is wrong, worded to follow the file's name.
+    """
+    image, orientation = read_upright(file)
+    lowest, highest = image.getextrema() if image.mode == "L" else (0, 0)
+    if lowest < 1 or highest > 3:
+        raise ValueError(
+            f"has mode {image.mode} and codes from {lowest} to {highest}, not L and 1 to 3"
+        )
+    return Mask(CODES[np.asarray(image)], orientation)

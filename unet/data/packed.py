@@ -5,13 +5,11 @@ A split is a folder with ``images.npy`` (N, S, S, 3) uint8 RGB, ``masks.npy`` (N
 ``dataset.json`` beside the folders says where the data came from.
 """
 
-import json
-import math
 import os
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Self
+from typing import Any
 
 import numpy as np
 import psutil
@@ -19,8 +17,6 @@ import torch
 from torch import Tensor
 
 from unet.data.masks import BOUNDARY, NOT_COUNTED, foreground, without_boundary
-
-MAKE_IT = "run `dvc repro preprocess` (the ablation's data: `make study`)"
 
 
 @dataclass(frozen=True)
@@ -68,50 +64,19 @@ class Split:
         return images.permute(0, 3, 1, 2).float().div_(255), masks
 
 
-class SplitWriter:
-    """A new split in ``folder`` for the images ``names``, filled row by row in any order.
+def create_split(folder: Path, names: list[str], size: int) -> tuple[np.ndarray, np.ndarray]:
+    """A new split in ``folder`` for the images ``names``, and its arrays to fill, memory-mapped.
 
-    Uses plain writes: on a full disk they raise, while a memory map would kill the process.
+    Returns:
+        Images (N, S, S, 3) and masks (N, S, S), uint8, zeros.
     """
-
-    def __init__(self, folder: Path, names: list[str], size: int) -> None:
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / "names.txt").write_text("".join(f"{name}\n" for name in names), encoding="utf-8")
-        shape = (len(names), size, size)
-        self._images = _NpyWriter(folder / "images.npy", (*shape, 3))
-        self._masks = _NpyWriter(folder / "masks.npy", shape)
-
-    def write_image(self, row: int, image: np.ndarray) -> None:
-        """``image``: (S, S, 3) uint8."""
-        self._images.write(row, image)
-
-    def write_mask(self, row: int, mask: np.ndarray) -> None:
-        """``mask``: (S, S) uint8."""
-        self._masks.write(row, mask)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._images.file.close()
-        self._masks.file.close()
-
-
-class _NpyWriter:
-    """A .npy file of uint8, zeros at first."""
-
-    def __init__(self, path: Path, shape: tuple[int, ...]) -> None:
-        self.row_shape = shape[1:]
-        self.file = path.open("wb")
-        header = {"descr": "|u1", "fortran_order": False, "shape": shape}
-        np.lib.format.write_array_header_1_0(self.file, header)
-        self.start = self.file.tell()
-        self.file.truncate(self.start + math.prod(shape))
-
-    def write(self, row: int, array: np.ndarray) -> None:
-        assert array.shape == self.row_shape and array.dtype == np.uint8
-        self.file.seek(self.start + row * array.size)
-        self.file.write(array.data)
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "names.txt").write_text("".join(f"{name}\n" for name in names), encoding="utf-8")
+    images, masks, shape = folder / "images.npy", folder / "masks.npy", (len(names), size, size)
+    # Written once in full: on a full disk this raises, while a memory map would kill the process.
+    np.save(images, np.broadcast_to(np.uint8(0), (*shape, 3)))
+    np.save(masks, np.broadcast_to(np.uint8(0), shape))
+    return np.load(images, mmap_mode="r+"), np.load(masks, mmap_mode="r+")
 
 
 def load_split(folder: Path, device: torch.device, *, boundary: str | None = None) -> Split:
@@ -123,29 +88,16 @@ def load_split(folder: Path, device: torch.device, *, boundary: str | None = Non
             the masks as they are packed.
 
     Raises:
-        ValueError: an array is missing or damaged.
+        ValueError: there is none.
     """
-    try:
-        names = tuple((folder / "names.txt").read_text(encoding="utf-8").splitlines())
-        # "c" (copy-on-write): pages are read from the file on access; nothing is written back.
-        images, masks = (
-            torch.from_numpy(np.load(folder / f"{name}.npy", mmap_mode="c"))
-            for name in ("images", "masks")
-        )
-    except (OSError, EOFError, ValueError, TypeError) as error:
-        raise ValueError(f"{folder} cannot be read ({error}): {MAKE_IT}") from None
-    shape = (len(names), *images.shape[1:3])
-    square = images.ndim == 4 and images.shape[1] == images.shape[2] and len(names) > 0
-    if (
-        not square
-        or (images.shape, images.dtype) != ((*shape, 3), torch.uint8)
-        or (masks.shape, masks.dtype) != (shape, torch.uint8)
-    ):
-        raise ValueError(
-            f"{folder} is damaged: {len(names)} names, images {list(images.shape)} of "
-            f"{images.dtype}, masks {list(masks.shape)} of {masks.dtype}: "
-            "run `dvc repro -f preprocess`"
-        )
+    if not folder.is_dir():
+        raise ValueError(f"{folder} cannot be read: run `dvc repro preprocess`")
+    names = tuple((folder / "names.txt").read_text(encoding="utf-8").split("\n")[:-1])
+    # "c" (copy-on-write): pages are read from the file on access; nothing is written back.
+    images, masks = (
+        torch.from_numpy(np.load(folder / f"{name}.npy", mmap_mode="c"))
+        for name in ("images", "masks")
+    )
     if boundary and (masks == BOUNDARY).any():
         masks = without_boundary(masks, boundary)
     if images.nbytes + masks.nbytes <= 0.5 * free_memory(device):
@@ -153,35 +105,11 @@ def load_split(folder: Path, device: torch.device, *, boundary: str | None = Non
     return Split(images, masks, names)
 
 
-@dataclass(frozen=True)
-class Summary:
-    """The part of ``dataset.json`` that the figures and tables need."""
-
-    source: str  # official | mirror | synthetic | folder
-    split: str  # official | sorted; of a folder: listed | random
-    path: str = ""  # of a user's folder
-
-    @property
-    def title(self) -> str:
-        """Which images and which split, for figures and tables."""
-        if self.source == "folder":
-            whose, split = f"images of {Path(self.path).name}, ", f"{self.split} split"
-            return whose + split
-        return f"{'drawn images, ' if self.source == 'synthetic' else ''}{self.split} split"
-
-
-def load_summary(folder: Path) -> Summary:
-    """Read ``dataset.json`` of the packed data in ``folder``.
-
-    Raises:
-        ValueError: it is missing or no JSON.
-    """
-    path = folder / "dataset.json"
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise ValueError(f"{path} cannot be read ({error}): {MAKE_IT}") from None
-    return Summary(content["source"], content["split"], content.get("path", ""))
+def data_title(about: dict[str, Any]) -> str:
+    """Which images and which split, for figures, from what ``dataset.json`` holds."""
+    own = f"images of {Path(about.get('path', '')).name}, "
+    whose = {"synthetic": "drawn images, ", "folder": own}.get(about["source"], "")
+    return f"{whose}{about['split']} split"
 
 
 def free_memory(device: torch.device) -> int:

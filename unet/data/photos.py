@@ -44,7 +44,7 @@ def read_upright(source: Path | bytes | Image.Image) -> tuple[Image.Image, int]:
     """The first picture of an image file, decoded and turned as its EXIF tag says.
 
     Args:
-        source: a path, a file's content, or a picture of Pillow, which stays as it is.
+        source: a path, a file's content, or a picture of Pillow, which is loaded, not changed.
 
     Returns:
         A new picture, in the stored mode, with its format, and the tag, 1 to 8 (1: upright as
@@ -53,31 +53,23 @@ def read_upright(source: Path | bytes | Image.Image) -> tuple[Image.Image, int]:
     Raises:
         ValueError: it cannot be read; the message is worded to follow the file's name.
     """
+    content = source
     try:
         # Pillow gets no path, because its messages would repeat the name that the caller adds.
-        content = source.read_bytes() if isinstance(source, Path) else source
-    except OSError as error:
-        raise ValueError(f"cannot be read ({error.strerror})") from None
-    if not content:
-        raise ValueError("is empty")
-    try:
-        image = content
-        if isinstance(source, Image.Image) and source.format == "TIFF" and source.tile:
-            # Not decoded yet. Pillow turns one that it maps into memory twice: not from bytes.
-            content = _bytes_of(source)
-        if isinstance(content, bytes):
-            image = Image.open(io.BytesIO(content))
-            if isinstance(source, Image.Image):
-                image.seek(source.tell())
+        if isinstance(source, Path):
+            content = source.read_bytes()
+        image = Image.open(io.BytesIO(content)) if isinstance(content, bytes) else source
         if image.width * image.height > MAX_PIXELS:
             raise Image.DecompressionBombError
-        if 0 in image.size:
-            raise ValueError(f"{image.width} x {image.height} pixels")
-        # Pillow turns a TIFF by itself in load(), and forgets the tag.
-        before = _orientation(image) if image.format == "TIFF" else 1
-        image.load()
+        tag = _orientation(image)
+        filename, image.filename = getattr(image, "filename", ""), ""
+        image.load()  # turns a TIFF by itself; one with a file name may be mapped, and turned twice
+        image.filename = filename
         left = _orientation(image)
+        upright = image.transpose(UPRIGHT[left]) if left in UPRIGHT else image
     except UnidentifiedImageError:
+        if not content:
+            raise ValueError("is empty") from None
         heif = content[4:8] == b"ftyp" and content[8:12] in (b"heic", b"heix", b"mif1", b"msf1")
         way = "is a HEIC file: `pip install pillow-heif` reads it, or save it as JPEG"
         raise ValueError(way if heif else "is no picture of a format that can be read") from None
@@ -87,21 +79,11 @@ def read_upright(source: Path | bytes | Image.Image) -> tuple[Image.Image, int]:
     except MemoryError:
         raise
     except Exception as error:  # Pillow's readers raise nearly anything on a damaged file
-        problem = " ".join(str(error).split()) or type(error).__name__
-        raise ValueError(f"cannot be read ({problem})") from None
-    upright = image.transpose(UPRIGHT[left]) if left > 1 else image
+        problem = getattr(error, "strerror", None) or str(error) or type(error).__name__
+        raise ValueError(f"cannot be read ({' '.join(problem.split())})") from None
     upright = upright.copy() if upright is source else upright
     upright.format = image.format
-    return upright, max(before, left)
-
-
-def _bytes_of(image: Image.Image) -> bytes:
-    """The whole file of a picture that is open."""
-    position = image.fp.tell()
-    image.fp.seek(0)
-    content = image.fp.read()
-    image.fp.seek(position)
-    return content
+    return upright, tag
 
 
 def _orientation(image: Image.Image) -> int:
@@ -124,21 +106,14 @@ def read_photo(source: Path | bytes | Image.Image) -> Image.Image:
     Raises:
         ValueError: what is wrong, worded to follow the file's name.
     """
-    return to_rgb(read_upright(source)[0])
-
-
-def to_rgb(image: Image.Image) -> Image.Image:
-    """:func:`read_photo` for what :func:`read_upright` returned; it may be changed."""
-    try:
-        photo = _rgb(image)
-    except (OSError, ValueError) as error:
-        raise ValueError(f"cannot be read ({' '.join(str(error).split())})") from None
+    photo = to_rgb(read_upright(source)[0])
     # Drop the EXIF block: its tag would turn the photograph again.
     photo.info = {key: value for key, value in photo.info.items() if key == "icc_profile"}
     return photo
 
 
-def _rgb(image: Image.Image) -> Image.Image:
+def to_rgb(image: Image.Image) -> Image.Image:
+    """An upright picture in RGB, as :func:`read_photo` has it."""
     if image.mode in GREY_16_BIT:
         # Pillow would clip at 255: all white. Cameras and microscopes often use 12 bits of the 16.
         values = np.asarray(image).astype(np.float32)
@@ -146,11 +121,9 @@ def _rgb(image: Image.Image) -> Image.Image:
         grey = (values * (255 / full)).round().astype(np.uint8)
         return Image.fromarray(grey).convert("RGB")
     if image.mode in ("I", "F"):
-        raise ValueError("32 bits a pixel, of unknown range: save it with 8 or 16")
+        raise ValueError("has 32 bits a pixel, of unknown range: save it with 8 or 16")
     if image.has_transparency_data:
         rgba = image.convert("RGBA")
-        if rgba.getextrema()[3][0] < 255:
-            white = Image.new("RGBA", rgba.size, "white")
-            return Image.alpha_composite(white, rgba).convert("RGB")
-        return rgba.convert("RGB")
+        white = Image.new("RGBA", rgba.size, "white")
+        return Image.alpha_composite(white, rgba).convert("RGB")
     return image if image.mode == "RGB" else image.convert("RGB")

@@ -20,26 +20,14 @@ def assign_splits(index: Index, config: PreprocessConfig) -> dict[str, list[str]
     if config.split == "sorted":
         names = sorted(index.trimaps)
         cut = int(0.8 * 2 * len(names)) - len(names)
-        splits = {"train": names[:cut], "val": names[cut:], "test": names[cut:]}
-    else:
-        trainval = index.lists["trainval"]
-        # Shuffled within each breed, then picked at regular steps: stratified to within one image.
-        ordered = sorted(trainval, key=lambda name: (breed(name), _shuffled(name, config.seed)))
-        share = config.val_fraction
-        picked = {name for i, name in enumerate(ordered) if int((i + 1) * share) > int(i * share)}
-        splits = {
-            "train": [name for name in trainval if name not in picked],
-            "val": list(picked),
-            "test": index.lists["test"],
-        }
-    for name, names in splits.items():
-        if not names:
-            raise ValueError(
-                f"the {name} split is empty: {len(index.trimaps)} trimaps, preprocess.split = "
-                f"{config.split}, preprocess.val_fraction = {config.val_fraction}: take a larger "
-                "fraction or more images"
-            )
-    return _limited(splits, config)
+        return _limited({"train": names[:cut], "val": names[cut:], "test": names[cut:]}, config)
+    trainval = index.lists["trainval"]
+    # Shuffled within each breed, then picked at regular steps: stratified to within one image.
+    ordered = sorted(trainval, key=lambda name: (breed(name), _shuffled(name, config.seed)))
+    share = config.val_fraction
+    val = {name for i, name in enumerate(ordered) if int((i + 1) * share) > int(i * share)}
+    train = [name for name in trainval if name not in val]
+    return _limited({"train": train, "val": list(val), "test": index.lists["test"]}, config)
 
 
 def folder_splits(
@@ -61,20 +49,6 @@ def folder_splits(
         splits["test"], splits["train"] = _drawn(names, config.test_fraction, config.seed)
     if "val" not in splits:
         splits["val"], splits["train"] = _drawn(splits["train"], config.val_fraction, config.seed)
-    for name, found in splits.items():
-        if not found:
-            if lists.get(name) == []:
-                how = f"{name}.txt lists none"
-            elif len(names) < 3:
-                how = "three are needed, one for each split"
-            elif lists:
-                how = "without val.txt, train.txt must list two or more, of which one validates"
-            else:
-                how = (
-                    f"preprocess.val_fraction = {config.val_fraction}, "
-                    f"preprocess.test_fraction = {config.test_fraction}"
-                )
-            raise ValueError(f"the {name} split of {len(names)} images is empty: {how}")
     return _limited({name: splits[name] for name in ("train", "val", "test")}, config)
 
 
@@ -87,10 +61,16 @@ def _drawn(names: list[str], share: float, seed: int) -> tuple[list[str], list[s
 
 def _limited(splits: dict[str, list[str]], config: PreprocessConfig) -> dict[str, list[str]]:
     limited = {}
-    for name, names in splits.items():
+    for split, names in splits.items():
+        if not names:
+            counts = ", ".join(f"{name} {len(found)}" for name, found in splits.items())
+            raise ValueError(
+                f"the {split} split is empty ({counts}): take more images, list more, or change "
+                "preprocess.val_fraction or preprocess.test_fraction"
+            )
         if config.limit is not None:
             names = sorted(names, key=lambda n: _shuffled(n, config.seed))[: config.limit]
-        limited[name] = sorted(names)
+        limited[split] = sorted(names)
     return limited
 
 

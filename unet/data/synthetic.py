@@ -65,8 +65,7 @@ def draw_animal(
     mask = Image.new("L", size) if empty else _animal_mask(rng, size)
     background = _background(rng, size)
     fur = _fur(rng, size)
-    soft = mask.filter(ImageFilter.GaussianBlur(1))
-    image = Image.composite(fur, background, soft)
+    image = Image.composite(fur, background, mask.filter(ImageFilter.GaussianBlur(1)))
 
     # In the release the band along the outline is about 3 % of the side, wider at whiskers.
     reach = 2 * max(1, round(0.013 * min(size))) + 1
@@ -99,10 +98,7 @@ def _animal_mask(rng: np.random.Generator, size: tuple[int, int]) -> Image.Image
     ear = head * rng.uniform(0.7, 1.3)
     for lean in (-0.6, 0.5):
         tip = (hx + lean * 1.5 * head, hy - head - ear * 0.7)
-        base = [
-            (hx + (lean - 0.45) * head, hy - 0.5 * head),
-            (hx + (lean + 0.45) * head, hy - 0.5 * head),
-        ]
+        base = [(hx + (lean + off) * head, hy - 0.5 * head) for off in (-0.45, 0.45)]
         draw.polygon([*base, tip], fill=255)
     for along in (-0.75, -0.45, 0.4, 0.7):
         foot = (x + along * length + rng.normal(0, 5), y + height + legs)
@@ -112,7 +108,7 @@ def _animal_mask(rng: np.random.Generator, size: tuple[int, int]) -> Image.Image
     bend = np.linspace(0, 1, 12)
     tail_x = x - 0.9 * length - bend * length * 0.7
     tail_y = y - 0.2 * height + np.sin(bend * 2.2) * swing * height
-    points = [(float(a), float(b)) for a, b in zip(tail_x, tail_y, strict=True)]
+    points = np.stack([tail_x, tail_y], 1).ravel().tolist()
     draw.line(points, fill=255, width=thick // 2 + 2, joint="curve")
 
     turn = rng.uniform(-20, 20)
@@ -122,18 +118,11 @@ def _animal_mask(rng: np.random.Generator, size: tuple[int, int]) -> Image.Image
         canvas = canvas.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
     cos, sin = math.cos(math.radians(turn)) * zoom, math.sin(math.radians(turn)) * zoom
     c = side / 2
-    matrix = (
-        cos,
-        sin,
-        c - cos * c - sin * c + shift[0],
-        -sin,
-        cos,
-        c + sin * c - cos * c + shift[1],
-    )
-    canvas = canvas.transform(
-        (side, side), Image.Transform.AFFINE, matrix, Image.Resampling.BILINEAR
-    )
-    return canvas.resize(size, Image.Resampling.BILINEAR).point(lambda v: 255 * (v > 127))
+    across = (cos, sin, c - cos * c - sin * c + shift[0])
+    down = (-sin, cos, c + sin * c - cos * c + shift[1])
+    affine, bilinear = Image.Transform.AFFINE, Image.Resampling.BILINEAR
+    canvas = canvas.transform((side, side), affine, across + down, bilinear)
+    return canvas.resize(size, bilinear).point(lambda v: 255 * (v > 127))
 
 
 def _noise(rng: np.random.Generator, size: tuple[int, int], cells: tuple[int, int]) -> np.ndarray:
@@ -142,8 +131,7 @@ def _noise(rng: np.random.Generator, size: tuple[int, int], cells: tuple[int, in
     return np.asarray(coarse.resize(size, Image.Resampling.BICUBIC))
 
 
-def _paint(base: np.ndarray, *layers: np.ndarray) -> Image.Image:
-    pixels = base + sum(layers)
+def _paint(pixels: np.ndarray) -> Image.Image:
     return Image.fromarray(pixels.clip(0, 255).astype(np.uint8))
 
 
@@ -158,7 +146,7 @@ def _background(rng: np.random.Generator, size: tuple[int, int]) -> Image.Image:
         w, h = rng.uniform(0.1, 0.35, 2) * size
         draw.rectangle((x, y, x + w, y + h), fill=tuple(int(v) for v in rng.uniform(30, 225, 3)))
     grain = rng.normal(0, 5, (size[1], size[0], 1))
-    return _paint(np.asarray(picture, dtype=float), grain)
+    return _paint(np.asarray(picture, dtype=float) + grain)
 
 
 def _fur(rng: np.random.Generator, size: tuple[int, int]) -> Image.Image:
@@ -168,7 +156,7 @@ def _fur(rng: np.random.Generator, size: tuple[int, int]) -> Image.Image:
     fine = (size[0] // 3, size[1] // 8) if rng.random() < 0.5 else (size[0] // 4, size[1] // 4)
     coat = rng.uniform(18, 40) * _noise(rng, size, fine)
     grain = rng.normal(0, 8, shade.shape)
-    return _paint(colour, (shade + coat + grain)[..., None])
+    return _paint(colour + (shade + coat + grain)[..., None])
 
 
 def _encode(image: Image.Image, form: str = "JPEG", *, oddity: int = 0) -> bytes:
