@@ -214,7 +214,7 @@ def test_what_cannot_be_done_is_named_and_the_rest_done(call) -> None:
     assert last == "predict: 7 of 9 not done: see above"
     for text in (
         "photos/empty.jpg is empty", "photos/cut.png cannot be read (", "'photos/lost.jpg'",
-        "too long: 'predicted/.xx", "too long: 'predicted/.yy", "encoder error",
+        "too long: 'predicted/.xx", "too long: 'predicted/.yy", "photos/long.png: broken data",
         "Is a directory: ",
     ):  # fmt: skip
         assert sum(text in line for line in lines) == 1, text

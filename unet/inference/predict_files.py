@@ -105,7 +105,7 @@ def _predict_files(arguments: argparse.Namespace, given: Sequence[Path], out: Pa
         bar.update()
         counts[outcome] += 1
 
-    def fail(_: Photo, problem: Exception) -> None:
+    def fail(_: Photo, problem: object) -> None:
         say(f"predict: {problem}", "failed", sys.stderr)
 
     def to_do() -> Iterator[Photo]:
@@ -131,14 +131,14 @@ def _predict_files(arguments: argparse.Namespace, given: Sequence[Path], out: Pa
         try:
             for kind, path in targets[photo].items():
                 if kind == "cutout" and not share:
-                    path.unlink(missing_ok=True)  # made with --overwrite's other settings
+                    path.unlink(missing_ok=True)  # of an earlier run, with --overwrite
                 else:
                     note = _note(made[photo], kind, found=share > 0)
                     _save(draw[kind](found, photo), path, note)
         except OSError as error:
             if error.errno not in OF_ONE:
                 raise
-            fail(photo, error)
+            fail(photo, f"{photo}: {error}")
         else:
             say(f"{photo}: {f'object {share:.1%}' if share else 'nothing found'}", "done")
     bar.close()
