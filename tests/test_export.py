@@ -4,7 +4,6 @@ import functools
 import re
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,15 +13,15 @@ import onnxruntime
 import pytest
 import torch
 from PIL import Image
-from torch.nn import functional as F
 
+from tests.repo import readme_block
 from tests.tiny import CPU, pack_drawn, tiny_model
 from tools import export as tool
 from unet.data.packed import Split, load_split
-from unet.data.photos import read_photo
 from unet.data.synthetic import draw_animal
 from unet.inference.export import TOLERANCE, about, largest_difference, to_onnx
-from unet.inference.model_file import load_model, save_model
+from unet.inference.model_file import TrainedModel, load_model, save_model
+from unet.inference.predict import predict, to_picture
 from unet.model import DOWNSAMPLE, UPSAMPLE, UNet
 from unet.runtime.files import file_sha256
 
@@ -161,21 +160,6 @@ def test_the_largest_difference_is_found_wherever_it_is(packed: Path) -> None:
     assert not largest_difference(other, model, split, batch_size=7) < TOLERANCE
 
 
-@pytest.fixture
-def command(tmp_path: Path, packed: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
-    """The tool in a folder with a model and packed data."""
-    monkeypatch.chdir(tmp_path)
-    save_model(Path(f"released/{KEY}.safetensors"), used_model().state_dict(), INFO)
-    Path("data").mkdir()
-    Path("data/packed").symlink_to(packed)
-
-    def run_it(*arguments: str) -> None:
-        monkeypatch.setattr(sys, "argv", ["export", *arguments])
-        tool.main()
-
-    return run_it
-
-
 @pytest.mark.slow
 def test_the_command_prints_one_line(tmp_path: Path, root: Path) -> None:
     """In a process of its own: the exporter prints and warns by several ways."""
@@ -190,82 +174,51 @@ def test_the_command_prints_one_line(tmp_path: Path, root: Path) -> None:
     assert not any(word in exported() for word in (str(root).encode(), b".py", b"site-packages"))
 
 
-def test_a_key_is_looked_up_in_models_first(
-    command: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+def test_a_key_is_looked_up_in_models_first_and_checked(
+    tmp_path: Path, packed: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
 ) -> None:
-    monkeypatch.setattr(tool, "to_onnx", lambda model, *_: model.head.bias.detach().numpy().data)
-    command(KEY)
-    content = Path(f"{KEY}.onnx").read_bytes()
-    save_model(Path(f"models/{KEY}.safetensors"), used_model(seed=1).state_dict(), INFO)
-    with pytest.raises(ValueError, match=r"tiny\.onnx exists: --overwrite"):
-        command(KEY)
-    assert Path(f"{KEY}.onnx").read_bytes() == content
-    command(KEY, "--overwrite")
-    assert Path(f"{KEY}.onnx").read_bytes() != content
-    command(f"released/{KEY}.safetensors", "--out", "deep/other.onnx")
-    assert Path("deep/other.onnx").read_bytes() == content
+    def command(*arguments: str) -> None:
+        monkeypatch.setattr(sys, "argv", ["export", *arguments])
+        tool.main()
 
-
-def test_check_compares_before_it_writes(
-    command: Callable[..., None],
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-) -> None:
+    monkeypatch.chdir(tmp_path)
+    save_model(Path(f"released/{KEY}.safetensors"), used_model().state_dict(), INFO)
+    Path("data").mkdir()
+    Path("data/packed").symlink_to(packed)
     monkeypatch.setattr(tool, "to_onnx", lambda *_: exported(seed=1))
     with pytest.raises(ValueError, match="not below 0.0001: nothing was written"):
         command(KEY, "--check")
     assert not Path(f"{KEY}.onnx").exists()
-    monkeypatch.setattr(tool, "to_onnx", lambda *_: exported())
+    save_model(Path(f"models/{KEY}.safetensors"), used_model(seed=1).state_dict(), INFO)
     command(KEY, "--check")
     check, written = capsys.readouterr().out.splitlines()
     assert re.fullmatch(
         r"data/packed/test: 23 images, largest difference of a probability \d\.\de-0\d", check
     )
-    assert written.startswith(f"{KEY}.onnx: 0.1 MB") and Path(f"{KEY}.onnx").exists()
+    assert written.startswith(f"{KEY}.onnx: 0.1 MB")
+    assert Path(f"{KEY}.onnx").read_bytes() == exported(seed=1)
+    with pytest.raises(ValueError, match=r"tiny\.onnx exists: --overwrite"):
+        command(KEY)
+    command(f"released/{KEY}.safetensors", "--out", f"{KEY}.onnx", "--overwrite")
 
 
-def iou(first: np.ndarray, second: np.ndarray) -> float:
-    return float((first & second).sum() / (first | second).sum())
-
-
-def test_the_script_of_the_readme(root: Path, tmp_path: Path) -> None:
-    readme = (root / "README.md").read_text(encoding="utf-8")
-    (script,) = re.findall(r"```python\n([^`]*import onnxruntime\n[^`]*)```", readme)
+def test_the_script_of_the_readme(tmp_path: Path) -> None:
+    script = readme_block("python", "import onnxruntime")
     imported = re.findall(r"^(?:import|from) (\w+)", script, re.MULTILINE)
     assert sorted(imported) == ["PIL", "numpy", "onnxruntime"]
-
     # A photograph that lies on its side, as a phone stores it.
     photo, _ = draw_animal(np.random.default_rng(3))
-    stored = photo.transpose(Image.Transpose.ROTATE_90)
     exif = Image.Exif()
     exif[0x0112] = 6
-    stored.save(tmp_path / "pet.jpg", quality=95, exif=exif)
-    upright = read_photo(tmp_path / "pet.jpg")
-    assert upright.size == photo.size != stored.size
-
-    def torch_mask(model: UNet, threshold: float) -> np.ndarray:
-        small = np.asarray(upright.resize((32, 32), Image.Resampling.BILINEAR))
-        probabilities = model.predict(torch.from_numpy(small.copy()).permute(2, 0, 1)[None] / 255)
-        size = upright.size[::-1]
-        return (F.interpolate(probabilities, size, mode="bilinear") > threshold)[0, 0].numpy()
-
+    photo.transpose(Image.Transpose.ROTATE_90).save(tmp_path / "pet.jpg", quality=95, exif=exif)
     (tmp_path / "exported").mkdir()
     (tmp_path / "exported/pets.onnx").write_bytes(exported())
-
-    def script_mask(text: str) -> np.ndarray:
-        (tmp_path / "script.py").write_text(text, encoding="utf-8")
-        subprocess.run([sys.executable, "script.py"], cwd=tmp_path, check=True)
-        with Image.open(tmp_path / "cutout.png") as cutout:
-            assert cutout.mode == "RGBA"
-            return np.asarray(cutout.getchannel("A")) > 0
-
-    expected = torch_mask(used_model(), INFO["threshold"])
+    (tmp_path / "script.py").write_text(script, encoding="utf-8")
+    subprocess.run([sys.executable, "script.py"], cwd=tmp_path, check=True)
+    trained = TrainedModel(used_model(), INFO)
+    expected = predict(tmp_path / "pet.jpg", trained, tta=False, refine=False).mask.numpy()
+    cutout = np.asarray(Image.open(tmp_path / "cutout.png"))
+    found = cutout[..., 3] > 0
     assert 0.02 < expected.mean() < 0.98
-    assert iou(script_mask(script), expected) > 0.99
-    with Image.open(tmp_path / "cutout.png") as cutout:
-        assert np.array_equal(np.asarray(cutout)[..., :3], np.asarray(upright))
-    for old, new in [("/ 255", "/ 128"), ('float(about["threshold"])', "0.5")]:
-        assert script.count(old) == 1
-        assert iou(script_mask(script.replace(old, new)), expected) < 0.99
-    turned = script_mask(script.replace("ImageOps.exif_transpose(", "("))
-    assert turned.shape == expected.shape[::-1]
+    assert (found & expected).sum() / (found | expected).sum() > 0.99
+    assert np.array_equal(cutout[..., :3], to_picture(tmp_path / "pet.jpg"))
