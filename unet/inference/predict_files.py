@@ -114,7 +114,7 @@ def _predict_files(arguments: argparse.Namespace, given: Sequence[Path], out: Pa
                 made[photo] = settings | {"photograph": file_sha256(photo)}
                 there = not arguments.overwrite and is_up_to_date(paths, made[photo])
             except (OSError, ValueError) as error:
-                fail(photo, error)
+                fail(photo, f"{photo}: {error}")
                 continue
             if there:
                 say(f"{photo}: up to date", "up to date")
@@ -152,11 +152,7 @@ def _predict_files(arguments: argparse.Namespace, given: Sequence[Path], out: Pa
 def _kinds(
     arguments: argparse.Namespace, photos: Sequence[Path], out: Path, *, one: bool
 ) -> list[str]:
-    """The kinds of results that are asked for; ``one``: into one file or pipe.
-
-    Raises:
-        ValueError: they do not go together, or not with the output.
-    """
+    """The kinds of results that are asked for; ``one``: into one file or pipe."""
     only = arguments.only
     asked = [kind for kind in ENDINGS if getattr(arguments, kind, False)]
     if only and asked:
@@ -179,15 +175,11 @@ def _kinds(
 
 
 def _background(given: str | None) -> tuple[str | Image.Image | None, Any]:
-    """What to put behind cut-outs, a colour or a picture, and how a note names it.
-
-    Raises:
-        ValueError: it is neither.
-    """
+    """What to put behind cut-outs, a colour or a picture, and how a note names it."""
     if given is None:
         return None, None
     with suppress(ValueError):
-        return given, ImageColor.getrgb(given)
+        return given, list(ImageColor.getrgb(given))  # as JSON keeps it
     try:
         return read_photo(Path(given)), file_sha256(Path(given))
     except ValueError as error:
@@ -202,10 +194,11 @@ def find_photos(given: Sequence[Path], out: Path) -> tuple[dict[Path, Path], int
 
     Returns:
         Photograph -> its path below the given folder (of a file that was given: its name).
-
-    Raises:
-        ValueError: an input is not there, or a folder holds no picture.
     """
+
+    def unreadable(error: OSError) -> None:  # a folder, which os.walk would pass over
+        raise error
+
     photos: dict[Path, Path] = {}
     passed_over = 0
     for path in given:
@@ -218,7 +211,7 @@ def find_photos(given: Sequence[Path], out: Path) -> tuple[dict[Path, Path], int
             results = "its results would be the next run's photographs"
             raise ValueError(f"--out {out}: is the photographs' own folder, {results}")
         chosen, others = [], 0
-        for folder, folders, files in os.walk(path):
+        for folder, folders, files in os.walk(path, onerror=unreadable):
             inside = [Path(folder, name) for name in sorted(files)]
             chosen += filter(is_photo, inside)
             others += len(inside)
@@ -240,9 +233,6 @@ def output_names(photos: Mapping[Path, Path]) -> dict[Path, str]:
 
     Args:
         photos: photograph -> its path below the output folder.
-
-    Raises:
-        ValueError: the results of two photographs would have one name.
     """
     stems = {photo: str(path.with_suffix("")) for photo, path in photos.items()}
     # Compared as case-insensitive file systems do.
@@ -259,19 +249,19 @@ def output_names(photos: Mapping[Path, Path]) -> dict[Path, str]:
     return names
 
 
-def _note(made: dict[str, Any], kind: str, *, found: bool) -> str:
+def _note(made: dict[str, Any], kind: str, *, found: bool) -> dict[str, Any]:
     """What a result's file says of how it was made."""
     about = made if kind == "cutout" else {k: v for k, v in made.items() if k != "cutout"}
-    return json.dumps(about | {"kind": kind, "found": found}, sort_keys=True)
+    return about | {"kind": kind, "found": found}
 
 
-def _read_note(path: Path) -> str | None:
-    """The note in a file; None if there is none."""
+def _read_note(path: Path) -> dict[str, Any]:
+    """The note in a file; empty if there is none."""
     try:
         with Image.open(path) as image:
-            return image.info.get(NOTE) or image.info["comment"].decode()
+            return dict(json.loads(image.info.get(NOTE) or image.info["comment"]))
     except Exception:  # Pillow raises nearly anything on what is no picture
-        return None
+        return {}
 
 
 def is_up_to_date(targets: dict[str, Path], made: dict[str, Any]) -> bool:
@@ -281,27 +271,26 @@ def is_up_to_date(targets: dict[str, Path], made: dict[str, Any]) -> bool:
         ValueError: another file is in the place of one.
     """
     there = {kind: _read_note(path) for kind, path in targets.items() if path.exists()}
-    found, not_found = (
-        {kind: _note(made, kind, found=found) for kind in there} for found in (True, False)
-    )
     for kind, note in there.items():
-        if note not in (found[kind], not_found[kind]):
+        if note != _note(made, kind, found=note.get("found", False)):
             raise ValueError(
                 f"{targets[kind]} is there, made with other settings or by something else "
                 "(--overwrite replaces it)"
             )
     missing = targets.keys() - there.keys()
-    return bool(there) and (not missing or (missing == {"cutout"} and there == not_found))
+    nothing_found = not any(note["found"] for note in there.values())
+    return bool(there) and (not missing or (missing == {"cutout"} and nothing_found))
 
 
-def _save(picture: Image.Image, path: Path, note: str) -> None:
+def _save(picture: Image.Image, path: Path, note: dict[str, Any]) -> None:
+    text = json.dumps(note, sort_keys=True)
     content = io.BytesIO()  # to memory first: Pillow's own error on a full disk would not say so
     profile = picture.info.get("icc_profile")
     if path.suffix.lower() in JPEG:
-        picture.save(content, "JPEG", quality=90, icc_profile=profile, comment=note)
+        picture.save(content, "JPEG", quality=90, icc_profile=profile, comment=text)
     else:
-        text = PngInfo()
-        text.add_text(NOTE, note)
-        picture.save(content, "PNG", compress_level=1, icc_profile=profile, pnginfo=text)
+        chunks = PngInfo()
+        chunks.add_text(NOTE, text)
+        picture.save(content, "PNG", compress_level=1, icc_profile=profile, pnginfo=chunks)
     with atomic_write(path) as temporary:
         temporary.write_bytes(content.getbuffer())
