@@ -32,7 +32,8 @@ import yaml
 from PIL import Image
 from safetensors import safe_open
 
-from unet.inference.predict import load_model, predict
+from unet.inference.model_file import load_model
+from unet.inference.predict import predict
 from unet.runtime.config import read_yaml
 
 ROOT = Path(__file__).parents[1]

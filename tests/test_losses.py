@@ -1,19 +1,13 @@
-import importlib
-import itertools
 import math
-from abc import ABC
-from collections.abc import Callable, Iterator
-from pathlib import Path
-from typing import Any
+from typing import get_args
 
 import pytest
 import torch
-import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from tests.tiny import CPU, foreground_share, tiny_experiment, tiny_model, tiny_split
+from tests.tiny import CPU, foreground_share, tiny_model, tiny_split
 from unet import losses
 from unet.losses import (
     DiceLoss,
@@ -23,9 +17,7 @@ from unet.losses import (
     pos_weight_from_share,
     takes_pos_weight,
 )
-from unet.training import config as training_config
 from unet.training.config import ExperimentConfig
-from unet.training.learner import build_model
 from unet.training.loop import targets_of
 
 SURE = 40.0  # a logit whose sigmoid is 1 in float32
@@ -87,34 +79,34 @@ def test_weighted_bce_is_least_at_its_prior(sixteenths: int, weight: float) -> N
     assert logits.grad.sum().item() == pytest.approx(0, abs=1e-5)
 
 
-@pytest.mark.parametrize("weight", [0.25, 1.0, 2.0, 9.0])
-def test_threshold_is_where_both_classes_are_equally_likely(weight: float) -> None:
-    loss_function = WeightedBCELoss(weight)
-    assert loss_function.threshold == pytest.approx(weight / (1 + weight))
-    assert loss_function.prior(0.5) == pytest.approx(loss_function.threshold)
+def test_thresholds_are_where_both_classes_are_equally_likely() -> None:
+    for weight in (0.25, 1.0, 9.0):
+        loss_function = WeightedBCELoss(weight)
+        assert loss_function.threshold == pytest.approx(weight / (1 + weight))
+        assert loss_function.prior(0.5) == pytest.approx(loss_function.threshold)
+    assert (DiceLoss().threshold, DiceLoss().prior(0.29)) == (0.5, 0.29)
+    assert pos_weight_from_share(0.25) == 3
 
 
-def test_pos_weight_balances_the_classes() -> None:
-    assert pos_weight_from_share(0.25) == pytest.approx(3.0)
-    assert pos_weight_from_share(0.5) == 1.0
-    share = 0.29
-    assert WeightedBCELoss(pos_weight_from_share(share)).prior(share) == pytest.approx(0.5)
-
-
-def test_dice_starts_at_the_share_and_cuts_at_half() -> None:
-    assert DiceLoss().prior(0.29) == 0.29
-    assert DiceLoss().threshold == 0.5
+@pytest.mark.parametrize(
+    ("name", "pos_weight", "expected"),
+    [("bce", "auto", 4), ("bce", 1.5, 1.5), ("dice", None, None)],
+)
+def test_a_loss_is_built_by_name(name: str, pos_weight: float | str, expected: float) -> None:
+    built = build_loss(name, pos_weight=pos_weight, share=0.2)
+    assert type(built) is losses.LOSSES[name]
+    assert getattr(built, "pos_weight", None) == (expected and pytest.approx(expected))
+    assert getattr(built, "per_image", True)
 
 
 @pytest.mark.parametrize("pos_weight", ["auto", 1.0, 5.0])
-def test_a_new_models_bce_is_the_weighted_entropy_of_its_data(pos_weight: float | str) -> None:
+def test_a_new_models_first_loss_in_closed_form(pos_weight: float | str) -> None:
     split = tiny_split()
     share = foreground_share(split)
     weight = (1 - share) / share if pos_weight == "auto" else pos_weight
-    experiment = tiny_experiment(pos_weight=pos_weight)
-    loss_function = build_loss(experiment.loss, pos_weight=pos_weight, share=share)
-    model = build_model(experiment, prior=loss_function.prior(share))
-    images, masks = split.batch(torch.arange(len(split)), torch.device("cpu"))
+    loss_function = build_loss("bce", pos_weight=pos_weight, share=share)
+    model = tiny_model(prior=loss_function.prior(share))
+    images, masks = split.batch(torch.arange(len(split)), CPU)
     loss = loss_function(model(images), targets_of(masks)[0])
     best = weight * share / (weight * share + 1 - share)
     assert loss.item() == pytest.approx(weighted_entropy(best, share, weight), rel=1e-5)
@@ -124,7 +116,7 @@ def test_a_new_models_batch_dice_is_one_less_its_datas_share() -> None:
     split = tiny_split()
     share = foreground_share(split)
     model = tiny_model(prior=share)
-    images, masks = split.batch(torch.arange(len(split)), torch.device("cpu"))
+    images, masks = split.batch(torch.arange(len(split)), CPU)
     loss = DiceLoss(per_image=False)(model(images), targets_of(masks)[0])
     # Predicting p everywhere: 2 p p n / (p n + p n) = p.
     assert loss.item() == pytest.approx(1 - share, rel=1e-4)
@@ -140,14 +132,6 @@ def test_dice_of_a_perfect_and_of_a_disjoint_mask(side: int, per_image: bool) ->
     nothing = torch.zeros_like(target)
     assert loss_function(sure(nothing), target).item() == pytest.approx(1, abs=2e-3)
     assert loss_function(sure(1 - target), target).item() == pytest.approx(1, abs=1e-4)
-
-
-@pytest.mark.parametrize("per_image", [True, False])
-def test_dice_of_nothing_found_where_nothing_is(per_image: bool) -> None:
-    empty = torch.zeros(2, 1, 16, 16)
-    assert DiceLoss(per_image=per_image)(sure(empty), empty).item() == pytest.approx(0, abs=1e-6)
-    everywhere = sure(torch.ones_like(empty))
-    assert DiceLoss(per_image=per_image)(everywhere, empty).item() == pytest.approx(1, abs=1e-4)
 
 
 @settings(deadline=None, max_examples=30)
@@ -197,237 +181,34 @@ def test_half_precision_logits_lose_nothing(
     assert loss.item() == expected.item()
 
 
-@settings(deadline=None, max_examples=40)
-@given(
-    name=st.sampled_from(sorted(CASES)),
-    values=st.lists(st.floats(-(2.0**100), 2.0**100, width=32), min_size=4, max_size=4),
-    bits=st.lists(st.booleans(), min_size=4, max_size=4),
-)
-def test_gradients_are_finite_at_any_logit(
-    name: str, values: list[float], bits: list[bool]
-) -> None:
-    logits = torch.tensor(values).view(1, 1, 2, 2).requires_grad_()
-    targets = torch.tensor(bits).view(1, 1, 2, 2).float()
-    loss = CASES[name](logits, targets)
-    loss.backward()
-    assert torch.isfinite(loss)
-    assert torch.isfinite(logits.grad).all()
-
-
-@settings(deadline=None, max_examples=30)
-@given(seed=st.integers(0, 10_000), per_image=st.booleans())
-def test_dice_lies_between_0_and_1(seed: int, per_image: bool) -> None:
-    generator = torch.Generator().manual_seed(seed)
-    logits = 10 * torch.randn(3, 1, 4, 4, generator=generator)
-    targets = (torch.rand(3, 1, 4, 4, generator=generator) < 0.3).float()
-    assert 0 <= DiceLoss(per_image=per_image)(logits, targets).item() <= 1
-
-
-@pytest.mark.parametrize("name", CASES)
-def test_steps_against_the_gradient_lower_the_loss(name: str) -> None:
-    targets = square(5, 16)
-    logits = torch.zeros_like(targets).requires_grad_()
-    loss = CASES[name](logits, targets)
-    loss.backward()
-    assert (logits.grad[targets == 1] < 0).all()
-    assert (logits.grad[targets == 0] > 0).all()
-    assert CASES[name](logits.detach() - 0.1 * logits.grad, targets) < loss
-
-
-@pytest.mark.parametrize(
-    ("name", "shapes"),
-    list(itertools.product(CASES, [((2, 1, 4, 4), (2, 4, 4)), ((2, 1, 4, 4), (1, 1, 4, 4))])),
-)
-def test_shapes_that_differ_are_refused(name: str, shapes: tuple) -> None:
-    logits, targets = map(torch.zeros, shapes)
-    with pytest.raises(ValueError, match="must agree") as error:
-        CASES[name](logits, targets)
-    assert all(str(shape) in str(error.value) for shape in shapes)
-
-
-def test_the_weight_is_no_part_of_a_saved_state() -> None:
-    assert WeightedBCELoss(3.0).state_dict() == {}
-
-
-def test_auto_weight_is_background_over_object() -> None:
-    loss_function = build_loss("bce", pos_weight="auto", share=0.2)
-    assert isinstance(loss_function, WeightedBCELoss)
-    assert loss_function.pos_weight.item() == pytest.approx(0.8 / 0.2)
-
-
-def test_a_given_weight_stands() -> None:
-    assert build_loss("bce", pos_weight=1.5, share=0.2).pos_weight.item() == 1.5
-
-
-def test_dice_is_dice_of_each_image() -> None:
-    loss_function = build_loss("dice", pos_weight=None, share=0.2)
-    assert isinstance(loss_function, DiceLoss)
-    assert loss_function.per_image
-
-
-def test_a_loss_says_whether_it_takes_a_weight() -> None:
-    assert {name: takes_pos_weight(name) for name in losses.LOSSES} == {"bce": True, "dice": False}
-
-
 class Brier(Loss):
-    """The mean squared error of the probabilities: all that a new loss has to be."""
+    """The mean squared error of the probabilities, weighted: all that a new loss has to be."""
 
     threshold = 0.5
+
+    def __init__(self, pos_weight: float) -> None:
+        super().__init__()
+        self.pos_weight = pos_weight
 
     def prior(self, share: float) -> float:
         return share
 
-    def forward(self, logits: Tensor, targets: Tensor) -> Tensor:
-        return (logits.float().sigmoid() - targets).square().mean()
-
-
-class WeightedBrier(Brier):
-    """The same with a weight, which its constructor's argument announces."""
-
-    def __init__(self, pos_weight: float = 1.0) -> None:
-        super().__init__()
-        self.pos_weight = pos_weight
-
-    def forward(self, logits: Tensor, targets: Tensor) -> Tensor:
+    def forward(self, logits: Tensor, targets: Tensor, counted: Tensor | None = None) -> Tensor:
         error = (logits.float().sigmoid() - targets).square()
         return (error * (1 + (self.pos_weight - 1) * targets)).mean()
 
 
-@pytest.fixture
-def register(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[type], None]]:
-    """Adds a class to the registry, as its one line does, and makes ExperimentConfig anew.
-
-    The names that ExperimentConfig allows are those of the registry when it was imported.
-    """
-
-    def add(loss: type) -> None:
-        monkeypatch.setitem(losses.LOSSES, loss.__name__.lower(), loss)
-        importlib.reload(training_config)
-
-    # What others imported is to stay the very same classes.
-    kept = dict(vars(training_config))
-    yield add
-    vars(training_config).update(kept)
-
-
-def checked(folder: Path, content: dict[str, Any]) -> Any:
-    """``content`` as the one experiment of a ``params.yaml`` in ``folder``, read and checked."""
-    path = folder / "params.yaml"
-    path.write_text(yaml.safe_dump({"experiments": {"new": content}}))
-    return training_config.load_experiments(path)["new"]
-
-
-SHAPE = {"downsample": "mp", "upsample": "tr", "width": 4, "depth": 2}
-
-
-@pytest.mark.parametrize(
-    ("loss", "pos_weight", "expected"),
-    [(Brier, None, None), (WeightedBrier, 2.5, 2.5), (WeightedBrier, "auto", 0.7 / 0.3)],
-)
-def test_a_new_loss_is_a_class_and_a_line(
-    tmp_path: Path,
-    register: Callable[[type], None],
-    loss: type[Loss],
-    pos_weight: float | str | None,
-    expected: float | None,
-) -> None:
-    name = loss.__name__.lower()
-    content = SHAPE | {"loss": name, "pos_weight": pos_weight}
-    with pytest.raises(ValueError, match=f"loss = \"{name}\": Input should be 'bce' or 'dice'"):
-        checked(tmp_path, content)
-    register(loss)
-    experiment = checked(tmp_path, content)
-    assert (experiment.loss, experiment.pos_weight) == (name, pos_weight)
-
-    built = build_loss(name, pos_weight=pos_weight, share=0.3)
-    assert type(built) is loss
-    assert getattr(built, "pos_weight", None) == pytest.approx(expected)
-    model = build_model(experiment, prior=built.prior(0.3))
+def test_a_new_loss_is_a_class_and_a_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(losses.LOSSES, "brier", Brier)
+    assert {name: takes_pos_weight(name) for name in losses.LOSSES} == {
+        "bce": True, "dice": False, "brier": True
+    }  # fmt: skip
+    assert get_args(ExperimentConfig.__annotations__["loss"]) == ("bce", "dice")  # from LOSSES
+    built = build_loss("brier", pos_weight=2.5, share=0.3)
+    model = tiny_model(prior=built.prior(0.3))
     images, masks = tiny_split(4).batch(torch.arange(4), CPU)
     built(model(images), targets_of(masks)[0]).backward()
     assert model.head.weight.grad.abs().max() > 0
-
-
-@pytest.mark.parametrize(
-    ("loss", "pos_weight", "text"),
-    [
-        (Brier, 2.0, "pos_weight = 2.0: loss = brier has none"),
-        (WeightedBrier, None, "pos_weight = null: loss = weightedbrier needs one (auto or a"),
-    ],
-)
-def test_a_new_loss_without_its_weight_or_with_one_too_many(
-    tmp_path: Path,
-    register: Callable[[type], None],
-    loss: type[Loss],
-    pos_weight: float | None,
-    text: str,
-) -> None:
-    register(loss)
-    with pytest.raises(ValueError) as error:
-        checked(tmp_path, SHAPE | {"loss": loss.__name__.lower(), "pos_weight": pos_weight})
-    assert text in str(error.value)
-    assert len(str(error.value).splitlines()) == 1
-
-
-class WithoutPrior(Loss):
-    threshold = 0.5
-
-    def forward(self, logits: Tensor, targets: Tensor) -> Tensor:
-        return (logits - targets).square().mean()
-
-
-class WithoutThreshold(Loss):
-    def prior(self, share: float) -> float:
-        return share
-
-    def forward(self, logits: Tensor, targets: Tensor) -> Tensor:
-        return (logits - targets).square().mean()
-
-
-class WithoutAnything(Loss):
-    pass
-
-
-class WithoutBase(torch.nn.Module):
-    threshold = 0.5
-
-    def prior(self, share: float) -> float:
-        return share
-
-    def forward(self, logits: Tensor, targets: Tensor) -> Tensor:
-        return (logits - targets).square().mean()
-
-
-class AbstractWithoutBase(WithoutBase, ABC):
-    """Abstract, so that it too knows of methods that it lacks: none."""
-
-
-@pytest.mark.parametrize(
-    ("loss", "lacks"),
-    [
-        (WithoutPrior, "prior"),
-        (WithoutThreshold, "threshold"),
-        (WithoutAnything, "forward, prior, threshold"),
-        (WithoutBase, "the base class Loss"),
-        (AbstractWithoutBase, "the base class Loss"),
-    ],
-)
-def test_what_a_new_loss_lacks_is_said_when_params_are_checked(
-    tmp_path: Path, register: Callable[[type], None], loss: type, lacks: str
-) -> None:
-    register(loss)
-    name = loss.__name__.lower()
-    with pytest.raises(ValueError) as error:
-        checked(tmp_path, SHAPE | {"loss": name})
-    assert str(error.value) == (
-        f"{tmp_path / 'params.yaml'}: experiments.new: loss = {name}: {loss.__name__} in "
-        f"unet/losses.py lacks {lacks}"
-    )
-
-
-def test_registering_leaves_no_trace() -> None:
-    assert training_config.ExperimentConfig is ExperimentConfig
-    assert set(losses.LOSSES) == {"bce", "dice"}
 
 
 @pytest.mark.parametrize("loss_function", [WeightedBCELoss(3.0), DiceLoss()], ids=["bce", "dice"])

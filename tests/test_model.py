@@ -1,26 +1,17 @@
 import itertools
 import math
-from collections.abc import Callable
+from contextlib import nullcontext
 
 import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from tests.tiny import tiny_model
-from unet.model import (
-    DOWNSAMPLE,
-    PIXEL_MEAN,
-    PIXEL_STD,
-    TTA,
-    UPSAMPLE,
-    UNet,
-    build_downsample,
-    build_upsample,
-)
+from unet.model import DOWNSAMPLE, PIXEL_MEAN, PIXEL_STD, TTA, UPSAMPLE, UNet
 
 KINDS = list(itertools.product(DOWNSAMPLE, UPSAMPLE))
 
@@ -40,67 +31,16 @@ def expected_parameters(down: str, up: str, width: int, depth: int) -> int:
     return total + block(before, 2 * before)
 
 
-def num_parameters(**settings: str | int) -> int:
-    return sum(p.numel() for p in UNet(**settings).parameters())
-
-
 def rms(x: Tensor) -> float:
     return x.square().mean().sqrt().item()
 
 
 @pytest.mark.parametrize(("down", "up"), KINDS)
-@pytest.mark.parametrize(("depth", "height", "width"), [(1, 2, 6), (2, 8, 20), (4, 32, 16)])
-def test_logits_are_as_large_as_the_images(
-    down: str, up: str, depth: int, height: int, width: int
-) -> None:
-    model = tiny_model(downsample=down, upsample=up, depth=depth)
-    logits = model(torch.rand(2, 3, height, width))
-    assert logits.shape == (2, 1, height, width)
-    assert logits.dtype == torch.float32
-
-
-@pytest.mark.parametrize(("down", "up"), KINDS)
 @pytest.mark.parametrize(("width", "depth"), [(1, 1), (4, 2), (6, 3), (16, 4)])
 def test_parameter_count_in_closed_form(down: str, up: str, width: int, depth: int) -> None:
-    count = num_parameters(downsample=down, upsample=up, width=width, depth=depth)
+    model = UNet(downsample=down, upsample=up, width=width, depth=depth)
+    count = sum(p.numel() for p in model.parameters())
     assert count == expected_parameters(down, up, width, depth)
-
-
-def test_parameter_counts_of_the_original_size() -> None:
-    pooled = num_parameters(width=64, depth=4)
-    strided = num_parameters(width=64, depth=4, downsample="str_conv")
-    nearest = num_parameters(width=64, depth=4, upsample="ups")
-    assert pooled == pytest.approx(31.0e6, abs=0.1e6)
-    assert strided - pooled == pytest.approx(3.1e6, abs=0.1e6)
-    squares = 64**2 + 128**2 + 256**2 + 512**2
-    assert nearest - pooled == (9 - 4) * 2 * squares
-
-
-@pytest.mark.parametrize("kind", DOWNSAMPLE)
-def test_downsample_halves(kind: str) -> None:
-    assert build_downsample(kind, 5)(torch.rand(2, 5, 8, 12)).shape == (2, 5, 4, 6)
-
-
-@pytest.mark.parametrize("kind", UPSAMPLE)
-def test_upsample_doubles(kind: str) -> None:
-    assert build_upsample(kind, 6, 3)(torch.rand(2, 6, 4, 6)).shape == (2, 3, 8, 12)
-
-
-def test_max_pooling_takes_the_largest_of_four() -> None:
-    x = torch.tensor([[[[1.0, 2.0, -5.0, -6.0], [4.0, 3.0, -8.0, -7.0]]]])
-    assert build_downsample("mp", 1)(x).flatten().tolist() == [4.0, -5.0]
-
-
-@pytest.mark.parametrize(
-    ("build", "text"),
-    [
-        (lambda: UNet(downsample="avg"), "downsample = 'avg'.*mp, str_conv"),
-        (lambda: UNet(upsample="bicubic"), "upsample = 'bicubic'.*tr, ups"),
-    ],
-)
-def test_unknown_resampler_names_the_choices(build, text: str) -> None:
-    with pytest.raises(ValueError, match=text):
-        build()
 
 
 @pytest.mark.parametrize(("down", "up"), KINDS)
@@ -122,12 +62,8 @@ def test_activations_keep_their_variance_through_depth(down: str, up: str) -> No
 
 @pytest.mark.parametrize("kind", ["str_conv", "tr", "ups"])
 def test_learned_resamplers_have_gain_one(kind: str) -> None:
-    model = tiny_model(
-        downsample="str_conv",
-        upsample=kind if kind in UPSAMPLE else "tr",
-        width=32,
-        depth=2,
-    )
+    upsample = kind if kind in UPSAMPLE else "tr"
+    model = tiny_model(downsample="str_conv", upsample=upsample, width=32, depth=2)
     x = torch.randn(4, 64, 32, 32, generator=torch.Generator().manual_seed(0))
     resampler = model.down[1] if kind == "str_conv" else model.up[1]
     with torch.inference_mode():
@@ -135,8 +71,8 @@ def test_learned_resamplers_have_gain_one(kind: str) -> None:
 
 
 @pytest.mark.parametrize("training", [True, False])
-@pytest.mark.parametrize("prior", [0.1, 0.5, 0.3, 0.9])
-def test_first_logits_are_the_priors(prior: float, training: bool) -> None:
+def test_first_logits_are_the_priors(training: bool) -> None:
+    prior = 0.1
     model = tiny_model(prior=prior).train(training)
     logits = model(torch.rand(2, 3, 8, 8))
     torch.testing.assert_close(logits, torch.full_like(logits, math.log(prior / (1 - prior))))
@@ -154,27 +90,9 @@ def test_pixels_are_normalised_by_the_channels_statistics() -> None:
     torch.testing.assert_close(seen[0][0, :, 2, 1], torch.tensor(expected))
 
 
-@pytest.mark.parametrize("shape", [(3, 8, 8), (2, 1, 8, 8), (2, 4, 8, 8), (8, 8)])
-def test_other_shapes_are_refused(shape: tuple[int, ...]) -> None:
-    with pytest.raises(ValueError, match="must be \\(N, 3, H, W\\)") as error:
-        tiny_model()(torch.rand(shape))
-    assert str(tuple(shape)) in str(error.value)
-
-
-@pytest.mark.parametrize(
-    ("depth", "size", "padded"),
-    [(2, (9, 16), (12, 16)), (2, (16, 9), (16, 12)), (4, (100, 130), (112, 144)),
-     (3, (1, 1), (8, 8)), (2, (0, 8), (4, 8))],
-)  # fmt: skip
-def test_sizes_between_name_the_next(
-    depth: int, size: tuple[int, int], padded: tuple[int, int]
-) -> None:
-    with pytest.raises(ValueError) as error:
-        tiny_model(depth=depth)(torch.rand(1, 3, *size))
-    text = str(error.value)
-    assert f"images of {size[0]} x {size[1]} pixels" in text
-    assert f"multiples of {2**depth}" in text
-    assert f"the next size is {padded[0]} x {padded[1]}" in text
+def test_forward_refuses_sides_between_the_steps() -> None:
+    with pytest.raises(ValueError, match="12 x 14 pixels: both sides must be multiples of 4"):
+        tiny_model()(torch.rand(1, 3, 12, 14))
 
 
 @settings(deadline=None, max_examples=25)
@@ -192,15 +110,6 @@ def test_predict_repeats_the_border_and_crops(height: int, width: int, num_image
     with torch.inference_mode():
         expected = torch.sigmoid(model(padded))[..., :height, :width]
     torch.testing.assert_close(probabilities, expected)
-
-
-def test_predict_is_the_sigmoid_of_forward_on_valid_sizes() -> None:
-    model = tiny_model(random_head=True)
-    images = torch.rand(2, 3, 8, 12, generator=torch.Generator().manual_seed(0))
-    probabilities = model.predict(images)
-    assert probabilities.std() > 0.01
-    with torch.inference_mode():
-        torch.testing.assert_close(probabilities, torch.sigmoid(model(images)))
 
 
 @pytest.mark.parametrize("width", [16, 13])
@@ -227,8 +136,6 @@ def test_at_several_scales_the_answer_is_the_mean_of_the_resized() -> None:
     answer = model.predict(images, scales=(0.5, 1.0, 1.25))
     torch.testing.assert_close(answer, (at(20, 12) + model.predict(images) + at(50, 30)) / 3)
     assert not torch.allclose(answer, model.predict(images), atol=1e-3)
-    one = model.predict(images, scales=(0.01 + 0.99,))
-    assert torch.equal(one, model.predict(images))
 
 
 def test_test_time_augmentation_takes_any_size() -> None:
@@ -242,171 +149,44 @@ def test_test_time_augmentation_takes_any_size() -> None:
     torch.testing.assert_close(model.predict(images, **TTA), mirrored)
 
 
-@pytest.mark.parametrize("factors", [[0.5, 1.0], (1,)])
-@pytest.mark.parametrize(
-    "make", [tuple, iter, np.array, torch.tensor], ids=lambda make: make.__name__
-)
-def test_scales_may_be_any_numbers_in_a_row(factors: list[float], make: Callable) -> None:
-    model = tiny_model(random_head=True)
-    images = torch.rand(1, 3, 16, 16, generator=torch.Generator().manual_seed(0))
-    expected = model.predict(images, scales=factors)
-    assert torch.equal(model.predict(images, scales=make(factors)), expected)
-
-
-@pytest.mark.parametrize("number", [torch.half, torch.bfloat16, torch.double])
-def test_other_numbers_than_float32(number: torch.dtype) -> None:
-    model = tiny_model(random_head=True)
-    images = torch.rand(1, 3, 16, 16, generator=torch.Generator().manual_seed(0))
-    expected = model.predict(images, **TTA)
-    found = model.to(number).predict(images.to(number), **TTA)
-    assert found.dtype == torch.float32
-    torch.testing.assert_close(found, expected, atol=0.02, rtol=0)
-
-
-@pytest.mark.parametrize("flip", ["no", None, 1])
-def test_flip_is_true_or_false(flip: object) -> None:
-    with pytest.raises(ValueError, match="flip = .*: must be True or False"):
-        tiny_model().predict(torch.zeros(1, 3, 8, 8), flip=flip)
-
-
-@pytest.mark.parametrize(
-    "scales",
-    [(), (0.0,), (1.0, -1.0), (1.0, math.nan), (5.0,), 1.0, "1", [None], [[1.0]], torch.ones(())],
-)
-def test_scales_out_of_range_are_refused(scales: object) -> None:
-    with pytest.raises(
-        ValueError, match=r"scales = .*: must be one or more factors in \[0.25, 4\]"
-    ):
-        tiny_model().predict(torch.zeros(1, 3, 8, 8), scales=scales)
-
-
-@pytest.mark.parametrize("training", [True, False])
-def test_predict_restores_the_mode_and_touches_no_statistics(training: bool) -> None:
+@pytest.mark.parametrize("fails", [False, True])
+def test_predict_restores_the_mode_and_touches_no_statistics(fails: bool) -> None:
+    """Each module's own mode, also after an error in the middle."""
     model = tiny_model(random_head=True)
     images = torch.rand(2, 3, 8, 8, generator=torch.Generator().manual_seed(0))
     expected = model.predict(images)
     before = {key: value.clone() for key, value in model.state_dict().items()}
-    model.train(training)
-    assert torch.equal(model.predict(images), expected)
-    assert all(module.training is training for module in model.modules())
-    with pytest.raises(ValueError):
-        model.predict(torch.rand(1, 1, 8, 8))
-    assert all(module.training is training for module in model.modules())
-    assert all(torch.equal(value, before[key]) for key, value in model.state_dict().items())
-
-
-def test_predict_restores_each_module_s_own_mode() -> None:
-    model = tiny_model().train()
-    model.encoder.eval()
+    model.train().encoder.eval()
     modes = [module.training for module in model.modules()]
-    assert len(set(modes)) == 2
-    seen: list[bool] = []
-    hook = model.bottleneck.register_forward_pre_hook(
-        lambda module, _: seen.append(module.training)
-    )
-    model.predict(torch.rand(1, 3, 8, 8))
-    assert seen == [False]
-    assert [module.training for module in model.modules()] == modes
-    hook.remove()
 
-    def fail(*_: object) -> None:
-        raise RuntimeError("in the middle")
+    def fail(module: nn.Module, _: tuple) -> None:
+        assert not module.training
+        if fails:
+            raise RuntimeError("in the middle")
 
     model.bottleneck.register_forward_pre_hook(fail)
-    with pytest.raises(RuntimeError, match="in the middle"):
-        model.predict(torch.rand(1, 3, 8, 8))
+    with pytest.raises(RuntimeError, match="in the middle") if fails else nullcontext():
+        assert torch.equal(model.predict(images), expected)
     assert [module.training for module in model.modules()] == modes
-
-
-def test_predict_returns_an_ordinary_tensor() -> None:
-    p = tiny_model(random_head=True).predict(torch.rand(1, 3, 8, 8))
-    assert not p.is_inference() and not p.requires_grad
-    p[p < 0.5] = 0
-    (p * torch.ones((), requires_grad=True)).sum().backward()
-
-
-@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
-def test_predict_takes_other_floats(dtype: torch.dtype) -> None:
-    model = tiny_model(random_head=True)
-    images = torch.rand(2, 3, 8, 8, generator=torch.Generator().manual_seed(0)).to(dtype)
-    assert torch.equal(model.predict(images), model.predict(images.float()))
-
-
-def test_predict_of_no_images_is_none() -> None:
-    assert tiny_model().predict(torch.rand(0, 3, 9, 8)).shape == (0, 1, 9, 8)
-
-
-def with_one(value: float) -> Tensor:
-    images = torch.full((1, 3, 8, 8), 0.5)
-    images[0, 1, 2, 3] = value
-    return images
-
-
-@pytest.mark.parametrize("value", [0.0, 1.0, -0.0009, 1.0009])
-def test_predict_takes_what_rounding_leaves(value: float) -> None:
-    assert tiny_model().predict(with_one(value)).isfinite().all()
+    assert all(torch.equal(value, before[key]) for key, value in model.state_dict().items())
 
 
 @pytest.mark.parametrize(
     ("images", "text"),
     [
-        (torch.zeros(1, 3, 8, 8, dtype=torch.uint8), "torch.uint8.*images / 255"),
+        (torch.zeros(1, 3, 8, 8, dtype=torch.uint8), "torch.uint8 and shape .*: must be floats in"),
         (torch.full((1, 3, 8, 8), 200.0), r"from 200 to 200: must be in \[0, 1\].*images / 255"),
-        (with_one(1.002), r"from 0\.5 to 1\.002: must be in \[0, 1\]"),
-        (with_one(-0.002), r"from -0\.002 to 0\.5: must be in \[0, 1\]$"),
-        (with_one(math.nan), "not finite"),
-        (with_one(math.inf), "not finite"),
-        (np.zeros((1, 3, 8, 8), np.float32), r"type numpy\.ndarray.*torch\.from_numpy"),
-        ([[0.5]], "type list: must be a torch tensor$"),
-        (torch.rand(3, 9, 9), r"shape \(3, 9, 9\): must be \(N, 3, H, W\).*images\[None\]"),
-        (torch.rand(9, 9, 3), r"shape \(9, 9, 3\).*images\.permute\(2, 0, 1\)\[None\]"),
-        (torch.rand(1, 9, 9, 3), r"shape \(1, 9, 9, 3\).*images\.permute\(0, 3, 1, 2\)"),
-        (torch.rand(9, 9), r"shape \(9, 9\): must be \(N, 3, H, W\)$"),
-        (torch.rand(2, 1, 9, 9), r"shape \(2, 1, 9, 9\): must be \(N, 3, H, W\)$"),
-        (torch.rand(2, 3, 0, 9), "no pixels"),
+        (torch.full((1, 3, 8, 8), -0.002), r"from -0\.002 to -0\.002"),
+        (torch.tensor([0.5, math.nan]).expand(1, 3, 8, 2), "from nan to nan"),
+        (torch.tensor([0.5, math.inf]).expand(1, 3, 8, 2), "from 0.5 to inf"),
+        (torch.rand(3, 9, 9), r"shape \(3, 9, 9\): must be .* \(N, 3, H, W\)"),
+        (torch.rand(2, 9, 9, 3), r"shape \(2, 9, 9, 3\)"),
     ],
-    ids=[
-        "uint8", "0 to 255", "above 1", "below 0", "NaN", "infinity", "NumPy", "list", "CHW", "HWC",
-        "NHWC", "2-D", "grey", "empty",
-    ],
-)  # fmt: skip
-def test_predict_refuses_other_images_in_one_line(images: object, text: str) -> None:
-    model = tiny_model().train()
-    with pytest.raises(ValueError, match=text) as error:
-        model.predict(images)
-    assert "\n" not in str(error.value)
-    assert model.training
-
-
-@pytest.mark.parametrize(
-    ("arguments", "text"),
-    [
-        ({"depth": 0}, "depth = 0: must be a whole number, at least 1"),
-        ({"depth": 2.0}, "depth = 2.0: must be a whole number"),
-        ({"width": 0}, "width = 0: must be a whole number, at least 1"),
-        ({"width": -4}, "width = -4: must be"),
-        ({"width": "8"}, "width = '8': must be"),
-        ({"prior": 0}, "prior = 0: must be between 0 and 1"),
-        ({"prior": 1.0}, "prior = 1.0: must be between 0 and 1"),
-        ({"prior": math.nan}, "prior = nan: must be between 0 and 1"),
-    ],
-    ids=str,
+    ids=["uint8", "0 to 255", "below 0", "NaN", "infinity", "CHW", "NHWC"],
 )
-def test_arguments_that_make_no_network_are_one_line(arguments: dict, text: str) -> None:
-    with pytest.raises(ValueError, match=text) as error:
-        UNet(**arguments)
-    assert "\n" not in str(error.value)
-
-
-@pytest.mark.parametrize(("down", "up"), KINDS)
-def test_forward_can_be_exported_for_all_sizes_and_batches(down: str, up: str) -> None:
-    model = tiny_model(random_head=True, downsample=down, upsample=up)
-    sides = {2: 4 * torch.export.Dim("h", max=64), 3: 4 * torch.export.Dim("w", max=64)}
-    shapes = ({0: torch.export.Dim("n"), **sides},)
-    exported = torch.export.export(model, (torch.rand(2, 3, 16, 24),), dynamic_shapes=shapes)
-    images = torch.rand(3, 3, 8, 20)
-    with torch.inference_mode():
-        torch.testing.assert_close(exported.module()(images), model(images))
+def test_predict_refuses_what_are_no_images_in_0_to_1(images: Tensor, text: str) -> None:
+    with pytest.raises(ValueError, match=text):
+        tiny_model().predict(images)
 
 
 def test_a_decoder_sees_the_skip_before_what_comes_from_below() -> None:
@@ -434,18 +214,6 @@ def test_a_pixel_reaches_its_receptive_field_and_no_further(down: str, up: str) 
     assert difference[:4, :4].max() > 0
     assert difference[5:8, 5:8].max() > 0
     assert difference[13:].max() == difference[:, 13:].max() == 0
-
-
-@pytest.mark.parametrize(("down", "up"), KINDS)
-def test_moves_with_the_image_by_whole_steps(down: str, up: str) -> None:
-    model = tiny_model(random_head=True, downsample=down, upsample=up, depth=1)
-    images = torch.rand(1, 3, 48, 48, generator=torch.Generator().manual_seed(0))
-    inner = (..., slice(16, 32), slice(16, 32))
-    with torch.inference_mode():
-        logits = model(images)
-        moved = {step: model(images.roll(step, -1)).roll(-step, -1) for step in (1, 2)}
-    torch.testing.assert_close(moved[2][inner], logits[inner])
-    assert not torch.allclose(moved[1][inner], logits[inner], atol=1e-3)
 
 
 @pytest.mark.parametrize(("down", "up"), KINDS)

@@ -7,22 +7,16 @@ import pytest
 import torch
 from PIL import Image
 from scipy.ndimage import gaussian_filter
-from torch import Tensor
 from torch.nn import functional as F
 
 import unet
+from tests.photographs import INFO
 from tests.tiny import tiny_model
-from unet.data.photos import ORIENTATION
-from unet.inference import model_file, refine
-from unet.inference.model_file import load_model, save_model
+from unet.inference import refine
+from unet.inference.model_file import DEFAULT, save_model
 from unet.inference.pictures import cutout_picture
-from unet.inference.predict import Prediction, predict
+from unet.inference.predict import Prediction
 from unet.inference.refine import fit
-
-INFO = {
-    "downsample": "mp", "upsample": "tr", "width": 4, "depth": 2, "threshold": 0.5, "epoch": 1,
-    "image_size": 16,
-}  # fmt: skip
 
 
 def noise(height: int, width: int, seed: int = 0) -> np.ndarray:
@@ -43,7 +37,7 @@ def coloured(where: np.ndarray, inside: tuple, outside: tuple) -> Image.Image:
 def of_alpha(alpha: np.ndarray) -> Prediction:
     """A prediction whose probabilities are these."""
     probabilities = torch.from_numpy(alpha.astype(np.float32))
-    return Prediction(probabilities > 0.5, probabilities, 0.5, 0.0)
+    return Prediction(probabilities > 0.5, probabilities, 0.5)
 
 
 def fit_by_hand(colours: np.ndarray, values: np.ndarray, reach: int) -> np.ndarray:
@@ -118,13 +112,6 @@ def test_panoramas_keep_their_object() -> None:
     assert (found & where).sum() / (found | where).sum() > 0.8
 
 
-def test_strips_are_the_lines_resized() -> None:
-    lines = torch.rand(4, 13, 9, generator=torch.Generator().manual_seed(0))
-    strips = [strip for _, strip in refine._strips(lines, (31, 570))]
-    expected = F.interpolate(lines[None], (570, 31), mode="bilinear")[0]
-    torch.testing.assert_close(torch.cat(strips, 1), expected)
-
-
 def test_a_cutout_leaves_the_surroundings_out_of_its_edge() -> None:
     """A red disc on green: along its edge the photograph mixes both, the cut-out shows red."""
     where = disc(240, 320)
@@ -183,46 +170,17 @@ def test_a_cutout_on_a_ground_and_cropped() -> None:
     assert nothing.size == photo.size and nothing.getextrema()[3] == (0, 0)
 
 
-@pytest.fixture
-def model_path(tmp_path: Path) -> Path:
-    network = tiny_model(seed=3, random_head=True)
-    save_model(tmp_path / "any.safetensors", network.state_dict(), INFO)
-    return tmp_path / "any.safetensors"
-
-
-def test_cutout_is_the_front_door(
-    model_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Path, picture, turned picture and tensor; model, file and the default."""
+def test_the_front_door(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """``cutout`` of a path, a picture and a tensor; by a model, a file and the default."""
     photo = coloured(disc(60, 90), (200, 120, 60), (60, 90, 140))
-    model = load_model(model_path)
-    expected = cutout_picture(predict(photo, model), photo)
-    assert expected.mode == "RGBA" and expected.size == photo.size
+    path = tmp_path / f"models/{DEFAULT}.safetensors"
+    save_model(path, tiny_model(seed=3, random_head=True).state_dict(), INFO)
     photo.save(tmp_path / "photo.png")
-    exif = Image.Exif()
-    exif[ORIENTATION] = 6
-    photo.transpose(Image.Transpose.ROTATE_90).save(tmp_path / "turned.png", exif=exif)
-    photo.save(tmp_path / "photo.tif")
-    loaded = Image.open(tmp_path / "photo.tif")
-    loaded.load()
-    tensor: Tensor = torch.from_numpy(np.array(photo)).permute(2, 0, 1)
+    model = unet.load_model(path)
+    expected = cutout_picture(unet.predict(photo, model), photo)
+    assert expected.mode == "RGBA" and expected.size == photo.size
+    tensor = torch.from_numpy(np.array(photo)).permute(2, 0, 1)
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "models").mkdir()
-    model_path.rename(tmp_path / f"models/{model_file.DEFAULT}.safetensors")
-    for given in (
-        photo,
-        "photo.png",
-        tmp_path / "turned.png",
-        Image.open("turned.png"),
-        loaded,
-        tensor,
-    ):
-        for by in (model, f"models/{model_file.DEFAULT}.safetensors", None):
-            found = unet.cutout(given, by)
-            np.testing.assert_array_equal(np.asarray(found), np.asarray(expected))
-
-
-def test_the_front_door_names_what_it_has() -> None:
-    assert unet.predict is predict and unet.load_model is load_model
-    with pytest.raises(AttributeError, match="nothing"):
-        _ = unet.nothing
+    for given in (photo, "photo.png", tensor):
+        for by in (model, path, DEFAULT, None):
+            np.testing.assert_array_equal(unet.cutout(given, by), expected)

@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 
 from unet.data.packed import load_split
-from unet.inference.export import TOLERANCE, about, largest_difference, to_onnx
+from unet.inference.export import TOLERANCE, largest_difference, to_onnx
 from unet.inference.model_file import find_model, load_model
 from unet.runtime.files import atomic_write, file_sha256
 from unet.runtime.process import run_stage
@@ -34,9 +34,9 @@ def main() -> None:
     if out.exists() and not arguments.overwrite:
         raise ValueError(f"{out} exists: --overwrite replaces it, --out names another")
     model, info = load_model(source)
-    split = load_split(TEST, torch.device("cpu")) if arguments.check else None
     content = to_onnx(model, info, file_sha256(source))
-    if split is not None:
+    if arguments.check:
+        split = load_split(TEST, torch.device("cpu"))
         difference = largest_difference(content, model, split, batch_size=BATCH_SIZE)
         said = f"{len(split)} images, largest difference of a probability {difference:.1e}"
         if not difference < TOLERANCE:
@@ -44,9 +44,8 @@ def main() -> None:
         print(f"{TEST}: {said}")
     with atomic_write(out) as temporary:
         temporary.write_bytes(content)
-    properties = about(info)
     print(
-        f"{out}: {len(content) / 1e6:.1f} MB, images of {properties['image_size']} pixels a side, "
+        f"{out}: {len(content) / 1e6:.1f} MB, images of {info['image_size']} pixels a side, "
         f"threshold {info['threshold']:.3f}"
     )
 

@@ -35,9 +35,6 @@ class Loss(nn.Module, ABC):
             logits: (N, 1, H, W), any float dtype.
             targets: (N, 1, H, W), any float dtype, in [0, 1]; fractional along soft edges.
             counted: (N, 1, H, W) bool, the pixels that count; None: all of them.
-
-        Raises:
-            ValueError: ``logits`` and ``targets`` differ in shape.
         """
 
 
@@ -66,7 +63,6 @@ class WeightedBCELoss(Loss):
 
     def forward(self, logits: Tensor, targets: Tensor, counted: Tensor | None = None) -> Tensor:
         """A scalar, the mean over the pixels that count; see :class:`Loss`."""
-        _check(logits, targets)
         logits, targets = logits.float(), targets.float()
         entropy = F.binary_cross_entropy_with_logits
         if counted is None:
@@ -99,7 +95,6 @@ class DiceLoss(Loss):
 
     def forward(self, logits: Tensor, targets: Tensor, counted: Tensor | None = None) -> Tensor:
         """A scalar in [0, 1]; see :class:`Loss`."""
-        _check(logits, targets)
         # Sums of fp16 or bf16 probabilities overflow or lose digits.
         with torch.autocast(logits.device.type, enabled=False):
             first = 1 if self.per_image else 0
@@ -117,18 +112,8 @@ LOSSES: dict[str, type[Loss]] = {"bce": WeightedBCELoss, "dice": DiceLoss}
 
 
 def takes_pos_weight(name: str) -> bool:
-    """Whether the loss ``name`` of ``LOSSES`` has a ``pos_weight``.
-
-    Raises:
-        ValueError: the class lacks a part of :class:`Loss`.
-    """
-    loss = LOSSES[name]
-    missing = loss.__abstractmethods__ if issubclass(loss, Loss) else {"the base class Loss"}
-    if missing:
-        raise ValueError(
-            f"loss = {name}: {loss.__name__} in unet/losses.py lacks {', '.join(sorted(missing))}"
-        )
-    return "pos_weight" in inspect.signature(loss).parameters
+    """Whether the loss ``name`` of ``LOSSES`` has a ``pos_weight``."""
+    return "pos_weight" in inspect.signature(LOSSES[name]).parameters
 
 
 def pos_weight_from_share(share: float) -> float:
@@ -147,10 +132,3 @@ def build_loss(name: str, *, pos_weight: float | str | None, share: float) -> Lo
         return LOSSES[name]()
     weight = pos_weight_from_share(share) if pos_weight == "auto" else pos_weight
     return LOSSES[name](pos_weight=weight)
-
-
-def _check(logits: Tensor, targets: Tensor) -> None:
-    if logits.shape != targets.shape:
-        raise ValueError(
-            f"logits of shape {tuple(logits.shape)}, targets of {tuple(targets.shape)}: must agree"
-        )

@@ -48,9 +48,6 @@ def build_downsample(kind: str, channels: int) -> nn.Module:
     """(N, channels, H, W) -> (N, channels, H / 2, W / 2).
 
     ``mp``: 2 x 2 max pooling. ``str_conv``: a learned 3 x 3 convolution with stride 2.
-
-    Raises:
-        ValueError: unknown ``kind``.
     """
     if kind == "mp":
         return nn.MaxPool2d(2)
@@ -64,9 +61,6 @@ def build_upsample(kind: str, in_channels: int, out_channels: int) -> nn.Module:
 
     ``tr``: a 2 x 2 transposed convolution with stride 2. ``ups``: nearest-neighbour upsampling,
     then a 3 x 3 convolution.
-
-    Raises:
-        ValueError: unknown ``kind``.
     """
     if kind == "tr":
         return nn.ConvTranspose2d(in_channels, out_channels, 2, stride=2)
@@ -87,9 +81,6 @@ class UNet(nn.Module):
         width: channels of the first level.
         depth: number of levels below the first; images' sides must be multiples of 2 ** depth.
         prior: the probability predicted before training, in (0, 1): the foreground's share.
-
-    Raises:
-        ValueError: an argument is invalid.
     """
 
     def __init__(
@@ -102,11 +93,6 @@ class UNet(nn.Module):
         prior: float = 0.5,
     ) -> None:
         super().__init__()
-        for name, value in {"width": width, "depth": depth}.items():
-            if not isinstance(value, int) or value < 1:
-                raise ValueError(f"{name} = {value!r}: must be a whole number, at least 1")
-        if not 0 < prior < 1:
-            raise ValueError(f"prior = {prior!r}: must be between 0 and 1")
         self.depth = depth
         channels = [width * 2**level for level in range(depth + 1)]
         self.encoder = nn.ModuleList(
@@ -148,9 +134,14 @@ class UNet(nn.Module):
         """Logits (N, 1, H, W) of float ``images`` (N, 3, H, W), RGB in [0, 1].
 
         Raises:
-            ValueError: another shape, or H or W is not a multiple of 2 ** depth.
+            ValueError: H or W is not a multiple of 2 ** depth.
         """
-        self._check(images)
+        step, (height, width) = 2**self.depth, images.shape[2:]
+        if height % step or width % step or not height * width:
+            raise ValueError(
+                f"images of {height} x {width} pixels: both sides must be multiples of {step} "
+                "(predict() pads by itself)"
+            )
         x = (images - self.pixel_mean) / self.pixel_std
         skips = []
         for encoder, down in zip(self.encoder, self.down, strict=True):
@@ -161,17 +152,6 @@ class UNet(nn.Module):
         for up, decoder, skip in zip(self.up, self.decoder, reversed(skips), strict=True):
             x = decoder(torch.cat([skip, up(x)], dim=1))
         return self.head(x)
-
-    def _check(self, images: Tensor) -> None:
-        step = 2**self.depth
-        _check_shape(images)
-        height, width = images.shape[2:]
-        if height % step or width % step or not height * width:
-            padded = tuple(max(1, math.ceil(side / step)) * step for side in (height, width))
-            raise ValueError(
-                f"images of {height} x {width} pixels: both sides must be multiples of {step}; "
-                f"the next size is {padded[0]} x {padded[1]} (predict() pads by itself)"
-            )
 
     @torch.no_grad()
     def predict(
@@ -189,25 +169,22 @@ class UNet(nn.Module):
         Args:
             images: (N, 3, H, W), RGB, floats in [0, 1].
             flip: average over the images and their mirror images, which takes twice the time.
-            scales: average over the images resized by these factors, each in [0.25, 4].
+            scales: average over the images resized by these factors.
 
         Raises:
-            ValueError: an argument is not as above.
+            ValueError: the images are not as above: pixels of 8 bits, for example.
         """
-        _check_images(images)
-        factors = _check_scales(scales)
-        if not isinstance(flip, bool):
-            raise ValueError(f"flip = {flip!r}: must be True or False")
+        _check(images)
         images = images.to(self.pixel_mean.device)
         side = images.shape[-2:]
         answers = []
-        for scale in factors:
-            resized = _resize(images, [max(1, round(scale * pixels)) for pixels in side])
+        for scale in scales:
+            resized = resize(images, [max(1, round(scale * pixels)) for pixels in side])
             answer = self._predict_once(resized)
             if flip:
                 answer = (answer + self._predict_once(resized.flip(-1)).flip(-1)) / 2
-            answers.append(_resize(answer, side))
-        return answers[0] if len(answers) == 1 else torch.stack(answers).mean(0)
+            answers.append(resize(answer, side))
+        return torch.stack(answers).mean(0)
 
     def _predict_once(self, images: Tensor) -> Tensor:
         """Probabilities from one forward pass."""
@@ -226,57 +203,26 @@ class UNet(nn.Module):
         return logits[..., :height, :width].float().sigmoid()
 
 
-def _check_scales(scales: Sequence[float]) -> list[float]:
-    try:
-        factors = [float(scale) for scale in scales]
-    except (TypeError, ValueError, RuntimeError):  # RuntimeError: from a tensor
-        factors = []
-    if isinstance(scales, str) or not factors or not all(0.25 <= f <= 4 for f in factors):
-        raise ValueError(f"scales = {scales!r}: must be one or more factors in [0.25, 4]")
-    return factors
-
-
-def _resize(values: Tensor, side: Sequence[int]) -> Tensor:
-    """Resize values (N, C, H, W) in [0, 1] to the height and width ``side``."""
+def resize(values: Tensor, side: Sequence[int]) -> Tensor:
+    """Resize float values (N, C, H, W) in [0, 1] to the height and width ``side``."""
     if tuple(side) == values.shape[-2:]:
         return values
     resized = F.interpolate(values.float(), tuple(side), mode="bilinear", antialias=True)
     return resized.clamp(0, 1)  # rounding may leave [0, 1]
 
 
-def _check_shape(images: Tensor) -> None:
-    shape = tuple(images.shape)
-    if len(shape) == 4 and shape[1] == 3:
-        return
-    if len(shape) == 3 and 3 in (shape[0], shape[2]):
-        way = "images[None]" if shape[0] == 3 else "images.permute(2, 0, 1)[None]"
-        advice = f"; of one image: {way}"
-    elif len(shape) == 4 and shape[3] == 3:
-        advice = "; with the channels last: images.permute(0, 3, 1, 2)"
-    else:
-        advice = ""
-    raise ValueError(f"images of shape {shape}: must be (N, 3, H, W){advice}")
-
-
-def _check_images(images: Tensor) -> None:
-    """Check the images of :meth:`UNet.predict`. Not for ``forward``: this reads the values, which
-    an exported graph cannot do, and which would stall training on a GPU."""
-    if not isinstance(images, Tensor):
-        kind = f"{type(images).__module__}.{type(images).__name__}".removeprefix("builtins.")
-        way = ": torch.from_numpy(images) makes one of an array" if "ndarray" in kind else ""
-        raise ValueError(f"images of type {kind}: must be a torch tensor{way}")
-    _check_shape(images)
-    if not images.is_floating_point():
+def _check(images: Tensor) -> None:
+    """Check the images of :meth:`UNet.predict`. Not for ``forward``: reading the values would stall
+    training on a GPU."""
+    if images.ndim != 4 or images.shape[1] != 3 or not images.is_floating_point():
         raise ValueError(
-            f"images of {images.dtype}: must be floats in [0, 1]; of 8-bit pixels: images / 255"
+            f"images of {images.dtype} and shape {tuple(images.shape)}: must be floats in [0, 1], "
+            "(N, 3, H, W)"
         )
-    if 0 in images.shape[2:]:
-        raise ValueError(f"images of shape {tuple(images.shape)}: they have no pixels")
-    if not len(images):
-        return
-    low, high = (value.item() for value in images.aminmax())
-    if not (math.isfinite(low) and math.isfinite(high)):  # one NaN makes both NaN
-        raise ValueError("images with values that are not finite (NaN or infinity)")
-    if low < -TOLERANCE or high > 1 + TOLERANCE:
-        advice = "; of 8-bit pixels: images / 255" if low >= 0 and high <= 255 else ""
-        raise ValueError(f"images from {low:.4g} to {high:.4g}: must be in [0, 1]{advice}")
+    if images.numel():
+        low, high = (value.item() for value in images.aminmax())
+        if not (low >= -TOLERANCE and high <= 1 + TOLERANCE):  # also false if one is NaN
+            raise ValueError(
+                f"images from {low:.4g} to {high:.4g}: must be in [0, 1]; of 8-bit pixels: "
+                "images / 255"
+            )

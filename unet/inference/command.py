@@ -2,7 +2,6 @@
 
 import argparse
 import sys
-from pathlib import Path
 
 from unet.runtime.process import run_stage
 
@@ -16,37 +15,33 @@ ENDINGS = {
 
 
 class _Parser(argparse.ArgumentParser):
-    """Reports an error in one line, without the usage."""
+    """Reports an error as all other errors are: in one line, with exit status 1."""
 
     def error(self, message: str) -> None:
-        advice = "--help lists the options"
-        if dashed := [word for word in sys.argv[1:] if word[:1] == "-" and Path(word).exists()]:
-            advice = f"for the file of that name write ./{dashed[0]}"
-        raise ValueError(f"{message} ({advice})")
+        raise ValueError(f"{message} (--help lists the options)")
 
 
-def main(program: str = "unet-predict") -> None:
+def main() -> None:
     """Run the command by ``sys.argv``.
 
     Exit status: 1 if a photograph fails, 3 if one file was asked for and nothing was found.
     """
-    run_stage("predict", lambda: _main(program), smaller="--batch-size, or take smaller pictures")
+    run_stage("predict", _main, smaller="--batch-size, or take smaller pictures")
 
 
-def _main(program: str) -> None:
+def _main() -> None:
     for stream in (sys.stdout, sys.stderr):  # the terminal may be unable to encode a name
         stream.reconfigure(errors="backslashreplace", line_buffering=True)
-    arguments = _parse(program)
+    arguments = _parse()
     # Late: torch takes seconds to import, in which Ctrl-C must end quietly, too.
     from unet.inference.predict_files import predict_files
 
     predict_files(arguments)
 
 
-def _parse(program: str) -> argparse.Namespace:
-    """The arguments; a ValueError if one is invalid by itself."""
+def _parse() -> argparse.Namespace:
     parser = _Parser(
-        program,
+        "unet-predict",
         allow_abbrev=False,
         description="Find the object in photographs (the released models: a pet).",
     )
@@ -69,7 +64,7 @@ def _parse(program: str) -> argparse.Namespace:
         help='behind a cut-out, white or "#1a2b6d" for example (default: transparent)',
     )  # fmt: skip
     add("--crop", action="store_true", help="cut a cut-out to the object's box")
-    add("--overwrite", action="store_true", help="replace results made with other settings")
+    add("--overwrite", action="store_true", help="replace what is there and was made otherwise")
     add(
         "--model", action="append", metavar="KEY-OR-FILE",
         help="a model's file, or its key in models/ or released/ (default: pets); may be given "
@@ -91,14 +86,8 @@ def _parse(program: str) -> argparse.Namespace:
     )  # fmt: skip
     add("--batch-size", type=int, default=16, help="photographs at once (default: 16)")
     given = parser.parse_args()
-    if given.threshold is not None and not 0 < given.threshold < 1:
-        raise ValueError(f"--threshold {given.threshold:g}: must lie between 0 and 1")
     if given.batch_size < 1:
-        raise ValueError(f"--batch-size {given.batch_size}: must be at least 1")
+        parser.error(f"--batch-size {given.batch_size}: must be at least 1")
     if "" in [*given.photos, *(given.model or []), given.out, given.background]:
-        raise ValueError("an argument is empty: a variable that is not set?")
+        parser.error("an argument is empty: a variable that is not set?")
     return given
-
-
-if __name__ == "__main__":
-    main("python -m unet.inference.command")

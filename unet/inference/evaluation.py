@@ -1,5 +1,6 @@
 """Evaluate a trained model on a whole split: scores, a table per image, predicted masks."""
 
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -62,48 +63,40 @@ def evaluate(
         boundary: ``background | object | middle | ignore``, the boundary rule of scores whose names
             do not say one: the rule that the model was trained with.
     """
-    counts: dict[str, list[torch.Tensor]] = {
-        key: [] for key in (*BOUNDARY_RULES, "half", "band", "middle band")
-    }
-    found = np.empty(split.masks.shape, dtype=bool)
-    bar = tqdm(total=len(split), desc=name, unit="image", leave=False, disable=None)
-    for indices in torch.arange(len(split)).split(batch_size):
+    counts: dict[str, list[torch.Tensor]] = defaultdict(list)
+    found = []
+    batches = torch.arange(len(split)).split(batch_size)
+    for indices in tqdm(batches, desc=name, unit="batch", leave=False, disable=None):
         images, masks = split.batch(indices, device)
         probabilities = model.predict(images, flip=flip, scales=scales).squeeze(1)
         predicted = probabilities > threshold
         truth = {rule: foreground(without_boundary(masks, rule)) for rule in BOUNDARY_RULES}
-        found_counts = {
-            **{rule: metrics.pixel_counts(predicted, *truth[rule]) for rule in BOUNDARY_RULES},
-            "half": metrics.pixel_counts(probabilities > 0.5, *truth[boundary]),
-            "band": metrics.boundary_counts(predicted, *truth[boundary]),
-            "middle band": metrics.boundary_counts(predicted, *truth["middle"]),
-        }
-        for key, batch in found_counts.items():
-            counts[key].append(batch.cpu())
-        found[indices.numpy()] = predicted.cpu().numpy()
-        bar.update(len(indices))
-    bar.close()
+        own = truth[boundary]
+        for rule, masks_by_rule in truth.items():
+            counts[rule].append(metrics.pixel_counts(predicted, *masks_by_rule).cpu())
+        counts["half"].append(metrics.pixel_counts(probabilities > 0.5, *own).cpu())
+        counts["band"].append(metrics.boundary_counts(predicted, *own).cpu())
+        middle = metrics.boundary_counts(predicted, *truth["middle"])
+        counts["middle band"].append(middle.cpu())
+        found.append(predicted.cpu().numpy())
     per_image = {key: torch.cat(batches) for key, batches in counts.items()}
     pooled = {key: table.sum(0) for key, table in per_image.items()}
-    main, whole = per_image[boundary], pooled[boundary]
+    main, band = per_image[boundary], per_image["band"]
     # No `_boundary_background` scores if that is the rule itself: the recorded scores have none.
     rules = [rule for rule in RULE_ENDINGS if rule != "background" or boundary != "background"]
 
+    def of(counts: torch.Tensor, *names: str) -> dict[str, torch.Tensor]:
+        return {name: getattr(metrics, name)(counts) for name in names}
+
+    each = of(main, "accuracy", "iou", "dice") | {"boundary_iou": metrics.iou(band)}
     scores = {
-        "accuracy": metrics.accuracy(whole),
-        "iou": metrics.iou(whole),
-        "dice": metrics.dice(whole),
-        "precision": metrics.precision(whole),
-        "recall": metrics.recall(whole),
+        **of(pooled[boundary], "accuracy", "iou", "dice", "precision", "recall"),
         "boundary_iou": metrics.iou(pooled["band"]),
-        "accuracy_per_image": metrics.accuracy(main).mean(),
-        "iou_per_image": metrics.iou(main).mean(),
-        "dice_per_image": metrics.dice(main).mean(),
-        "boundary_iou_per_image": metrics.iou(per_image["band"]).mean(),
+        **{f"{score}_per_image": values.mean() for score, values in each.items()},
         **{
-            f"{score}{RULE_ENDINGS[rule]}": getattr(metrics, score)(pooled[rule])
+            f"{score}{RULE_ENDINGS[rule]}": value
             for rule in rules
-            for score in ("accuracy", "iou")
+            for score, value in of(pooled[rule], "accuracy", "iou").items()
         },
         "boundary_iou_boundary_middle": metrics.iou(pooled["middle band"]),
         "accuracy_at_half": metrics.accuracy(pooled["half"]),
@@ -111,10 +104,9 @@ def evaluate(
     }
     table = pd.DataFrame({"name": split.names})
     table[list(COUNTS)] = main.numpy()
-    for score in ("accuracy", "iou", "dice"):
-        table[score] = getattr(metrics, score)(main).numpy()
-    table["boundary_iou"] = metrics.iou(per_image["band"]).numpy()
-    return Evaluation({k: v.item() for k, v in scores.items()}, table, found)
+    for score, values in each.items():
+        table[score] = values.numpy()
+    return Evaluation({k: v.item() for k, v in scores.items()}, table, np.concatenate(found))
 
 
 def cost(model: UNet, image_size: int) -> dict[str, Any]:

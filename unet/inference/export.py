@@ -1,11 +1,10 @@
 """Export a trained model as one ONNX file, for programs without torch and this project.
 
-Needs the packages onnx and onnxscript, and onnxruntime to compare; no other module does.
+Needs the packages onnx and onnxscript, and onnxruntime to compare.
 """
 
 import warnings
 from collections.abc import Container
-from types import ModuleType
 from typing import Any
 
 import torch
@@ -17,8 +16,6 @@ from unet.model import UNet
 
 # Both of ONNX 1.13; the exporter's own rise with torch. onnxruntime 1.15 (2023) and 1.32 read it.
 OPSET, IR_VERSION = 18, 8
-FLOAT32 = 1  # onnx.TensorProto.FLOAT
-MAX_BYTES = 2**31 - 2**20  # of weights: a protobuf message is at most 2 GiB, with the small graph
 TOLERANCE = 1e-4  # of a probability: another runtime sums in another order
 
 DATASET = "trained on the Oxford-IIIT Pet dataset (CC BY-SA 4.0)"
@@ -53,12 +50,7 @@ def about(info: dict[str, Any]) -> dict[str, str]:
 
     Args:
         info: from :func:`unet.inference.model_file.load_model`.
-
-    Raises:
-        ValueError: it lacks the image size.
     """
-    if "image_size" not in info:
-        raise ValueError("the model's metadata lack image_size: train it anew with `dvc repro`")
     return {
         "image_size": str(info["image_size"]),
         "threshold": repr(info["threshold"]),  # all digits
@@ -80,16 +72,10 @@ def to_onnx(model: UNet, info: dict[str, Any], model_sha256: str) -> bytes:
     Args:
         info: from :func:`unet.inference.model_file.load_model`.
         model_sha256: of the model's own file; an entry of the metadata.
-
-    Raises:
-        ValueError: onnx or onnxscript is not installed, the model is too large for one file, or
-            ``info`` lacks its image size.
     """
-    metadata = about(info) | {"model_sha256": model_sha256}
-    size = sum(tensor.nbytes for tensor in model.state_dict().values())
-    if size > MAX_BYTES:
-        raise ValueError(f"{size / 1e9:.1f} GB of weights: one ONNX file holds 2 GB at most")
-    onnx, onnxscript = _need("onnx", "onnxscript")
+    import onnx  # here: the cards of the models do without it
+    import onnxscript
+
     step = 2**model.depth
     dim = torch.export.Dim
     # Minimum 1: torch need not treat a batch or bottleneck of size 1 as a special case.
@@ -121,8 +107,8 @@ def to_onnx(model: UNet, info: dict[str, Any], model_sha256: str) -> bytes:
     _forget_the_source(proto.graph)
     if info.get("store") == "float16":
         kernels = {f"model.{k}" for k, t in model.state_dict().items() if is_kernel(k, t)}
-        _store_float16(onnx, proto.graph, kernels)
-    onnx.helper.set_model_props(proto, metadata)
+        _store_float16(proto.graph, kernels)
+    onnx.helper.set_model_props(proto, about(info) | {"model_sha256": model_sha256})
     onnx.checker.check_model(proto)
     return proto.SerializeToString(deterministic=True)
 
@@ -135,29 +121,25 @@ def _forget_the_source(graph: Any) -> None:
         item.ClearField("doc_string")
 
 
-def _store_float16(onnx: ModuleType, graph: Any, names: Container[str]) -> None:
+def _store_float16(graph: Any, names: Container[str]) -> None:
     """Store these weights as float16; nodes at the start make them float32 again."""
+    from onnx import TensorProto, helper, numpy_helper
+
     nodes = list(graph.node)
     del graph.node[:]
     for tensor in graph.initializer:
         if (name := tensor.name) in names:
-            half = onnx.numpy_helper.to_array(tensor).astype("float16")
-            tensor.CopyFrom(onnx.numpy_helper.from_array(half, f"{name}.float16"))
-            graph.node.append(onnx.helper.make_node("Cast", [tensor.name], [name], to=FLOAT32))
+            half = numpy_helper.to_array(tensor).astype("float16")
+            tensor.CopyFrom(numpy_helper.from_array(half, f"{name}.float16"))
+            graph.node.append(helper.make_node("Cast", [tensor.name], [name], to=TensorProto.FLOAT))
     graph.node.extend(nodes)
 
 
 def largest_difference(content: bytes, model: UNet, split: Split, *, batch_size: int) -> float:
     """The largest absolute difference between the probabilities of an ONNX file's ``content`` (by
-    onnxruntime) and of ``model`` (on the CPU), over all pixels of ``split``; NaN if one is NaN.
+    onnxruntime) and of ``model`` (on the CPU), over all pixels of ``split``; NaN if one is NaN."""
+    import onnxruntime
 
-    Raises:
-        ValueError: onnxruntime is not installed, or the model cannot take images of this size.
-    """
-    (onnxruntime,) = _need("onnxruntime")
-    step = 2**model.depth
-    if split.image_size % step:
-        raise ValueError(f"images of {split.image_size} pixels a side: no multiple of {step}")
     session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
     cpu = torch.device("cpu")
     largest = []
@@ -166,16 +148,3 @@ def largest_difference(content: bytes, model: UNet, split: Split, *, batch_size:
         (found,) = session.run(None, {"images": images.contiguous().numpy()})
         largest.append((torch.from_numpy(found) - model.predict(images)).abs().max())
     return torch.stack(largest).max().item()
-
-
-def _need(*names: str) -> list[ModuleType]:
-    """Import these packages.
-
-    Raises:
-        ValueError: one is not installed.
-    """
-    try:
-        return [__import__(name) for name in names]
-    except ImportError as error:
-        packages = " ".join(names)
-        raise ValueError(f"{error}: `pip install {packages}` brings what is needed") from None

@@ -41,12 +41,12 @@ def cutout(photo: Photo, model: TrainedModel | str | Path | None = None) -> Imag
 
 def mask_picture(found: Prediction) -> Image.Image:
     """Mode L: 255 is the object, 0 the rest."""
-    return _grey(found.mask.to(torch.uint8) * 255)
+    return Image.fromarray(found.mask.numpy() * np.uint8(255))
 
 
 def probabilities_picture(found: Prediction) -> Image.Image:
     """Mode L: 255 is probability 1."""
-    return _grey((found.probabilities * 255).round_().to(torch.uint8))
+    return Image.fromarray((found.probabilities * 255).round_().to(torch.uint8).numpy())
 
 
 def cutout_picture(
@@ -152,7 +152,3 @@ def _without_background(picture: Image.Image, alpha: np.ndarray) -> np.ndarray:
     mixed = a * own + (1 - a) * ground
     pixels[soft] = (own + a * (pixels[soft] - mixed)).round().clip(0, 255)
     return pixels
-
-
-def _grey(values: Tensor) -> Image.Image:
-    return Image.fromarray(values.numpy())
