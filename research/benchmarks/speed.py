@@ -31,7 +31,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import psutil
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -46,7 +45,7 @@ from research.benchmarks.common import (
 from research.benchmarks.plain import PlainTraining, extract
 from unet.config import load_params
 from unet.data.augment import draw_transforms
-from unet.data.packed import Split, SplitWriter, load_split
+from unet.data.packed import Split, load_split
 from unet.inference.evaluation import evaluate
 from unet.runtime.device import keep_freed_memory, make_repeatable, resolve_amp, resolve_device
 from unet.training.learner import Learner
@@ -143,15 +142,12 @@ SMP_MODELS: dict[int, dict[str, Any]] = {
 
 def write_noise(folder: Path, num_images: int, size: int) -> None:
     """Write a split of random pixels to ``folder``."""
-    generator = np.random.default_rng(0)
-    temporary = folder.with_name(f"{folder.name}.part")
-    names = [f"noise_{index}" for index in range(num_images)]
-    with SplitWriter(temporary, names, size) as writer:
-        for row in range(num_images):
-            image = generator.integers(0, 256, (size, size, 3), dtype=np.uint8)
-            writer.write_image(row, image)
-            writer.write_mask(row, generator.integers(0, 3, (size, size), dtype=np.uint8))
-    temporary.rename(folder)
+    rng = np.random.default_rng(0)
+    folder.mkdir()
+    shape = (num_images, size, size)
+    np.save(folder / "images.npy", rng.integers(0, 256, (*shape, 3), dtype=np.uint8))
+    np.save(folder / "masks.npy", rng.integers(0, 3, shape, dtype=np.uint8))
+    (folder / "names.txt").write_text("".join(f"noise_{index}\n" for index in range(num_images)))
 
 
 def uncached(folder: Path) -> Split:
@@ -273,14 +269,12 @@ def measure(case: Case, seconds: float) -> dict[str, float]:
     """Run ``case`` for about ``seconds``, at least MIN_STEPS steps, after a warm-up."""
     device = resolve_device("auto")
     make_repeatable(device)
-    started = time.perf_counter()
     batch, flop = (ours if case.loop == "ours" else plain)(case, device)
-    warming = time.perf_counter()
+    started = time.perf_counter()
     batch()
-    while time.perf_counter() - warming < min(3.0, seconds):
+    while time.perf_counter() - started < min(3.0, seconds):
         batch()
     synchronize()
-    setup = time.perf_counter() - started
     started, num_images, num_steps = time.perf_counter(), 0, 0
     while time.perf_counter() - started < seconds or num_steps < MIN_STEPS:
         num_images += batch()
@@ -288,21 +282,15 @@ def measure(case: Case, seconds: float) -> dict[str, float]:
     synchronize()
     speed = num_images / (time.perf_counter() - started)
     memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    rss = psutil.Process().memory_info()
     trains = case.loop == "ours" and case.work == "training"
     amp = resolve_amp(case.amp, device) if trains else "none"
     dtype = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(amp, torch.float32)
-    result = {
+    return {
         "images_per_second": speed,
         "gflop_an_image": flop / 1e9,
         "peak_gflops": peak_flops(device, dtype) / 1e9,
         "process_mib": memory / (2**20 if sys.platform == "darwin" else 2**10),
-        "file_pages_mib": getattr(rss, "shared", 0) / 2**20,
-        "setup_seconds": setup,
     }
-    if device.type == "cuda":
-        result["device_mib"] = torch.cuda.max_memory_allocated() / 2**20
-    return result
 
 
 def run_suite(suite: str, *, name: str, rounds: int, seconds: float) -> None:
@@ -311,7 +299,7 @@ def run_suite(suite: str, *, name: str, rounds: int, seconds: float) -> None:
     runs: dict[str, list[dict[str, float]]] = {label: [] for label in cases}
     for turn in range(rounds):
         for label, case in cases.items():
-            command = [sys.executable, "-m", "research.benchmarks.speed"]
+            command = [sys.executable, "-m", "research.benchmarks.speed", "case"]
             command += ["--case", json.dumps(asdict(case)), "--seconds", str(seconds)]
             done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
             runs[label].append(json.loads(done.stdout.splitlines()[-1]))
@@ -327,21 +315,19 @@ def run_suite(suite: str, *, name: str, rounds: int, seconds: float) -> None:
 def main() -> None:
     """See the module docstring."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("suite", choices=SUITES, nargs="?")
+    parser.add_argument("suite", choices=[*SUITES, "case"])
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--seconds", type=float, default=10, help="of each measurement")
     parser.add_argument("--as", dest="name", metavar="NAME", help="SUITE, or SUITE-WORD")
-    parser.add_argument("--case", help=argparse.SUPPRESS)
+    parser.add_argument("--case", help="for `case`: a Case in JSON, to be measured alone")
     arguments = parser.parse_args()
-    if arguments.case:
+    suite, name = arguments.suite, arguments.name or arguments.suite
+    if suite == "case":
         print(json.dumps(measure(Case(**json.loads(arguments.case)), arguments.seconds)))
-    elif arguments.suite:
-        suite, name = arguments.suite, arguments.name or arguments.suite
-        if name.partition("-")[0] != suite:
-            parser.error(f"--as {name}: must be {suite}, or {suite}- and a word")
-        run_suite(suite, name=name, rounds=arguments.rounds, seconds=arguments.seconds)
+    elif name.partition("-")[0] != suite:
+        parser.error(f"--as {name}: must be {suite}, or {suite}- and a word")
     else:
-        parser.print_help()
+        run_suite(suite, name=name, rounds=arguments.rounds, seconds=arguments.seconds)
 
 
 if __name__ == "__main__":
