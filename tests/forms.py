@@ -113,7 +113,7 @@ def alpha_palette(pixels: np.ndarray, **options: Any) -> tuple[bytes, np.ndarray
 
 
 def grey_16(kind: str, used: int = 65535, byte_order: str = "<") -> Form:
-    """Cameras and microscopes use 12 of the 16 bits, or the 8 of a darker picture."""
+    """Cameras and microscopes often use 12 of the 16 bits."""
 
     def encode(pixels: np.ndarray, **options: Any) -> tuple[bytes, np.ndarray]:
         values = pixels[..., 1].astype(np.int64) * used // 255
@@ -133,12 +133,6 @@ def png_48(pixels: np.ndarray) -> tuple[bytes, np.ndarray]:
     for chunk in (b"IHDR" + header, b"IDAT" + raw, b"IEND"):
         content += struct.pack(">I", len(chunk) - 4) + chunk + struct.pack(">I", zlib.crc32(chunk))
     return content, pixels
-
-
-def lab(pixels: np.ndarray) -> tuple[bytes, np.ndarray]:
-    spaces = ImageCms.createProfile("sRGB"), ImageCms.createProfile("LAB")
-    image = ImageCms.profileToProfile(Image.fromarray(pixels), *spaces, outputMode="LAB")
-    return saved(image, "TIFF"), pixels
 
 
 # Form -> encoder, mean difference that a reader may make. These can be turned by a tag.
@@ -174,18 +168,15 @@ WITH_EXIF: dict[str, tuple[Form, float]] = {
 PHOTOS = WITH_EXIF | {
     "48-bit PNG": (png_48, 1),
     "12 bits in a PNG": (grey_16("PNG", 4095), 1),
-    "8 of 16 bits": (grey_16("TIFF", 255), 1),
     "16-bit TIFF, high byte first": (grey_16("TIFF", byte_order=">"), 1),
     "1-bit TIFF": (plain("TIFF", "1", compression="group4"), 0),
     "transparent TIFF": (alpha("TIFF", "RGBA"), 1),
-    "Lab TIFF": (lab, LOSSY),
     "GIF": (plain("GIF", "P"), 0),
     "animated GIF": (plain("GIF", "P", frames=3, duration=50), 0),
     "transparent GIF": (clear_colour("GIF", "P"), 0),
     "BMP": (plain("BMP"), 0),
     "palette BMP": (plain("BMP", "P"), 0),
     "JPEG 2000": (plain("JPEG2000"), 0),
-    "PPM": (plain("PPM"), 0),
 }  # fmt: skip
 
 
