@@ -72,15 +72,17 @@ def draw(record: pd.DataFrame) -> Figure:
     return figure
 
 
+def _mark(cell: tuple[str, ...]) -> dict[str, str | None]:
+    fill = "none" if cell[2] == "dice" else None
+    return {"marker": MARKERS[cell[0]], "color": COLORS[cell[1]], "facecolor": fill}
+
+
 def _draw_runs(ax: Axes, record: pd.DataFrame) -> None:
     groups = dict(list(record.groupby(list(FACTORS))["iou"]))
     ordered = sorted(groups, key=lambda cell: groups[cell].mean())
     for row, cell in enumerate(ordered):
         points = 100 * groups[cell]
-        ax.scatter(
-            points, [row] * len(points), marker=MARKERS[cell[0]], color=COLORS[cell[1]],
-            facecolor="none" if cell[2] == "dice" else None, zorder=3,
-        )  # fmt: skip
+        ax.scatter(points, [row] * len(points), **_mark(cell), zorder=3)
         ax.plot([points.mean()] * 2, [row - 0.3, row + 0.3], color="black", lw=2, zorder=2)
     ax.set_yticks(range(len(ordered)), [", ".join(LEVELS[level] for level in c) for c in ordered])
     ax.set_title(
@@ -108,11 +110,8 @@ def _draw_effect(ax: Axes, factor: str, found: dict[str, pd.DataFrame]) -> None:
 def _draw_costs(ax: Axes, record: pd.DataFrame) -> None:
     means = record.groupby(list(FACTORS))[["iou", "gflops", "parameters"]].mean()
     for cell, row in means.iterrows():
-        ax.scatter(
-            1000 * row["gflops"], 100 * row["iou"], s=row["parameters"] / 5000,
-            marker=MARKERS[cell[0]], color=COLORS[cell[1]],
-            facecolor="none" if cell[2] == "dice" else None,
-        )  # fmt: skip
+        place = (1000 * row["gflops"], 100 * row["iou"])
+        ax.scatter(*place, s=row["parameters"] / 5000, **_mark(cell))
     for level, marker in MARKERS.items():
         ax.scatter([], [], marker=marker, color="black", label=LEVELS[level])
     for level, color in COLORS.items():
