@@ -227,7 +227,7 @@ def damaged(draw: st.DrawFn) -> tuple[bytes, Photo | None]:
     return bytes(content), replace(whole, off=255)  # nobody can tell what it showed
 
 
-# Masks: object (H, W) bool -> a picture of it.
+# Masks: from the object (H, W) bool.
 
 
 def _grey(values: np.ndarray, mode: str = "L") -> Image.Image:
@@ -247,49 +247,30 @@ def soft(mask: np.ndarray) -> np.ndarray:
     return (mean * 255).round()
 
 
-def _bordered(mask: np.ndarray) -> np.ndarray:
-    """As in VOC: 1 on the object, with a border of 255."""
-    return np.where(mask, 1, np.where(soft(mask) > 0, 255, 0))
-
-
-def _marked(image: Image.Image, colour: tuple[int, ...]) -> Image.Image:
-    image.putpixel((0, 0), colour)
-    return image
-
-
-def _in_fours(mask: np.ndarray) -> np.ndarray:
-    """Labels: 0 and 2 around the object, 1 and 3 on it."""
-    return mask + 2 * (np.arange(mask.shape[1]) % 20 < 10)
-
-
 BLACK, RED, WHITE = (0, 0, 0), (128, 0, 0), (255, 255, 255)
-# Form -> picture, kind of file, whether it must be understood without a setting. What need not be
-# is refused, or read right.
-MASKS: dict[str, tuple[Callable[[np.ndarray], Image.Image], str, bool]] = {
-    "0 and 255": (lambda m: _grey(m * 255), "PNG", True),
-    "0 and 1": (_grey, "PNG", True),
-    "one bit": (lambda m: _grey(m * 255, "1"), "PNG", True),
-    "BMP": (lambda m: _grey(m * 255), "BMP", True),
-    "TIFF": (lambda m: _grey(m * 255), "TIFF", True),
-    "GIF": (lambda m: _grey(m * 255), "GIF", True),
-    "grey as RGB": (lambda m: _grey(m * 255, "RGB"), "PNG", True),
-    "opaque RGBA": (lambda m: _grey(m * 255, "RGBA"), "PNG", True),
-    "opaque LA": (lambda m: _grey(m * 255, "LA"), "PNG", True),
-    "16 bits": (lambda m: Image.fromarray(m.astype(np.uint16) * 65535), "PNG", True),
-    "16 bits, 0 and 1": (lambda m: Image.fromarray(m.astype(np.uint16)), "TIFF", True),
-    "VOC's palette": (lambda m: _palette(m, BLACK, RED), "PNG", True),
-    "grey palette": (lambda m: _palette(m, BLACK, WHITE), "PNG", True),
-    "white first": (lambda m: _palette(~m, WHITE, BLACK), "PNG", True),
-    "antialiased": (lambda m: _grey(soft(m)), "PNG", True),
-    "JPEG": (lambda m: _grey(m * 255), "JPEG", True),
-    "0 and 128": (lambda m: _grey(m * 128), "PNG", False),
-    "labels": (lambda m: _grey(_in_fours(m)), "PNG", False),
-    "VOC's border": (lambda m: _grey(_bordered(m)), "PNG", False),
-    "a grey in a coloured palette": (lambda m: _palette(m, BLACK, (128,) * 3, RED), "PNG", False),
-    "black last": (lambda m: _palette(~m, RED, BLACK), "PNG", False),
-    "colours": (lambda m: _marked(_grey(m * 255, "RGB"), (255, 0, 0)), "PNG", False),
-    "transparent": (lambda m: _marked(_grey(m * 255, "LA"), (0, 0)), "PNG", False),
-    "float": (lambda m: Image.fromarray(m.astype(np.float32)), "TIFF", False),
+Mask = tuple[Callable[[np.ndarray], Image.Image], str]  # picture, format of the file
+PLAIN: Mask = (lambda m: _grey(m * 255), "PNG")
+UNDERSTOOD: dict[str, Mask] = {  # without any setting
+    **{kind: (PLAIN[0], kind) for kind in ("PNG", "BMP", "TIFF", "GIF", "JPEG")},
+    **{mode: (lambda m, mode=mode: _grey(m * 255, mode), "PNG") for mode in ("1", "RGB", "LA")},
+    "opaque RGBA": (lambda m: _grey(m * 255, "RGBA"), "TIFF"),
+    "0 and 1": (_grey, "PNG"),
+    "16 bits": (lambda m: Image.fromarray(m.astype(np.uint16) * 65535), "PNG"),
+    "16 bits, 0 and 1": (lambda m: Image.fromarray(m.astype(np.uint16)), "TIFF"),
+    "VOC's palette": (lambda m: _palette(m, BLACK, RED), "PNG"),
+    "grey palette": (lambda m: _palette(m, BLACK, WHITE), "PNG"),
+    "white first": (lambda m: _palette(~m, WHITE, BLACK), "PNG"),
+    "antialiased": (lambda m: _grey(soft(m)), "PNG"),
+}
+ODD: dict[str, Mask] = {  # refused, or read right
+    "0 and 128": (lambda m: _grey(m * 128), "PNG"),
+    "odd labels": (lambda m: _grey(m + 2 * (np.arange(m.shape[1]) % 20 < 10)), "PNG"),
+    "VOC's border": (lambda m: _grey(np.where(m, 1, 255 * (soft(m) > 0))), "PNG"),
+    "a grey in a coloured palette": (lambda m: _palette(m, BLACK, (128,) * 3, RED), "PNG"),
+    "black last": (lambda m: _palette(~m, RED, BLACK), "PNG"),
+    "colours": (lambda m: Image.merge("RGB", [_grey(m * v) for v in (255, 0, 0)]), "PNG"),
+    "transparent": (lambda m: Image.merge("LA", [_grey(m * 255)] * 2), "PNG"),
+    "float": (lambda m: Image.fromarray(m.astype(np.float32)), "TIFF"),
 }
 
 
