@@ -20,7 +20,7 @@ help:
 	@echo "make study     the ablation over seeds (research/ablation); JOBS as above"
 	@echo "make suspects  masks that trained models contradict, yours or the dataset's (research/labels)"
 	@echo "make lint      ruff"
-	@echo "make readme    the README files' tables and claims, the models' cards, anew from the record"
+	@echo "make readme    the README files' tables and the models' cards, anew from the record"
 
 setup: $(VENV)/ready
 

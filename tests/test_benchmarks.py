@@ -10,42 +10,20 @@ import pytest
 import torch
 
 from research.benchmarks import report
-from research.benchmarks.common import in_turns
 from research.benchmarks.plain import plain_model
-from research.benchmarks.shortcuts import WAYS
-from research.benchmarks.speed import SUITES, Case, measure
-from tests.repo import copy_repository, make_tiny, run
+from research.benchmarks.speed import Case, measure
+from tests.repo import ROOT, copy_repository, make_tiny, run
 from unet.model import UNet
 from unet.report.tables import fill
 
 TINY = Case(width=4, size=32, batch_size=8, num_images=32)
 
 
-def test_the_page_shows_the_results() -> None:
-    text = report.README.read_text(encoding="utf-8")
-    shown = {name.partition("-")[0] for name in report.blocks()}
-    others = {"pipeline", "quality", "shortcuts", "few_photos"}
-    assert shown == SUITES.keys() - {"graphs"} | others  # that one has not run as it is
-    assert "<!-- few_photos -->" in text
-    for page, made in report.pages().items():
+def test_the_pages_show_the_results(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
+    for page, tables in report.blocks().items():
         text = page.read_text(encoding="utf-8")
-        assert fill(text, made) == text, f"{page}: python -m research.benchmarks.report"
-
-
-def test_a_way_that_does_not_pass_the_bar_is_not_said_to(monkeypatch: pytest.MonkeyPatch) -> None:
-    def epochs(*accuracies: float) -> list[dict]:
-        return [
-            {"val_accuracy": a, "val_accuracy_averaged": 0.92, "seconds": 10.0} for a in accuracies
-        ]
-
-    runs = [
-        {"way": "short", "seed": 0, "epochs": epochs(0.90, 0.92)},
-        {"way": "short", "seed": 1, "epochs": epochs(0.90, 0.90)},
-    ]
-    monkeypatch.setattr(report, "read_results", lambda _: {"runs": runs})
-    live, averaged = report.shortcuts("shortcuts").splitlines()[2:]
-    assert live.split(" | ")[1:3] == ["2, -", "-"]
-    assert averaged.split(" | ")[1:3] == ["1, 1", "10 (10, 10)"]
+        assert fill(text, tables) == text, f"{page}: python -m research.benchmarks.report"
 
 
 def test_a_bar_is_passed_once() -> None:
@@ -59,16 +37,6 @@ def test_a_bar_is_passed_once() -> None:
     }
 
 
-def test_the_readme_says_what_few_photographs_gave() -> None:
-    runs = report.read_results("few_photos")["runs"]
-    iou = pd.DataFrame([run["iou"] for run in runs]).median()
-    text = (report.ROOT / "README.md").read_text(encoding="utf-8")
-    text = " ".join(text.split())
-    assert f"IoU {iou['from the released model, max_lr 0.001']:.2f} on 400 other" in text
-    assert f"200 from random weights {iou['from random weights, max_lr 0.004']:.2f}," in text
-    assert f"`mp_tr_bce` without training {iou['the released model as it is']:.2f} (" in text
-
-
 @pytest.mark.parametrize("changes", [{}, {"data": "mapped"}, {"work": "evaluation"}])
 def test_a_case(changes: dict, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
@@ -79,14 +47,6 @@ def test_a_case(changes: dict, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) 
     passes = 1 if changes.get("work") == "evaluation" else 2.5
     assert figures["gflop_an_image"] > passes * first
     assert figures["peak_gflops"] > 0
-
-
-def test_works_are_taken_in_turns() -> None:
-    done: list[str] = []
-    works = {name: lambda name=name: done.append(name) for name in "ab"}
-    seconds = in_turns(works, rounds=3)
-    assert done == list("ab" * 4)
-    assert all(len(values) == 3 for values in seconds.values())
 
 
 def test_the_plain_model_is_torch_s_own() -> None:
@@ -104,7 +64,7 @@ def test_the_loops_train_on_the_dataset_s_files(tmp_path: Path) -> None:
         run(repository, sys.executable, "-m", f"stages.{stage}")
     folder = f"TMPDIR={tmp_path}"
     case = json.dumps(asdict(replace(TINY, loop="plain")))
-    module = (sys.executable, "-m", "research.benchmarks.speed")
+    module = (sys.executable, "-m", "research.benchmarks.speed", "case")
     done = run(repository, "env", folder, *module, "--case", case, "--seconds", "1")
     assert json.loads(done.stdout.splitlines()[-1])["images_per_second"] > 0
     results = repository / "research/benchmarks/results"
@@ -121,13 +81,3 @@ def test_the_loops_train_on_the_dataset_s_files(tmp_path: Path) -> None:
     (plain,) = (run for run in runs if run["recipe"] == "plain")
     assert len(plain["epochs"]) == 15
     assert all(0 <= epoch["val_accuracy_at_half"] <= 1 for epoch in plain["epochs"])
-    module = (sys.executable, "-m", "research.benchmarks.shortcuts")
-    run(repository, "env", folder, *module, "--width", "4", "--seeds", "0")
-    runs = json.loads((results / "shortcuts.json").read_text())["runs"]
-    assert [(run["way"], run["seed"]) for run in runs] == [(way, 0) for way in WAYS]
-    by_way = {run["way"]: pd.DataFrame(run["epochs"]) for run in runs}
-    assert [len(epochs) for epochs in by_way.values()] == [way.epochs for way in WAYS.values()]
-    full, growing, batches, _ = by_way.values()
-    assert (full["size"] == 32).all() and growing["size"].tolist() == sizes
-    assert batches["batch_size"].tolist() == [16 if size < 32 else 8 for size in sizes]
-    assert growing["gflop"].sum() < full["gflop"].sum()

@@ -1,6 +1,5 @@
 """Copies of photographs, agreement of masks, and suspect masks, end to end on drawn images."""
 
-import re
 import shutil
 from pathlib import Path
 
@@ -9,6 +8,7 @@ import pandas as pd
 import pytest
 import torch
 import yaml
+from torch.nn.functional import interpolate as resize
 
 from research.labels import check, report
 from research.labels.ceiling import SCORES, agreement, photographs
@@ -31,38 +31,34 @@ from unet.training.steps import SCRATCH
 
 def scenes(count: int, side: int = 96) -> torch.Tensor:
     """(N, 3, S, S) uint8: each of other coloured patches, coarse and fine."""
-    generator = torch.Generator().manual_seed(0)
-    layers = [torch.rand(count, 3, cells, cells, generator=generator) for cells in (3, 5, 11)]
-    large = [torch.nn.functional.interpolate(x, size=(side, side), mode="bicubic") for x in layers]
-    return (
-        (sum(w * x for w, x in zip((3, 2, 1), large, strict=True)) / 6 * 255)
-        .clamp(0, 255)
-        .to(torch.uint8)
-    )
+    large = [
+        weight * resize(torch.rand(count, 3, cells, cells), (side, side), mode="bicubic")
+        for weight, cells in ((3, 3), (2, 5), (1, 11))
+    ]
+    return (sum(large) / 6 * 255).clamp(0, 255).to(torch.uint8)
 
 
 def test_a_copy_a_mirror_image_and_a_crop_are_found_and_nothing_else() -> None:
     images = scenes(12)
     brighter = (images[0] * 0.8).to(torch.uint8)
     crop = images[2][None, :, 10:76, 15:90].float()
-    crop = torch.nn.functional.interpolate(crop, size=(96, 96), mode="bilinear")[0]
+    crop = resize(crop, size=(96, 96), mode="bilinear")[0]
     more = torch.stack([brighter, images[1].flip(-1), crop.to(torch.uint8)])
-    names = [f"cat_{i}" for i in range(12)] + ["cat_copy_1", "cat_mirror_1", "cat_crop_1"]
-    names = [re.sub(r"cat_(copy|mirror|crop)_1", r"cat_9\1", name) for name in names]
+    names = [f"cat_{i}" for i in range(12)] + ["cat_9copy", "cat_9mirror", "cat_9crop"]
     splits = ["train"] * 12 + ["test", "val", "test"]
     found = find_pairs(torch.cat([images, more]), names, splits)
-    by_pair = {frozenset((r["first"], r["second"])): r for _, r in found.iterrows()}
-    kinds = {pair: row["kind"] for pair, row in by_pair.items()}
-    assert kinds == {
-        frozenset(("cat_0", "cat_9copy")): "same",
-        frozenset(("cat_1", "cat_9mirror")): "mirrored",
-        frozenset(("cat_2", "cat_9crop")): "crop",
+    found = found.set_index("kind")
+    pairs = {kind: {row["first"], row["second"]} for kind, row in found.iterrows()}
+    assert pairs == {
+        "same": {"cat_0", "cat_9copy"},
+        "mirrored": {"cat_1", "cat_9mirror"},
+        "crop": {"cat_2", "cat_9crop"},
     }
-    row = by_pair[frozenset(("cat_2", "cat_9crop"))]
-    assert (row["first"], row["across"]) == ("cat_9crop", True)
+    assert found["across"].to_dict() == {"same": True, "mirrored": False, "crop": True}
+    row = found.loc["crop"]
     window = [(15 + 90) / 96 - 1, (10 + 76) / 96 - 1, 75 / 96, 66 / 96]
+    assert row["first"] == "cat_9crop"
     assert row[["x", "y", "width", "height"]].tolist() == pytest.approx(window, abs=0.03)
-    assert not by_pair[frozenset(("cat_1", "cat_9mirror"))]["across"]
 
 
 # The agreement of masks
@@ -157,11 +153,6 @@ def test_folds_train_and_a_planted_mask_becomes_suspect(tmp_path: Path) -> None:
     packed = pack_drawn(repository / "data/packed", raw, image_size=32)
     commit_all(repository)
 
-    early = run(repository, "python", "-m", "research.labels.rank", check=False)
-    assert early.returncode == 1 and "make suspects" in early.stdout
-    assert "Traceback" not in early.stdout
-    unknown = run(repository, "python", "-m", "research.labels.fold", "2", check=False)
-    assert unknown.returncode == 1 and "one of 0, 1" in unknown.stdout
     for number in "01":
         run(repository, "python", "-m", "research.labels.fold", number)
     assert not list(repository.glob(".checkpoints/*/*/state.bin"))
@@ -225,8 +216,9 @@ def test_the_folds_follow_the_weights_that_they_start_from(
 # The record
 
 
-def test_the_tables_are_those_of_the_record() -> None:
-    for path, blocks in report.blocks(ROOT).items():
+def test_the_tables_are_those_of_the_record(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
+    for path, blocks in report.blocks().items():
         text = path.read_text(encoding="utf-8")
         assert fill(text, blocks) == text, "make readme"
 

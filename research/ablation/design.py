@@ -80,14 +80,6 @@ def run_names(cells: list[str], design: Design) -> list[str]:
     return [f"{cell}-{seed}" for cell in cells for seed in design.seeds]
 
 
-def named_designs(split: str, path: Path = HERE / "params.yaml") -> dict[str, Design]:
-    """The designs of the named experiments on ``split``, in the order of ``DESIGNS``."""
-    names = [name for name, cells in DESIGNS.items() if cells == list(NAMED.values())]
-    designs = {name: load_design(name, path) for name in names}
-    return {name: design for name, design in designs.items() if design.split == split}
-
-
 def settings(design: Design) -> dict[str, str | int]:
     """The settings that each run records; not the device, as a run records the one it ran on."""
-    left_out = ("seeds", "device")
-    return {key: value for key, value in asdict(design).items() if key not in left_out}
+    return {key: value for key, value in asdict(design).items() if key not in ("seeds", "device")}

@@ -7,9 +7,9 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from research.ablation.design import CELLS, FACTORS, HERE, load_design, run_names
-from research.ablation.inference import Effects, effects, verdict
-from research.ablation.record import load_record
+from research.ablation.design import FACTORS, HERE
+from research.ablation.inference import MAIN, by_seed, effects
+from unet.report.differences import noise, sign
 from unet.runtime.files import atomic_write
 from unet.runtime.process import run_stage
 
@@ -33,7 +33,7 @@ COLORS = {"tr": "#0072B2", "ups": "#E69F00"}
 
 
 def contrast(term: str) -> str:
-    """Describe what an effect of :func:`research.ablation.inference.effects` compares."""
+    """Describe what an effect of :func:`research.ablation.inference.contrasts` compares."""
     if ":" not in term:
         first, second = FACTORS[term]
         return f"{LEVELS[first]} − {LEVELS[second]}"
@@ -47,8 +47,8 @@ def draw(record: pd.DataFrame) -> Figure:
 
     Scores are in points (0.01).
     """
-    found = {score: effects(record, score) for score in SCORES}
-    num_seeds = found["iou"].num_seeds
+    found = {score: effects(record, score, MAIN) for score in SCORES}
+    num_seeds = record["seed"].nunique()
     figure = Figure(figsize=(10, 8.5), layout="constrained")
     top, bottom = figure.subfigures(2, 1, height_ratios=(1, 1.4))
     panels = top.subplots(1, len(FACTORS), sharex=True, sharey=True)
@@ -60,7 +60,7 @@ def draw(record: pd.DataFrame) -> Figure:
         fontsize=9,
     )
     runs, costs = bottom.subplots(1, 2, width_ratios=(1.25, 1))
-    _draw_runs(runs, record, found["iou"])
+    _draw_runs(runs, record)
     _draw_costs(costs, record)
     first = record.iloc[0]
     figure.suptitle(
@@ -72,30 +72,32 @@ def draw(record: pd.DataFrame) -> Figure:
     return figure
 
 
-def _draw_runs(ax: Axes, record: pd.DataFrame, found: Effects) -> None:
+def _mark(cell: tuple[str, ...]) -> dict[str, str | None]:
+    fill = "none" if cell[2] == "dice" else None
+    return {"marker": MARKERS[cell[0]], "color": COLORS[cell[1]], "facecolor": fill}
+
+
+def _draw_runs(ax: Axes, record: pd.DataFrame) -> None:
     groups = dict(list(record.groupby(list(FACTORS))["iou"]))
     ordered = sorted(groups, key=lambda cell: groups[cell].mean())
     for row, cell in enumerate(ordered):
         points = 100 * groups[cell]
-        ax.scatter(
-            points, [row] * len(points), marker=MARKERS[cell[0]], color=COLORS[cell[1]],
-            facecolor="none" if cell[2] == "dice" else None, zorder=3,
-        )  # fmt: skip
+        ax.scatter(points, [row] * len(points), **_mark(cell), zorder=3)
         ax.plot([points.mean()] * 2, [row - 0.3, row + 0.3], color="black", lw=2, zorder=2)
     ax.set_yticks(range(len(ordered)), [", ".join(LEVELS[level] for level in c) for c in ordered])
     ax.set_title(
         "Every run: a mark a seed, a bar their mean\n"
-        f"(standard deviation by the seed alone: {100 * found.noise:.2f})",
+        f"(standard deviation by the seed alone: {100 * noise(by_seed(record, 'iou')):.2f})",
         fontsize=10,
     )
     ax.set_xlabel("IoU on the test images [points]")
     ax.grid(axis="x", alpha=0.3)
 
 
-def _draw_effect(ax: Axes, factor: str, found: dict[str, Effects]) -> None:
-    for row, of_score in enumerate(found.values()):
-        estimate, low, high = 100 * of_score.table.loc[factor, ["estimate", "low", "high"]]
-        color = {1: BETTER, -1: WORSE, 0: UNCLEAR}[verdict(estimate, low, high)]
+def _draw_effect(ax: Axes, factor: str, found: dict[str, pd.DataFrame]) -> None:
+    for row, table in enumerate(found.values()):
+        estimate, low, high = 100 * table.loc[factor, ["estimate", "low", "high"]]
+        color = {1: BETTER, -1: WORSE, 0: UNCLEAR}[sign(low, high)]
         ax.plot([low, high], [row, row], color=color, lw=2.5)
         ax.plot(estimate, row, "o", color=color)
     ax.axvline(0, color="black", lw=1)
@@ -108,11 +110,8 @@ def _draw_effect(ax: Axes, factor: str, found: dict[str, Effects]) -> None:
 def _draw_costs(ax: Axes, record: pd.DataFrame) -> None:
     means = record.groupby(list(FACTORS))[["iou", "gflops", "parameters"]].mean()
     for cell, row in means.iterrows():
-        ax.scatter(
-            1000 * row["gflops"], 100 * row["iou"], s=row["parameters"] / 5000,
-            marker=MARKERS[cell[0]], color=COLORS[cell[1]],
-            facecolor="none" if cell[2] == "dice" else None,
-        )  # fmt: skip
+        place = (1000 * row["gflops"], 100 * row["iou"])
+        ax.scatter(*place, s=row["parameters"] / 5000, **_mark(cell))
     for level, marker in MARKERS.items():
         ax.scatter([], [], marker=marker, color="black", label=LEVELS[level])
     for level, color in COLORS.items():
@@ -127,11 +126,9 @@ def _draw_costs(ax: Axes, record: pd.DataFrame) -> None:
 
 def main() -> None:
     """See the module docstring."""
-    design = load_design("factorial")
-    record = load_record(HERE / "factorial.csv", run_names(CELLS, design), design)
     buffer = io.BytesIO()
     with mpl.rc_context({"savefig.dpi": 120}):
-        draw(record).savefig(buffer, format="png")
+        draw(pd.read_csv(HERE / "factorial.csv")).savefig(buffer, format="png")
     with atomic_write(HERE / "factorial.png") as temporary:
         temporary.write_bytes(buffer.getbuffer())
 

@@ -3,19 +3,57 @@
 ``python -m research.ablation.gather DESIGN`` writes ``DESIGN.csv``.
 """
 
+import json
 import sys
+from pathlib import Path
 
-from research.ablation.design import DESIGNS, HERE, load_design, run_names
-from research.ablation.record import gather
+import pandas as pd
+
+from research.ablation.design import (
+    DESIGNS,
+    FACTORS,
+    HERE,
+    NUMBERS,
+    Design,
+    load_design,
+    run_names,
+    settings,
+)
 from unet.runtime.files import atomic_write
 from unet.runtime.process import run_stage
+
+# Columns that must be equal in all runs of a design, beside its settings; dvc.lock ensures that the
+# code, data and recipe are.
+SAME = ("epochs", "torch", "device")
+
+
+def gather(folder: Path, cells: list[str], design: Design) -> pd.DataFrame:
+    """One row per run of ``design``, from the files ``CELL-SEED.json`` in ``folder``.
+
+    Raises:
+        ValueError: the runs have not all the settings of ``design``, or differ in torch, say.
+    """
+    own = settings(design)
+    files = [folder / f"{name}.json" for name in run_names(cells, design)]
+    rows = [json.loads(file.read_text(encoding="utf-8")) for file in files]
+    # Old runs did not record the name of the CPU or GPU.
+    columns = [*FACTORS, "seed", *own, *SAME, "device_name", *NUMBERS]
+    frame = pd.DataFrame(rows).reindex(columns=columns)
+    for column in (*own, *SAME):
+        found = frame[column].unique().tolist()
+        if found != [own.get(column, found[0])]:
+            raise ValueError(
+                f"{folder} holds runs with {column} = {', '.join(map(str, found))}: train those "
+                f"that differ anew, `dvc --cd {HERE} repro -f -s` with their stages"
+            )
+    return frame
 
 
 def main() -> None:
     """See the module docstring."""
     name = " ".join(sys.argv[1:])
     design = load_design(name)
-    frame = gather(HERE / "runs" / name, run_names(DESIGNS[name], design), design)
+    frame = gather(HERE / "runs" / name, DESIGNS[name], design)
     with atomic_write(HERE / f"{name}.csv") as temporary:
         frame.to_csv(temporary, index=False, lineterminator="\n")
 

@@ -1,4 +1,4 @@
-"""What the benchmarks share: the machine's description and peak, timing in turns, results."""
+"""What the benchmarks share: the machine's description and peak, and their results' files."""
 
 import json
 import os
@@ -6,7 +6,6 @@ import platform
 import statistics
 import subprocess
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -44,38 +43,18 @@ def synchronize() -> None:
         torch.cuda.synchronize()
 
 
-def seconds_of(work: Callable[[], Any]) -> float:
-    """Seconds that one call of ``work`` takes."""
-    synchronize()
-    started = time.perf_counter()
-    work()
-    synchronize()
-    return time.perf_counter() - started
-
-
-def in_turns(
-    works: dict[str, Callable[[], Any]], *, rounds: int, warm_up: int = 1
-) -> dict[str, list[float]]:
-    """Time ``works`` in turns: seconds of each call, in each of ``rounds`` rounds.
-
-    In this way other load and the temperature of the machine affect all of them alike.
-    """
-    for _ in range(warm_up):
-        for work in works.values():
-            work()
-    seconds: dict[str, list[float]] = {name: [] for name in works}
-    for _ in range(rounds):
-        for name, work in works.items():
-            seconds[name].append(seconds_of(work))
-    return seconds
-
-
 def peak_flops(device: torch.device, dtype: torch.dtype, *, rounds: int = 10) -> float:
     """Best FLOP/s of a large matrix product; a multiplication and an addition count as two."""
     side = 8192 if device.type == "cuda" else 2048
     a, b = (torch.randn(side, side, device=device).to(dtype) for _ in range(2))
-    seconds = in_turns({"product": lambda: a @ b}, rounds=rounds, warm_up=3)["product"]
-    return 2 * side**3 / min(seconds)
+    seconds = []
+    for _ in range(3 + rounds):  # the first three warm up
+        synchronize()
+        started = time.perf_counter()
+        a @ b
+        synchronize()
+        seconds.append(time.perf_counter() - started)
+    return 2 * side**3 / min(seconds[3:])
 
 
 def summary(values: list[float]) -> dict[str, float]:

@@ -3,6 +3,7 @@ DataLoader that decodes each JPEG and mask again in every epoch, ``.item()`` in 
 model is this project's, with torch's default initialisation and pixels in [0, 1].
 """
 
+import tarfile
 import tempfile
 import time
 from collections.abc import Iterator
@@ -40,19 +41,14 @@ class PetFiles(Dataset):
 
 
 def extract() -> Path:
-    """A temporary folder with the images and trimaps of ``data/raw``; reused if it exists."""
+    """A temporary folder with the files of the archives in ``data/raw``; reused if it exists."""
     digest = oxford_pets.md5(RAW / oxford_pets.IMAGES)[:8]
     folder = Path(tempfile.gettempdir()) / f"unet-benchmark-files-{digest}"
     if not folder.exists():
         temporary = folder.with_name(f"{folder.name}.part")
-        for archive, pattern, kind in (
-            (oxford_pets.IMAGES, oxford_pets.IMAGE_MEMBERS, "images/{}.jpg"),
-            (oxford_pets.ANNOTATIONS, oxford_pets.TRIMAP_MEMBERS, "annotations/trimaps/{}.png"),
-        ):
-            for name, content in oxford_pets.members(RAW / archive, pattern):
-                path = temporary / kind.format(name)
-                path.parent.mkdir(parents=True, exist_ok=True)
-                path.write_bytes(content)
+        for archive in (oxford_pets.IMAGES, oxford_pets.ANNOTATIONS):
+            with tarfile.open(RAW / archive) as files:
+                files.extractall(temporary, filter="data")
         temporary.rename(folder)
     return folder
 

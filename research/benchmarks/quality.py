@@ -7,9 +7,8 @@ plain-16 the same in batches of 16 instead of 32
 record   this project's loop with the recipe in params.yaml
 fast     the same with the settings in FAST: fewer epochs, the first ones on small images
 
-Runs go to results/quality.json. A run replaces an earlier one of the same recipe, seed and width,
-and all runs of that recipe and width with other settings or other code. The machine should be
-idle otherwise.
+Runs go to results/quality.json, in place of all earlier ones of that recipe and width. The machine
+should be idle otherwise.
 """
 
 import argparse
@@ -19,7 +18,6 @@ import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -29,9 +27,6 @@ from unet.config import Params, load_params
 from unet.data.packed import load_split
 from unet.inference.evaluation import cost
 from unet.runtime.device import set_up
-from unet.runtime.source import source_hashes
-from unet.training.checkpoint import fingerprint
-from unet.training.config import ExperimentConfig
 from unet.training.learner import build_model
 from unet.training.loop import Training, image_size_of, train
 
@@ -86,18 +81,6 @@ def run_plain(
         yield {"size": size} | epoch
 
 
-def epoch_gflop(experiment: ExperimentConfig, size: int, num_images: int) -> float:
-    """GFLOP per epoch; forward and backward together cost three times the forward pass."""
-    return 3 * num_images * cost(build_model(experiment), size)["gflops"]
-
-
-def replaces(run: dict[str, Any], other: dict[str, Any]) -> bool:
-    """Whether ``run`` repeats ``other``, or ``other`` has outdated settings or code."""
-    if (run["recipe"], run["width"]) != (other["recipe"], other["width"]):
-        return False
-    return run["seed"] == other["seed"] or run.get("made_of") != other.get("made_of")
-
-
 def main() -> None:
     """See the module docstring."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -105,28 +88,27 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
     parser.add_argument("--width", type=int, default=16)
     arguments = parser.parse_args()
+    recipe, width = arguments.recipe, arguments.width
     params = load_params()
-    changes = FAST if arguments.recipe == "fast" else {}
+    changes = FAST if recipe == "fast" else {}
     num_images = len(load_split(DATA / "train", torch.device("cpu")))
-    experiment = replace(params.experiments[EXPERIMENT], width=arguments.width)
+    experiment = replace(params.experiments[EXPERIMENT], width=width)
+    results = [r for r in read_results("quality") if (r["recipe"], r["width"]) != (recipe, width)]
     for seed in arguments.seeds:
-        run = {"recipe": arguments.recipe, "seed": seed, "width": arguments.width}
-        if arguments.recipe.startswith("plain"):
-            batch_size = 16 if arguments.recipe == "plain-16" else 32
-            epochs = run_plain(params, seed, arguments.width, batch_size=batch_size)
-            run["made_of"] = fingerprint(source_hashes("research.benchmarks.plain"))
-        else:
-            epochs = run_ours(params, seed, arguments.width, changes)
-            run["changes"] = changes
-            config = replace(params.train, **changes, seed=0)
-            run["made_of"] = fingerprint(config, source_hashes("unet.training.loop"))
+        run = {"recipe": recipe, "seed": seed, "width": width, "changes": changes}
         run |= {"machine": machine(), "epochs": []}
+        results.append(run)
+        if recipe.startswith("plain"):
+            batch_size = 16 if recipe == "plain-16" else 32
+            epochs = run_plain(params, seed, width, batch_size=batch_size)
+        else:
+            epochs = run_ours(params, seed, width, changes)
         for epoch in epochs:
-            gflop = epoch_gflop(experiment, epoch["size"], num_images)
-            run["epochs"].append(epoch | {"gflop": gflop})
-            print(run["recipe"], f"seed {seed}", len(run["epochs"]), epoch, file=sys.stderr)
-            others = [r for r in read_results("quality") if not replaces(run, r)]
-            write_results("quality", [*others, run])
+            # Forward and backward together cost three times the forward pass.
+            gflops = cost(build_model(experiment), epoch["size"])["gflops"]
+            run["epochs"].append(epoch | {"gflop": 3 * num_images * gflops})
+            print(recipe, f"seed {seed}", len(run["epochs"]), epoch, file=sys.stderr)
+            write_results("quality", results)
 
 
 if __name__ == "__main__":

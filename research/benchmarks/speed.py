@@ -31,7 +31,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import psutil
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -272,14 +271,12 @@ def measure(case: Case, seconds: float) -> dict[str, float]:
     """Run ``case`` for about ``seconds``, at least MIN_STEPS steps, after a warm-up."""
     device = resolve_device("auto")
     make_repeatable(device)
-    started = time.perf_counter()
     batch, flop = (ours if case.loop == "ours" else plain)(case, device)
-    warming = time.perf_counter()
+    started = time.perf_counter()
     batch()
-    while time.perf_counter() - warming < min(3.0, seconds):
+    while time.perf_counter() - started < min(3.0, seconds):
         batch()
     synchronize()
-    setup = time.perf_counter() - started
     started, num_images, num_steps = time.perf_counter(), 0, 0
     while time.perf_counter() - started < seconds or num_steps < MIN_STEPS:
         num_images += batch()
@@ -287,21 +284,15 @@ def measure(case: Case, seconds: float) -> dict[str, float]:
     synchronize()
     speed = num_images / (time.perf_counter() - started)
     memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    rss = psutil.Process().memory_info()
     trains = case.loop == "ours" and case.work == "training"
     amp = resolve_amp(case.amp, device) if trains else "none"
     dtype = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(amp, torch.float32)
-    result = {
+    return {
         "images_per_second": speed,
         "gflop_an_image": flop / 1e9,
         "peak_gflops": peak_flops(device, dtype) / 1e9,
         "process_mib": memory / (2**20 if sys.platform == "darwin" else 2**10),
-        "file_pages_mib": getattr(rss, "shared", 0) / 2**20,
-        "setup_seconds": setup,
     }
-    if device.type == "cuda":
-        result["device_mib"] = torch.cuda.max_memory_allocated() / 2**20
-    return result
 
 
 def run_suite(suite: str, *, name: str, rounds: int, seconds: float) -> None:
@@ -310,7 +301,7 @@ def run_suite(suite: str, *, name: str, rounds: int, seconds: float) -> None:
     runs: dict[str, list[dict[str, float]]] = {label: [] for label in cases}
     for turn in range(rounds):
         for label, case in cases.items():
-            command = [sys.executable, "-m", "research.benchmarks.speed"]
+            command = [sys.executable, "-m", "research.benchmarks.speed", "case"]
             command += ["--case", json.dumps(asdict(case)), "--seconds", str(seconds)]
             done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
             runs[label].append(json.loads(done.stdout.splitlines()[-1]))
@@ -326,21 +317,19 @@ def run_suite(suite: str, *, name: str, rounds: int, seconds: float) -> None:
 def main() -> None:
     """See the module docstring."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("suite", choices=SUITES, nargs="?")
+    parser.add_argument("suite", choices=[*SUITES, "case"])
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--seconds", type=float, default=10, help="of each measurement")
     parser.add_argument("--as", dest="name", metavar="NAME", help="SUITE, or SUITE-WORD")
-    parser.add_argument("--case", help=argparse.SUPPRESS)
+    parser.add_argument("--case", help="for `case`: a Case in JSON, to be measured alone")
     arguments = parser.parse_args()
-    if arguments.case:
+    suite, name = arguments.suite, arguments.name or arguments.suite
+    if suite == "case":
         print(json.dumps(measure(Case(**json.loads(arguments.case)), arguments.seconds)))
-    elif arguments.suite:
-        suite, name = arguments.suite, arguments.name or arguments.suite
-        if name.partition("-")[0] != suite:
-            parser.error(f"--as {name}: must be {suite}, or {suite}- and a word")
-        run_suite(suite, name=name, rounds=arguments.rounds, seconds=arguments.seconds)
+    elif name.partition("-")[0] != suite:
+        parser.error(f"--as {name}: must be {suite}, or {suite}- and a word")
     else:
-        parser.print_help()
+        run_suite(suite, name=name, rounds=arguments.rounds, seconds=arguments.seconds)
 
 
 if __name__ == "__main__":

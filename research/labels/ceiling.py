@@ -21,23 +21,25 @@ from unet.runtime.process import run_stage
 
 NUM_RESAMPLES = 10_000
 RULES = ("background", "object", "ignore")  # for the boundary
-Scores = dict[str, tuple[str, Callable[[Tensor], Tensor], bool]]
-# Score of metrics/scores/ -> key of its counts, its function, and whether it is a mean per image.
-SCORES: Scores = {
-    "accuracy": ("background", metrics.accuracy, False),
-    "iou": ("background", metrics.iou, False),
-    "dice": ("background", metrics.dice, False),
-    "boundary_iou": ("band", metrics.iou, False),
-    "accuracy_per_image": ("background", metrics.accuracy, True),
-    "iou_per_image": ("background", metrics.iou, True),
-    "dice_per_image": ("background", metrics.dice, True),
-    "boundary_iou_per_image": ("band", metrics.iou, True),
-    "accuracy_boundary_object": ("object", metrics.accuracy, False),
-    "iou_boundary_object": ("object", metrics.iou, False),
-    "accuracy_boundary_ignored": ("ignore", metrics.accuracy, False),
-    "iou_boundary_ignored": ("ignore", metrics.iou, False),
-    "accuracy_outlined": ("outlined", metrics.accuracy, False),
-    "iou_outlined": ("outlined", metrics.iou, False),
+# Score of metrics/scores/ -> title, key of its counts, function, whether it is a mean per image.
+SCORES: dict[str, tuple[str, str, Callable[[Tensor], Tensor], bool]] = {
+    "accuracy": ("accuracy", "background", metrics.accuracy, False),
+    "iou": ("IoU", "background", metrics.iou, False),
+    "dice": ("Dice", "background", metrics.dice, False),
+    "boundary_iou": ("boundary IoU", "band", metrics.iou, False),
+}
+SCORES |= {
+    f"{name}_per_image": (f"{title}, mean over images", counts, score, True)
+    for name, (title, counts, score, _) in SCORES.items()
+}
+SCORES |= {
+    f"{name}_{ending}": (f"{SCORES[name][0]}, {words}", counts, SCORES[name][2], False)
+    for ending, words, counts in (
+        ("boundary_object", "boundary as object", "object"),
+        ("boundary_ignored", "boundary ignored", "ignore"),
+        ("outlined", "boundary as object in both masks", "outlined"),
+    )
+    for name in ("accuracy", "iou")
 }
 
 
@@ -72,7 +74,7 @@ def agreement(first: Tensor, second: Tensor, photographs: list[int]) -> pd.DataF
     weights = torch.cat([torch.ones(1, len(member)).double(), torch.from_numpy(draws).double()])
     weights = weights @ member  # (1 + resamples, pairs)
     rows = []
-    for name, (rule, score, of_each) in SCORES.items():
+    for name, (_, rule, score, of_each) in SCORES.items():
         both = torch.stack([there[rule], back[rule]])  # (2, pairs, 4)
         if of_each:
             values = weights @ score(both).mean(0) / weights.sum(1)

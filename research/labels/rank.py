@@ -4,8 +4,6 @@
 ``suspects.csv``, all images with the worst first, and ``suspects.jpg``, the worst thirty.
 """
 
-import zipfile
-import zlib
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +11,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from research.labels.fold import DATA, HERE, NUM_LEVELS, load_labels
+from research.labels.fold import DATA, HERE, NUM_LEVELS, joined, load_labels
 from unet import metrics
 from unet.data.masks import foreground
 from unet.data.packed import Split, load_split
@@ -52,51 +50,38 @@ def even(probabilities: Tensor, threshold: float) -> Tensor:
     return odds / (odds + (1 - probabilities) * threshold)
 
 
-def judged(split: Split, probabilities: Tensor, name: str) -> pd.DataFrame:
-    """One row per image of ``split``: name, split, score, IoU, and the object's share of the
-    counted pixels, predicted and labelled.
+def write_ranking(
+    splits: dict[str, Split], probabilities: dict[str, Tensor], csv: Path, picture: Path
+) -> None:
+    """Rank the images of all ``splits`` together; write a table and a picture of the worst.
+
+    Columns: name, split, score, IoU, and the object's share of the counted pixels, predicted and
+    labelled.
 
     Args:
-        probabilities: (N, S, S) in [0, 1]; above 0.5 is object.
-        name: the name of the split.
+        probabilities: split -> (N, S, S) in [0, 1]; above 0.5 is object.
     """
-    predicted = probabilities > 0.5
-    is_object, counted = foreground(split.masks)
+    images, given = joined(list(splits.values())), torch.cat([probabilities[s] for s in splits])
+    predicted, (is_object, counted) = given > 0.5, foreground(images.masks)
     num_counted = counted.flatten(1).sum(1).clamp(min=1)
-    return pd.DataFrame(
+    ranking = pd.DataFrame(
         {
-            "name": split.names,
-            "split": name,
-            "score": label_quality(probabilities, split.masks),
+            "name": images.names,
+            "split": [name for name, split in splits.items() for _ in split.names],
+            "score": label_quality(given, images.masks),
             "iou": metrics.iou(metrics.pixel_counts(predicted, is_object, counted)),
             "predicted_share": (predicted & counted).flatten(1).sum(1) / num_counted,
             "labelled_share": (is_object & counted).flatten(1).sum(1) / num_counted,
         }
-    )
-
-
-def write_ranking(
-    splits: dict[str, Split], probabilities: dict[str, Tensor], csv: Path, picture: Path
-) -> pd.DataFrame:
-    """Rank the images of all ``splits`` together; write table and picture; return the table.
-
-    Args:
-        probabilities: split -> (N, S, S) in [0, 1]; 0.5 if both classes are equally likely.
-    """
-    tables = [judged(split, probabilities[name], name) for name, split in splits.items()]
-    ranking = pd.concat(tables, ignore_index=True).sort_values(["score", "name"])
+    ).sort_values(["score", "name"])
     with atomic_write(csv) as temporary:
         ranking.to_csv(temporary, index=False, lineterminator="\n", float_format="%.5f")
-    row_of = {(k, n): row for k, split in splits.items() for row, n in enumerate(split.names)}
-    tiles = []
-    for _, row in ranking.head(NUM_SHOWN).iterrows():
-        split, index = splits[row["split"]], row_of[row["split"], row["name"]]
-        labelled = foreground(split.masks[index])[0]
-        predicted = probabilities[row["split"]][index] > 0.5
-        caption = f"{row['name']}\n{row['split']}, {row['score']:.3f}"
-        tiles.append((caption, split.images[index], labelled, predicted))
+    tiles = [
+        (f"{row['name']}\n{row['split']}, {row['score']:.3f}", images.images[index],
+         is_object[index], predicted[index])
+        for index, row in ranking.head(NUM_SHOWN).iterrows()
+    ]  # fmt: skip
     save_outlines(picture, tiles, title="Masks that the predictions contradict most")
-    return ranking
 
 
 def main() -> None:
@@ -108,26 +93,16 @@ def main() -> None:
     left_out: dict[str, Tensor] = {}
     test = torch.zeros(splits["test"].masks.shape)
     for number in config.folds:
-        path = HERE / f"folds/{number}.npz"
-        try:
-            with np.load(path) as content:
-                threshold, names = float(content["threshold"]), content["names"].tolist()
-                own, of_test = (
-                    even(torch.from_numpy(content[key]).float() / NUM_LEVELS, threshold)
-                    for key in ("left_out", "test")
-                )
-                test += of_test / len(config.folds)
-            if own.shape[1:] != test.shape[1:]:
-                raise ValueError(f"images of {tuple(own.shape[1:])} pixels")
-            left_out |= dict(zip(names, own, strict=True))
-        except (
-            OSError, EOFError, ValueError, KeyError, RuntimeError, zipfile.BadZipFile, zlib.error,
-        ) as error:  # fmt: skip
-            raise ValueError(f"{path} cannot be read ({error}): run `make suspects`") from None
+        with np.load(HERE / f"folds/{number}.npz") as fold:
+            threshold, names = float(fold["threshold"]), fold["names"].tolist()
+            own, of_test = (
+                even(torch.from_numpy(fold[key]).float() / NUM_LEVELS, threshold)
+                for key in ("left_out", "test")
+            )
+        left_out |= dict(zip(names, own, strict=True))
+        test += of_test / len(config.folds)
     probabilities = {"test": test}
     for name in ("train", "val"):
-        if missing := [image for image in splits[name].names if image not in left_out]:
-            raise ValueError(f"{missing[0]} is in no fold: run `make suspects`")
         probabilities[name] = torch.stack([left_out[image] for image in splits[name].names])
     write_ranking(splits, probabilities, HERE / "suspects.csv", HERE / "suspects.jpg")
 

@@ -1,1 +1,0 @@
-"""Experiments on the software itself: bad input, kills, full disks and the like."""

@@ -1,0 +1,91 @@
+"""Photographs and masks in any form mean what was stored in them, or are refused in one line."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from tests.forms import ODD, PLAIN, UNDERSTOOD, Photo, damaged, objects, photographs, soft
+from tests.photographs import other_model
+from tests.repo import ROOT
+from unet.config import load_params
+from unet.data.masks import OBJECT
+from unet.data.packed import load_split
+from unet.data.packing import pack_into
+from unet.data.photos import read_photo
+from unet.inference.predict import predict
+
+MODEL = other_model()
+pytestmark = pytest.mark.filterwarnings("ignore")  # Pillow's, of damaged files
+
+
+def off(found: Image.Image, photo: Photo) -> float:
+    assert found.size == photo.upright.shape[1::-1]
+    return float(np.abs(np.asarray(found, float) - photo.upright).mean())
+
+
+@settings(deadline=None, max_examples=80)
+@given(photographs())
+def test_a_photograph_is_the_same_however_it_is_stored_and_given(
+    tmp_path_factory: pytest.TempPathFactory, photo: Photo
+) -> None:
+    path = tmp_path_factory.mktemp("photo") / "any"
+    path.write_bytes(photo.content)
+    read = read_photo(path)
+    assert off(read, photo) <= photo.off
+    expected = predict(torch.from_numpy(np.array(read)).permute(2, 0, 1), MODEL, tta=False)
+    for given_as in (path, Image.open(path), read):
+        found = predict(given_as, MODEL, tta=False)
+        assert torch.equal(found.mask, expected.mask)
+        assert torch.equal(found.probabilities, expected.probabilities)
+
+
+@settings(deadline=None, max_examples=80)
+@given(damaged())
+def test_a_damaged_file_is_refused_in_a_line_that_names_it(
+    tmp_path_factory: pytest.TempPathFactory, case: tuple[bytes, Photo | None]
+) -> None:
+    content, whole = case
+    path = tmp_path_factory.mktemp("photo") / "damaged.jpg"
+    path.write_bytes(content)
+    try:
+        predict(path, MODEL, tta=False)
+    except ValueError as error:
+        assert str(error).startswith(f"{path} ") and len(str(error).splitlines()) == 1
+    else:  # what is lacking was not needed
+        assert whole is not None
+        assert whole.off == 255 or off(read_photo(path), whole) <= whole.off
+
+
+@settings(deadline=None, max_examples=60)
+@given(st.sampled_from([*UNDERSTOOD, *ODD]), objects(48, 64))
+def test_a_mask_is_packed_as_its_plain_form_or_refused(
+    tmp_path_factory: pytest.TempPathFactory, form: str, mask: np.ndarray
+) -> None:
+    folder = tmp_path_factory.mktemp("own")
+    for part in ("images", "masks"):
+        (folder / part).mkdir()
+    for name in "abcd":
+        draw, kind = (UNDERSTOOD | ODD)[form] if name == "a" else PLAIN
+        drawn = soft(mask) > 127 if form == "antialiased" and name != "a" else mask
+        draw(drawn).save(folder / f"masks/{name}.{kind.lower()}", kind)
+        Image.new("RGB", (64, 48)).save(folder / f"images/{name}.png")
+    params = load_params(ROOT / "params.yaml")
+    data = replace(params.data, path=str(folder))
+    try:
+        pack_into(folder / "packed", folder, data, replace(params.preprocess, image_size=32))
+    except ValueError as error:
+        assert form in ODD and "a: its mask " in str(error)
+        assert len(str(error).splitlines()) == 1
+        return
+    packed = {}
+    for split in ("train", "val", "test"):
+        found = load_split(folder / "packed" / split, torch.device("cpu"))
+        packed |= dict(zip(found.names, found.masks, strict=True))
+    different = (packed["a"] != packed["b"]).float().mean()
+    assert different <= (0.03 if form == "JPEG" else 0)
+    assert (packed["b"] == OBJECT).any()
