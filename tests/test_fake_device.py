@@ -104,17 +104,7 @@ def unregistered(learner: Learner) -> None:
                 setattr(module, name, tensor)
 
 
-def a_constant_of_the_loss(learner: Learner) -> None:
-    forward = learner.loss_function.forward
-
-    def spoiled(logits: Tensor, targets: Tensor, counted: Tensor | None = None) -> Tensor:
-        return forward(logits, targets * torch.ones(len(targets), 1, 1, 1), counted)
-
-    learner.loss_function.forward = spoiled
-
-
-@pytest.mark.parametrize("spoil", [unregistered, a_constant_of_the_loss])
 @pytest.mark.parametrize("key", PARAMS.experiments)
-def test_a_tensor_that_stays_on_the_cpu_is_found(key: str, spoil) -> None:
+def test_a_tensor_that_stays_on_the_cpu_is_found(key: str) -> None:
     with pytest.raises(RuntimeError, match=r"device.*cpu"):
-        step(PARAMS.experiments[key], spoil=spoil)
+        step(PARAMS.experiments[key], spoil=unregistered)
