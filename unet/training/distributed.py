@@ -6,13 +6,11 @@ Without ranks the functions here do nothing, so that callers need no special cas
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TypeVar
+from typing import Any
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
-
-T = TypeVar("T")
 
 
 @contextmanager
@@ -35,7 +33,7 @@ def rank() -> int:
 
 
 def num_ranks() -> int:
-    """The number of ranks on all hosts."""
+    """The number of ranks."""
     return dist.get_world_size() if dist.is_initialized() else 1
 
 
@@ -68,7 +66,7 @@ def share_buffers(model: nn.Module) -> None:
             dist.broadcast(buffer, src=0)
 
 
-def from_first(value: T) -> T:
+def from_first(value: Any) -> Any:
     """The first rank's ``value``."""
     values = [value]
     if dist.is_initialized():

@@ -207,15 +207,13 @@ def announce(
 ) -> None:
     """Print where the training begins, and whether it is too short to learn much."""
     precision = "float32" if training.amp == "none" else training.amp
-    how = f"{precision}, CPU threads: {training.threads}"
-    steps = config.num_steps(num_images)
-    origin = f" from {start.file}" if start else ""
     if training.curve:
-        tqdm.write(f"{name}: resumes after epoch {len(training.curve)} of {config.epochs} ({how})")
+        where = f"resumes after epoch {len(training.curve)} of {config.epochs}"
     else:
-        tqdm.write(
-            f"{name}: starts at epoch 1 of {config.epochs}{origin}, {steps} steps in all ({how})"
-        )
+        origin = f" from {start.file}" if start else ""
+        steps = config.num_steps(num_images)
+        where = f"starts at epoch 1 of {config.epochs}{origin}, {steps} steps in all"
+    tqdm.write(f"{name}: {where} ({precision}, CPU threads: {training.threads})")
     if hint := config.hint(num_images):
         tqdm.write(f"{name}: {hint}")
 
