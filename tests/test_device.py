@@ -77,17 +77,6 @@ def test_a_named_precision_is_taken() -> None:
 
 
 @pytest.mark.parametrize(
-    ("amp", "dtype"),
-    [("bf16", torch.bfloat16), ("fp16", torch.float16), ("none", torch.float32)],
-)
-def test_autocast_multiplies_in_its_precision(amp: str, dtype: torch.dtype) -> None:
-    a = torch.ones(4, 4)
-    with device.autocast(amp, CPU):
-        assert (a @ a).dtype == dtype
-    assert (a @ a).dtype == torch.float32
-
-
-@pytest.mark.parametrize(
     ("busy", "most", "expected"),
     [
         ([0, 1, 2, 0], 4, 4),
@@ -109,11 +98,6 @@ def test_auto_threads_are_the_idle_cores(
     assert device.resolve_threads(7, CPU) == 7
 
 
-def test_auto_threads_in_earnest(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
-    assert 1 <= device.resolve_threads("auto", CPU) <= 2
-
-
 def test_the_devices_name_is_its_makers(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda _device: "Some GPU 100")
     assert device.device_name(CUDA) == "Some GPU 100"
@@ -124,19 +108,6 @@ def test_the_devices_name_is_its_makers(monkeypatch: pytest.MonkeyPatch, tmp_pat
     assert device.device_name(CPU) == "aarch64"
     cpuinfo.write_text("processor\t: 0\nmodel name\t: Some CPU @ 2.20GHz\nflags\t: fpu\n" * 2)
     assert device.device_name(CPU) == "Some CPU @ 2.20GHz"
-
-
-def test_repeatable_kernels_are_asked_of_cuda_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    asked: list[bool] = []
-    monkeypatch.setattr(
-        torch, "use_deterministic_algorithms", lambda mode, warn_only: asked.append(mode)
-    )
-    monkeypatch.setattr(torch.backends.cudnn, "benchmark", True)
-    monkeypatch.setenv("CUBLAS_WORKSPACE_CONFIG", ":16:8")
-    device.make_repeatable(CPU)
-    assert asked == []
-    device.make_repeatable(CUDA)
-    assert asked == [True] and torch.backends.cudnn.benchmark is False
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="glibc's allocator")

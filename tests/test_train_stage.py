@@ -1,6 +1,5 @@
 """The stage ``train``: what makes another training, what it starts from and what it writes."""
 
-import csv
 import os
 import shutil
 from collections.abc import Callable
@@ -11,13 +10,11 @@ from typing import Any
 import pytest
 import torch
 import yaml
-from safetensors import safe_open
 
 from stages import train as stage
 from stages.code import check_is_here
-from tests.tiny import CPU, pack_drawn, tiny_config, tiny_experiment
+from tests.tiny import pack_drawn, tiny_config, tiny_experiment
 from unet.inference.model_file import TrainedModel, load_model
-from unet.runtime.device import device_name
 from unet.runtime.files import file_sha256
 from unet.runtime.source import source_hashes
 from unet.training.checkpoint import STATE
@@ -98,19 +95,6 @@ def test_a_threshold_of_one_s_own_is_written_and_changes_no_weight(folder: Path)
     assert info | {"threshold": 0.7} == other_info
     for name, tensor in model.state_dict().items():
         assert torch.equal(tensor, other.state_dict()[name]), name
-
-
-def test_the_cpu_and_torch_are_named_beside_the_seconds_and_nowhere_else(folder: Path) -> None:
-    train()
-    with Path(f"plots/timing/{KEY}.csv").open(newline="") as file:
-        rows = list(csv.DictReader(file))
-    assert [row["device"] for row in rows] == [device_name(CPU)] * 3
-    assert [row["torch"] for row in rows] == [torch.__version__] * 3
-    assert list(rows[0])[-1] == "torch"
-    with safe_open(MODEL, framework="pt") as file:
-        assert '"device": "cpu"' in file.metadata()["unet"]
-    for path in (*Path("models").iterdir(), *Path("plots/curves").iterdir()):
-        assert device_name(CPU).encode() not in path.read_bytes(), path
 
 
 @pytest.mark.parametrize("what", ["params.yaml", str(START)])
