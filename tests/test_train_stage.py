@@ -1,5 +1,7 @@
 """The stage ``train``: what makes another training, what it starts from and what it writes."""
 
+import gzip
+import json
 import os
 import shutil
 from collections.abc import Callable
@@ -13,7 +15,9 @@ import yaml
 
 from stages import train as stage
 from stages.code import check_is_here
+from tests.repo import make_tiny
 from tests.tiny import pack_drawn, tiny_config, tiny_experiment
+from tools import profile
 from unet.inference.model_file import TrainedModel, load_model
 from unet.runtime.files import file_sha256
 from unet.runtime.source import source_hashes
@@ -212,3 +216,17 @@ def test_a_link_into_models_is_refused(folder: Path) -> None:
     (folder / "best.safetensors").symlink_to(folder / "models/mine.safetensors")
     with pytest.raises(ValueError, match="models/ is written by the trainings"):
         replace(tiny_config(), start_from="best.safetensors")
+
+
+def test_a_profile_is_a_trace_of_the_trainings_operations(
+    folder: Path, root: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copy2(root / "params.yaml", folder)
+    make_tiny(folder)
+    monkeypatch.setattr(profile, "NUM_STEPS", 2)
+    profile.main()
+    trace = gzip.decompress(Path(f"profile/{KEY}.json.gz").read_bytes())
+    names = [event.get("name") for event in json.loads(trace)["traceEvents"]]
+    assert names.count("aten::grid_sampler_2d") == 4  # images and targets of two steps
+    assert "aten::convolution_backward" in names
+    assert "aten::convolution_backward" in capsys.readouterr().out
