@@ -20,7 +20,7 @@ from unet.runtime.config import load_section
 from unet.runtime.device import set_up
 from unet.runtime.files import atomic_write, file_sha256, sha256
 from unet.runtime.process import run_stage
-from unet.training.steps import Length
+from unet.training.steps import Length, start_file
 
 NUM_SHOWN = 24  # test images in worst.jpg
 
@@ -61,7 +61,7 @@ def main() -> None:
 
     rows = {key: scores}
     # Of the dataset's thousands of test images a second evaluation would take too long.
-    if is_folder and "start_from" in info and (start := start_file(key, info["start_from"])):
+    if is_folder and "start_from" in info and (start := unchanged_start(key, info["start_from"])):
         rows[f"{start}, from which it started"] = score(load_model(start, device), "start").scores
     truth = "" if is_folder else f"{BOUNDARY_RULES[info['boundary']]}, "
     passes = "with test-time augmentation" if config.tta else "one pass each"
@@ -71,17 +71,16 @@ def main() -> None:
     print(f"\n{len(split):,} test images, {truth}{passes}:\n\n{table}\n")
 
 
-def start_file(key: str, start_from: str) -> Path | None:
+def unchanged_start(key: str, start_from: str) -> Path | None:
     """The file that the model started from; if it is no longer there, says so and returns None.
 
     Args:
         start_from: the entry in the model's info: the file's name and SHA-256. Its folder is only
             in ``params.yaml``; dvc.yaml does not declare this param, as no output depends on it.
     """
-    path = Path(load_section("train", Length).start_from)
-    path = path / f"{key}.safetensors" if path.is_dir() else path
+    path = start_file(load_section("train", Length).start_from, key)
     name, _, content = start_from.rpartition(", SHA-256 ")
-    if path.is_file() and file_sha256(path) == content:
+    if path and path.is_file() and file_sha256(path) == content:
         return path
     print(
         f"{key}: the model that it started from is not scored: {name} has changed since, or "

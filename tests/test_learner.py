@@ -46,16 +46,6 @@ def test_the_model_is_what_the_experiment_says() -> None:
     assert pooled.head.bias.item() == 0
 
 
-@pytest.mark.parametrize("seed", [0, 1])
-def test_the_global_seed_decides_the_weights(seed: int) -> None:
-    torch.manual_seed(0)
-    first = build_model(tiny_experiment())
-    torch.manual_seed(seed)
-    second = build_model(tiny_experiment())
-    same = torch.equal(first.encoder[0][0].weight, second.encoder[0][0].weight)
-    assert same == (seed == 0)
-
-
 def test_the_loss_is_what_the_experiment_says() -> None:
     automatic, given, dice = (
         new_learner(share=0.2, **changes).loss_function
@@ -89,16 +79,3 @@ def test_a_learner_goes_on_from_its_state() -> None:
             torch.rand(3)  # the global generator takes no part
     for name, value in whole.model.state_dict().items():
         assert torch.equal(value, resumed.model.state_dict()[name]), name
-
-
-def test_a_steps_weight_scales_its_gradient_alone() -> None:
-    images = torch.rand(4, 3, 16, 16)
-    targets = (images[:, :1] > 0.7).float()
-    once, twice = new_learner(), new_learner()
-    losses = [
-        learner.step(images, targets, 0.0, weight=weight)[0]
-        for learner, weight in ((once, 1.0), (twice, 2.0))
-    ]
-    assert losses[0] == losses[1]
-    for first, second in zip(once.model.parameters(), twice.model.parameters(), strict=True):
-        torch.testing.assert_close(2 * first.grad, second.grad)

@@ -1,5 +1,3 @@
-import copy
-
 import pytest
 import torch
 from hypothesis import given, settings
@@ -36,11 +34,6 @@ def test_singular_values_end_near_one(rows: int, columns: int, seed: int, scale:
     torch.testing.assert_close(turned, values.diag(), atol=2e-3, rtol=0)
 
 
-def test_columns_are_treated_like_rows() -> None:
-    matrix = random_matrix(4, 9)
-    torch.testing.assert_close(orthogonalized(matrix).T, orthogonalized(matrix.T))
-
-
 def test_nothing_stays_nothing() -> None:
     assert torch.equal(orthogonalized(torch.zeros(3, 5)), torch.zeros(3, 5))
 
@@ -68,26 +61,6 @@ def test_a_kernel_is_the_matrix_of_its_rows() -> None:
     torch.testing.assert_close(as_kernel.flatten(1), stepped(kernel, [gradient]))
 
 
-def test_memory_format_changes_nothing() -> None:
-    kernel, gradient = torch.randn(4, 6, 3, 3), torch.randn(4, 6, 3, 3)
-    last = {"memory_format": torch.channels_last}
-    result = stepped(kernel.to(**last), [gradient.to(**last)])
-    assert result.is_contiguous(**last)
-    torch.testing.assert_close(result, stepped(kernel, [gradient]))
-
-
-def test_an_update_is_as_long_as_promised() -> None:
-    kernel, gradient = torch.zeros(16, 400), random_matrix(16, 400)
-    update = stepped(kernel, [gradient], lr=1.0)
-    assert 0.14 < update.square().mean().sqrt() < 0.25
-    assert (update * gradient).sum() < 0  # downhill
-
-
-def test_the_gradients_scale_changes_nothing() -> None:
-    kernel, gradient = random_matrix(4, 9, 1), random_matrix(4, 9, 2)
-    torch.testing.assert_close(stepped(kernel, [gradient]), stepped(kernel, [1e-3 * gradient]))
-
-
 def test_decay_alone_shrinks() -> None:
     kernel = random_matrix(4, 9)
     result = stepped(kernel, [torch.zeros(4, 9)], lr=0.1, weight_decay=0.5)
@@ -99,41 +72,6 @@ def test_without_gradient_nothing_moves() -> None:
     before = parameter.detach().clone()
     Muon([parameter], lr=0.1, weight_decay=0.5).step()
     assert torch.equal(parameter, before)
-
-
-def test_goes_on_from_its_state() -> None:
-    gradients = [random_matrix(4, 9, seed) for seed in range(4)]
-    whole = torch.nn.Parameter(random_matrix(4, 9, 9))
-    optimizer = Muon([whole], lr=0.1, weight_decay=0.1)
-    for step, gradient in enumerate(gradients):
-        if step == 2:
-            state = copy.deepcopy(optimizer.state_dict())
-            resumed = torch.nn.Parameter(whole.detach().clone())
-        whole.grad = gradient
-        optimizer.step()
-    again = Muon([resumed], lr=0.5, weight_decay=0.5)
-    again.load_state_dict(state)
-    for gradient in gradients[2:]:
-        resumed.grad = gradient
-        again.step()
-    assert torch.equal(resumed, whole)
-    assert not torch.equal(stepped(random_matrix(4, 9, 9), gradients[2:]), whole)
-
-
-def test_learns_what_the_model_is_asked() -> None:
-    model = tiny_model(random_head=True).train()
-    kernels = [p for p in model.parameters() if p.ndim == 4]
-    optimizer = Muon(kernels, lr=0.05, weight_decay=0.0)
-    images = torch.rand(8, 3, 16, 16)
-    targets = (images.mean(1, keepdim=True) > 0.5).float()
-    losses = []
-    for _ in range(60):
-        loss = torch.nn.functional.binary_cross_entropy_with_logits(model(images), targets)
-        model.zero_grad()
-        loss.backward()
-        optimizer.step()
-        losses.append(loss.item())
-    assert losses[-1] < 0.7 * losses[0]  # over five seeds: 0.19 to 0.35
 
 
 def test_every_parameter_has_one_optimizer_and_only_kernels_decay() -> None:

@@ -7,6 +7,7 @@ import re
 import shutil
 import signal
 import subprocess
+import sys
 import time
 from itertools import accumulate
 from pathlib import Path
@@ -37,7 +38,6 @@ from unet.data.packed import load_split
 from unet.inference.model_file import load_model, save_model
 from unet.model import TTA
 from unet.report.results import load_scores
-from unet.runtime.files import exclusive
 
 FIRST, LAST = FINISHED[0], FINISHED[-1]
 
@@ -292,12 +292,17 @@ def test_back_from_a_killed_experiment(repository: Path, sign: signal.Signals) -
 
 
 def test_two_variants_train_side_by_side_and_one_variant_only_once(repository: Path) -> None:
-    train = ("python", "-m", "stages.train")
-    with exclusive(repository / f".checkpoints/{FIRST}.lock", "this test"):  # as a training does
+    train = (sys.executable, "-m", "stages.train")
+    with subprocess.Popen([*train, FIRST], cwd=repository, env=ENVIRONMENT) as first:
+        while not list(repository.glob(f".checkpoints/{FIRST}/*/lock")):
+            assert first.poll() is None
+            time.sleep(0.01)
+        psutil.Process(first.pid).suspend()
         refused = run(repository, *train, FIRST, check=False)
         assert refused.returncode == 1
         assert f"another run of {FIRST} is at work here" in refused.stdout
         run(repository, *train, LAST)
+        first.kill()
     run(repository, *train, FIRST)
 
 

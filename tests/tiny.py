@@ -16,7 +16,7 @@ from unet.data.packed import Split
 from unet.data.packing import pack_into
 from unet.model import UNet
 from unet.training.config import ExperimentConfig, TrainConfig
-from unet.training.loop import Training, train
+from unet.training.loop import Training, fit
 from unet.training.steps import SCRATCH
 
 CPU = torch.device("cpu")
@@ -80,7 +80,7 @@ def foreground_share(split: Split) -> float:
 
 
 def run_training(checkpoint: Path, **changes: Any) -> Training:
-    """Train on 24 tiny images; ``changes`` are arguments of ``train`` or fields of its config."""
+    """Train on 24 tiny images; ``changes`` are arguments of ``fit`` or fields of its config."""
     split = changes.pop("train_split", None) or tiny_split()
     arguments: dict[str, Any] = {
         "experiment": tiny_experiment(),
@@ -90,11 +90,13 @@ def run_training(checkpoint: Path, **changes: Any) -> Training:
         "watched": [0, 4],
         "device": CPU,
         "checkpoint": checkpoint,
+        "name": "train",
         "on_epoch": lambda training: None,
         "start": None,
     }
     arguments |= {key: changes.pop(key) for key in list(changes) if key in arguments}
-    return train(config=tiny_config(**changes), **arguments)
+    _, _, training = fit(config=tiny_config(**changes), **arguments)
+    return training
 
 
 def same_weights(first: dict[str, Tensor], second: dict[str, Tensor]) -> bool:

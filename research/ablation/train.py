@@ -19,16 +19,13 @@ from research.ablation.design import (
 from unet.data.packed import Split, load_split
 from unet.inference.config import EvaluateConfig
 from unet.inference.evaluation import COUNTS, cost, evaluate
-from unet.losses import build_loss
 from unet.runtime.config import load_section
 from unet.runtime.device import device_name, set_up
-from unet.runtime.files import atomic_write, exclusive
+from unet.runtime.files import atomic_write
 from unet.runtime.process import run_stage
-from unet.runtime.source import source_hashes
-from unet.training.checkpoint import checkpoint_folder, fingerprint, remove_checkpoint
+from unet.training.checkpoint import unfinished
 from unet.training.config import ExperimentConfig, TrainConfig
-from unet.training.learner import build_model
-from unet.training.loop import train
+from unet.training.loop import fit
 from unet.training.steps import SCRATCH
 
 NUM_WATCHED = 16  # validation images: only to see that the loss is finite; they choose no epoch
@@ -73,34 +70,24 @@ def main() -> None:
 
     data = HERE / "data" / kind
     splits = {split: load_split(data / split, device) for split in ("train", "val", "test")}
-    share = splits["train"].foreground_share
     few, val = slice(NUM_WATCHED), splits["val"]
-    val = Split(val.images[few], val.masks[few], val.names[few])
-    parts = (experiment, config, device.type, torch.__version__)
     files = [path for path in data.rglob("*") if path.is_file()]
-    folder = checkpoint_folder(
-        f"{kind}-{name}",
-        fingerprint(*parts, source_hashes("research.ablation.train"), files=files),
-    )
-    with exclusive(folder / "lock", name):
-        training = train(
+    with unfinished(
+        f"{kind}-{name}", "research.ablation.train", experiment, config, device.type, files=files
+    ) as checkpoint:
+        model, threshold, training = fit(
             experiment,
             config,
             train_split=splits["train"],
-            val_split=val,
-            foreground_share=share,
-            watched=[0],
+            val_split=Split(val.images[few], val.masks[few], val.names[few]),
+            foreground_share=splits["train"].foreground_share,
             device=device,
-            checkpoint=folder,
-            on_epoch=lambda training: None,
+            checkpoint=checkpoint,
             name=name,
         )
-        model = build_model(experiment).to(device, memory_format=torch.channels_last)
-        model.load_state_dict(training.weights)
-        loss = build_loss(experiment.loss, pos_weight=experiment.pos_weight, share=share)
         plain, mirrored = (
             evaluate(
-                model, splits["test"], threshold=loss.threshold, batch_size=batch_size,
+                model, splits["test"], threshold=threshold, batch_size=batch_size,
                 device=device, flip=flip, name=name,
             )
             for flip in (False, True)
@@ -109,7 +96,7 @@ def main() -> None:
         numbers |= {f"{score}_mirrored": mirrored.scores[score] for score in ("accuracy", "iou")}
         numbers |= {"seconds": sum(epoch["seconds"] for epoch in training.timing)}
         row = {factor: getattr(experiment, factor) for factor in FACTORS} | {"seed": seed}
-        row |= settings(design) | {"epochs": len(training.curve), "threshold": loss.threshold}
+        row |= settings(design) | {"epochs": len(training.curve), "threshold": threshold}
         row |= {number: numbers[number] for number in NUMBERS}
         row |= {"torch": torch.__version__, "device": device.type}
         row |= {"device_name": device_name(device)}
@@ -119,7 +106,6 @@ def main() -> None:
         with atomic_write(HERE / f"runs/{kind}/{name}.json") as temporary:
             text = json.dumps(row, indent=2) + "\n"
             temporary.write_text(text, encoding="utf-8", newline="\n")
-    remove_checkpoint(folder)
 
 
 if __name__ == "__main__":

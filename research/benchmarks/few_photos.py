@@ -27,11 +27,10 @@ from unet.data.packed import Split, load_split
 from unet.data.packing import pack_into
 from unet.inference.evaluation import evaluate
 from unet.inference.model_file import load_model
-from unet.losses import build_loss
 from unet.model import UNet
 from unet.runtime.device import set_up
-from unet.training.learner import build_model
-from unet.training.loop import Start, train
+from unet.training.loop import fit
+from unet.training.start import load_start
 
 EXPERIMENT = "mp_tr_bce"
 NUM_PHOTOS, NUM_VAL, NUM_TEST = 40, 4, 400
@@ -84,18 +83,16 @@ def run(seed: int, params: Params, folder: Path) -> dict[str, float]:
     splits = {
         name: load_split(folder / "packed" / name, device) for name in ("train", "val", "test")
     }
-    share = splits["train"].foreground_share
     released = Path(f"released/{EXPERIMENT}.safetensors")
     model, info = load_model(released, device)
     scores = {
         "the released model as it is": score(model, splits["test"], info["threshold"], params)
     }
     experiment = params.experiments[EXPERIMENT]
-    weights = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     for max_lr in MAX_LR:
         for origin, start in (
             ("random weights", None),
-            ("the released model", Start(str(released), weights)),
+            ("the released model", load_start(str(released), EXPERIMENT, experiment)),
         ):
             name = f"from {origin}, max_lr {max_lr:g}"
             config = replace(
@@ -103,15 +100,12 @@ def run(seed: int, params: Params, folder: Path) -> dict[str, float]:
                 max_lr=max_lr,
             )  # fmt: skip
             with tempfile.TemporaryDirectory() as checkpoint:
-                training = train(
+                trained, threshold, _ = fit(
                     experiment, config, train_split=splits["train"], val_split=splits["val"],
-                    foreground_share=share, watched=[0], device=device, start=start,
-                    checkpoint=Path(checkpoint), on_epoch=lambda _: None, name=name,
+                    foreground_share=splits["train"].foreground_share, device=device, start=start,
+                    checkpoint=Path(checkpoint), name=name,
                 )  # fmt: skip
-            trained = build_model(experiment).to(device)
-            trained.load_state_dict(training.weights)
-            loss = build_loss(experiment.loss, pos_weight=experiment.pos_weight, share=share)
-            scores[name] = score(trained.eval(), splits["test"], loss.threshold, params)
+            scores[name] = score(trained, splits["test"], threshold, params)
             print(f"seed {seed}, {name}: IoU {scores[name]:.4f}", file=sys.stderr, flush=True)
     return scores
 

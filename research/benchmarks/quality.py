@@ -28,7 +28,7 @@ from unet.data.packed import load_split
 from unet.inference.evaluation import cost
 from unet.runtime.device import set_up
 from unet.training.learner import build_model
-from unet.training.loop import Training, image_size_of, train
+from unet.training.loop import Training, fit, image_size_of
 
 FAST = {"epochs": 6, "grow_from": 0.5, "grow_until": 0.7}
 EXPERIMENT = "mp_tr_bce"
@@ -56,11 +56,10 @@ def run_ours(params: Params, seed: int, width: int, changes: dict) -> Iterator[d
         clock = now
 
     with tempfile.TemporaryDirectory() as checkpoint:
-        train(
+        fit(
             experiment, config, train_split=splits["train"], val_split=splits["val"],
-            foreground_share=splits["train"].foreground_share,
-            watched=[0], device=device, checkpoint=Path(checkpoint), on_epoch=on_epoch,
-            name=f"seed {seed}",
+            foreground_share=splits["train"].foreground_share, device=device,
+            checkpoint=Path(checkpoint), name=f"seed {seed}", on_epoch=on_epoch,
         )  # fmt: skip
     yield from rows
 

@@ -6,11 +6,11 @@ the weights that the folds start from.
 
 from research.labels.fold import HERE, load_labels
 from stages.code import write_hashes, write_text
-from stages.train import start_file
 from unet.config import load_params
 from unet.runtime.files import file_sha256
 from unet.runtime.process import run_stage
 from unet.training.config import select_experiment
+from unet.training.steps import start_file
 
 
 def main() -> None:

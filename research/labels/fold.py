@@ -15,21 +15,18 @@ from pydantic import Field
 from pydantic.dataclasses import dataclass
 from torch import Tensor
 
-from stages.train import load_start, start_file
 from unet.data.masks import foreground
 from unet.data.packed import Split, load_split
 from unet.inference.config import EvaluateConfig
-from unet.losses import build_loss
 from unet.model import UNet
 from unet.runtime.config import STRICT, load_section
 from unet.runtime.device import set_up
-from unet.runtime.files import atomic_write, exclusive, file_sha256
+from unet.runtime.files import atomic_write
 from unet.runtime.process import run_stage
-from unet.runtime.source import source_hashes
-from unet.training.checkpoint import checkpoint_folder, fingerprint, remove_checkpoint
+from unet.training.checkpoint import unfinished
 from unet.training.config import TrainConfig, load_experiments, select_experiment
-from unet.training.learner import build_model
-from unet.training.loop import train
+from unet.training.loop import fit
+from unet.training.start import load_start
 
 HERE, DATA = Path("research/labels"), Path("data/packed")  # stages run in the root
 NUM_LEVELS = 255  # probabilities are stored as uint8
@@ -104,8 +101,7 @@ def main() -> None:
     config = replace(load_section("train", TrainConfig), keep="last", boundary="background")
     batch_size = load_section("evaluate", EvaluateConfig).batch_size
     device = set_up(config.device)
-    origin = start_file(config.start_from, key)
-    start = load_start(origin, key, experiments[key]) if origin else None
+    start = load_start(config.start_from, key, experiments[key])
 
     everything = joined([load_split(DATA / name, device) for name in ("train", "val")])
     test = load_split(DATA / "test", device)
@@ -115,30 +111,26 @@ def main() -> None:
     )
     is_object, counted = foreground(seen.masks)
     share = ((is_object & counted).sum() / counted.sum()).item()
-    settings = (labels, experiments[key], config, origin and file_sha256(origin), device.type)
+    if not 0 < share < 1:
+        raise ValueError(
+            f"suspects.folds: without fold {number} the masks hold no object, or nothing else: "
+            "take other folds, or another suspects.seed"
+        )
+    settings = (number, labels, experiments[key], config, start and start.sha256, device.type)
     files = [path for name in ("train", "val") for path in (DATA / name).iterdir()]
-    code = source_hashes("research.labels.fold")
-    folder = checkpoint_folder(
-        f"labels-{number}", fingerprint(number, *settings, torch.__version__, code, files=files)
-    )
-    with exclusive(folder / "lock", f"fold {number}"):
-        training = train(
+    with unfinished(
+        f"labels-{number}", "research.labels.fold", *settings, files=files
+    ) as checkpoint:
+        model, threshold, _ = fit(
             experiments[key],
             config,
             train_split=seen,
             val_split=part(unseen, torch.arange(min(NUM_WATCHED, len(unseen)))),
             foreground_share=share,
-            watched=[0],
             device=device,
-            checkpoint=folder,
-            on_epoch=lambda training: None,
+            checkpoint=checkpoint,
             name=f"fold {number}",
             start=start,
-        )
-        model = build_model(experiments[key]).to(device, memory_format=torch.channels_last).eval()
-        model.load_state_dict(training.weights)
-        loss = build_loss(
-            experiments[key].loss, pos_weight=experiments[key].pos_weight, share=share
         )
         buffer = io.BytesIO()
         np.savez_compressed(
@@ -146,11 +138,10 @@ def main() -> None:
             names=np.array(unseen.names),
             left_out=levels(predict_split(model, unseen, batch_size, device)),
             test=levels(predict_split(model, test, batch_size, device)),
-            threshold=np.array(loss.threshold),
+            threshold=np.array(threshold),
         )
         with atomic_write(HERE / f"folds/{number}.npz") as temporary:
             temporary.write_bytes(buffer.getbuffer())
-    remove_checkpoint(folder)
 
 
 if __name__ == "__main__":

@@ -1,17 +1,15 @@
 """Choose and set up what is fastest on this machine: device, precision, number of threads."""
 
 import ctypes
-import math
 import os
 import platform
 import re
 import sys
-import time
-from collections.abc import Callable
+import timeit
 from contextlib import AbstractContextManager
 from pathlib import Path
-from statistics import median
 
+import psutil
 import torch
 
 
@@ -89,52 +87,29 @@ def cpu_gains_from_bf16() -> bool:
     capabilities = torch.cpu.get_capabilities()
     if not (capabilities.get("avx512_bf16") or capabilities.get("amx_bf16")):
         return False  # it would be emulated
-    seconds = _product_seconds(torch.bfloat16, torch.float32)
-    return seconds[torch.bfloat16] < seconds[torch.float32]
+    return _product_seconds(torch.bfloat16) < _product_seconds(torch.float32)
 
 
-def _product_seconds(*dtypes: torch.dtype, rounds: int = 5) -> dict[torch.dtype, float]:
-    """The least time of a matrix product in each of ``dtypes``, measured in turns."""
-    seconds = dict.fromkeys(dtypes, math.inf)
-    for _ in range(rounds):
-        for dtype in dtypes:
-            matrix = torch.ones(1024, 1024, dtype=dtype)
-            started = time.perf_counter()
-            matrix @ matrix
-            seconds[dtype] = min(seconds[dtype], time.perf_counter() - started)
-    return seconds
+def _product_seconds(dtype: torch.dtype) -> float:
+    """The least time of five products of two matrices."""
+    matrix = torch.ones(1024, 1024, dtype=dtype)
+    return min(timeit.repeat(lambda: matrix @ matrix, number=1, repeat=5))
 
 
-def fastest_threads(step: Callable[[], object], *, rounds: int = 5, budget: float = 3.0) -> int:
-    """The number of CPU threads, 1 or torch's current number, with which ``step`` is the fastest.
+def resolve_threads(threads: int | str, device: torch.device) -> int:
+    """The number of CPU threads that ``threads`` (also ``auto``) means.
 
-    While other processes run, one thread per core is slow: at each operation the other threads
-    wait for the one whose core is shared.
-
-    Args:
-        rounds: timed steps per number of threads, after one to warm up.
-        budget: seconds after which no further round begins, provided that three rounds are timed
-            or one number has taken four times as long as the other.
+    On a CPU ``auto`` is the number of cores that are idle now, at least 1 and at most torch's own
+    number (the physical cores, or OMP_NUM_THREADS): at each operation all threads wait for the one
+    whose core is shared with another process. On other devices it is torch's own number.
     """
-    candidates = sorted({1, torch.get_num_threads()})
-    if len(candidates) == 1:
-        return 1
-    seconds: dict[int, list[float]] = {threads: [] for threads in candidates}
-    try:
-        for _ in range(1 + rounds):
-            for threads in candidates:
-                torch.set_num_threads(threads)
-                started = time.perf_counter()
-                step()
-                seconds[threads].append(time.perf_counter() - started)
-            spent = [sum(taken) for taken in seconds.values()]
-            clear = len(seconds[1]) > 3 or max(spent) > 4 * min(spent)
-            if clear and sum(spent) > budget:
-                break
-    finally:
-        torch.set_num_threads(max(candidates))
-    # The median, not the minimum: it should include the effect of other processes.
-    return min(candidates, key=lambda threads: median(seconds[threads][1:] or seconds[threads]))
+    if threads != "auto":
+        return threads
+    most = torch.get_num_threads()
+    if device.type != "cpu" or most == 1:
+        return most
+    busy = sum(psutil.cpu_percent(0.3, percpu=True)) / 100  # in cores
+    return min(most, max(1, round(psutil.cpu_count() - busy)))
 
 
 def device_name(device: torch.device) -> str:

@@ -3,7 +3,6 @@
 import glob
 import hashlib
 import os
-import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -33,9 +32,8 @@ def exclusive(lock: Path, what: str) -> Iterator[None]:
 def atomic_write(path: Path) -> Iterator[Path]:
     """A temporary path beside ``path`` to write to; renamed to it if the block succeeds."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    for stale in path.parent.glob(f".{glob.escape(path.name)}.*.tmp"):  # left by a killed process
-        process = stale.name.removeprefix(f".{path.name}.").removesuffix(".tmp")
-        if re.fullmatch("[0-9]{1,9}", process) and not psutil.pid_exists(int(process)):
+    for stale in path.parent.glob(f".{glob.escape(path.name)}.*.tmp"):
+        if not psutil.pid_exists(int(stale.suffixes[-2][1:])):  # left by a killed process
             stale.unlink(missing_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:

@@ -1,6 +1,5 @@
 """How a stage behaves as a process: one line for an error, no orphans."""
 
-import errno
 import os
 import sys
 import threading
@@ -41,9 +40,7 @@ def run_stage(
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for the flush at exit
         sys.exit(1)
     except (ValueError, OSError) as error:
-        full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
-        advice = ": free some space and run again" if full else ""
-        sys.exit(f"{name}: {error}{advice}")
+        sys.exit(f"{name}: {error}")
     except (MemoryError, RuntimeError) as error:
         text = str(error).lower()
         if not isinstance(error, MemoryError) and not any(sign in text for sign in OUT_OF_MEMORY):
@@ -73,31 +70,22 @@ def check_code() -> None:
 def stop_with_dvc(interval: float = 1.0) -> None:
     """Exit within about ``interval`` seconds after the ``dvc`` that started this process is gone.
 
-    A killed DVC leaves its stages running, which would write during the next run. A rank watches
-    its launcher in the same way; any other process watches nothing.
+    A killed DVC leaves its stages running, which would write during the next run.
     """
-    is_stage, is_rank = ("DVC_STAGE" in os.environ, "TORCHELASTIC_RUN_ID" in os.environ)
-    if not is_stage and not is_rank:
-        return
-    chain = []  # up to dvc itself: there may be a shell in between
-    with suppress(psutil.Error):
-        for process in psutil.Process().parents():
-            chain.append(process)
-            is_dvc = any(Path(part).stem == "dvc" for part in process.cmdline()[:3])
-            if is_dvc or not is_stage:
-                break
-
-    def alive(process: psutil.Process) -> bool:
-        try:
-            return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
-        except psutil.NoSuchProcess:
-            return False
+    dvc = None
+    if "DVC_STAGE" in os.environ:
+        with suppress(psutil.Error):
+            for process in psutil.Process().parents():  # there may be a shell in between
+                if any(Path(part).stem == "dvc" for part in process.cmdline()[:3]):
+                    dvc = process
+                    break
 
     def watch() -> None:
-        while all(alive(process) for process in chain):
-            time.sleep(interval)
-        print("stopped: what started this stage is gone", file=sys.stderr, flush=True)
+        with suppress(psutil.NoSuchProcess):
+            while dvc.is_running() and dvc.status() != psutil.STATUS_ZOMBIE:
+                time.sleep(interval)
+        print("stopped: the dvc that started this stage is gone", file=sys.stderr, flush=True)
         os._exit(1)
 
-    if chain:
+    if dvc:
         threading.Thread(target=watch, daemon=True).start()

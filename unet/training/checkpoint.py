@@ -4,19 +4,18 @@ import hashlib
 import io
 import os
 import shutil
-import sys
-import time
-from collections.abc import Iterable
-from contextlib import suppress
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from unet.runtime.files import atomic_write, sha256
+from unet.runtime.files import atomic_write, exclusive, sha256
+from unet.runtime.source import source_hashes
+from unet.training.distributed import rank
 
-STATE = "state.bin"  # SHA-256, then what torch.save writes
-KEPT_FOR = 7 * 24 * 3600  # seconds that the state of an abandoned training is kept
+STATE = "state.bin"
 
 
 def fingerprint(*parts: Any, files: Iterable[Path] = ()) -> str:
@@ -24,27 +23,30 @@ def fingerprint(*parts: Any, files: Iterable[Path] = ()) -> str:
     return hashlib.sha256(repr((parts, sha256(*sorted(files)))).encode()).hexdigest()[:16]
 
 
-def checkpoint_folder(key: str, name: str) -> Path:
-    """Where the training ``name`` of the experiment ``key`` keeps its state.
+@contextmanager
+def unfinished(key: str, module: str, *settings: Any, files: Iterable[Path]) -> Iterator[Path]:
+    """The folder for the state of one training; the training of other settings has another.
 
-    It is in the original repository, not in the copy where a queued run works, so that the run
-    finds it again after an interruption.
+    It is held during the block and deleted if the block succeeds. It lies in the original
+    repository, not in the copy where a queued run works, so that the run finds it again after an
+    interruption.
+
+    Args:
+        key: names the training in messages.
+        module: what trains; its source is part of the training's settings.
+        files: the data.
+
+    Raises:
+        ValueError: another process holds the folder.
     """
-    return Path(os.environ.get("DVC_ROOT", ".")) / ".checkpoints" / key / name
-
-
-def other_states(folder: Path) -> list[Path]:
-    """Folders of other unfinished trainings of the same experiment."""
-    return sorted(path.parent for path in folder.parent.glob(f"*/{STATE}") if path.parent != folder)
-
-
-def remove_checkpoint(folder: Path) -> None:
-    """Delete ``folder``, and the same experiment's other states that are older than KEPT_FOR."""
-    shutil.rmtree(folder)
-    for other in other_states(folder):
-        with suppress(FileNotFoundError):  # another process may remove it, too
-            if (other / STATE).stat().st_mtime < time.time() - KEPT_FOR:
-                shutil.rmtree(other, ignore_errors=True)
+    name = fingerprint(settings, torch.__version__, source_hashes(module), files=files)
+    folder = Path(os.environ.get("DVC_ROOT", ".")) / ".checkpoints" / key / name
+    if rank() > 0:  # the first rank holds it for all
+        yield folder
+        return
+    with exclusive(folder / "lock", key):
+        yield folder
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 def save_state(folder: Path, state: dict[str, Any]) -> None:
@@ -53,25 +55,14 @@ def save_state(folder: Path, state: dict[str, Any]) -> None:
     Args:
         state: made of dicts, lists, tensors, numbers and text.
     """
-    buffer = io.BytesIO()
+    buffer = io.BytesIO()  # to memory first: torch's error on a full disk is no OSError
     torch.save(state, buffer)
-    content = buffer.getvalue()
     with atomic_write(folder / STATE) as temporary:
-        temporary.write_bytes(hashlib.sha256(content).digest() + content)
+        temporary.write_bytes(buffer.getbuffer())
 
 
-def read_state(folder: Path) -> bytes | None:
-    """What :func:`save_state` wrote; None if it is missing or damaged."""
-    try:
-        content = (folder / STATE).read_bytes()
-    except FileNotFoundError:
+def load_state(folder: Path) -> dict[str, Any] | None:
+    """What :func:`save_state` wrote, on the CPU, or None; tensors keep their strides."""
+    if not (folder / STATE).exists():
         return None
-    if hashlib.sha256(content[32:]).digest() == content[:32]:
-        return content[32:]
-    print(f"{folder / STATE} is damaged: the training starts anew", file=sys.stderr)
-    return None
-
-
-def load_state(content: bytes) -> dict[str, Any]:
-    """Decode what :func:`read_state` returned, onto the CPU; tensors keep their strides."""
-    return torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+    return torch.load(folder / STATE, map_location="cpu", weights_only=True)

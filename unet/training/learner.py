@@ -65,9 +65,8 @@ class Learner:
         learning_rate: float,
         *,
         counted: Tensor | None = None,
-        weight: float = 1.0,
     ) -> tuple[Tensor, Tensor]:
-        """Take an optimiser step on the loss times ``weight``; returns the scalar loss and logits.
+        """Take an optimiser step; returns the scalar loss and the logits.
 
         The tensors are those of :class:`unet.training.loop.Batch`. On a GPU a full batch's step is
         recorded once and replayed as a CUDA graph, because its hundreds of kernels run faster than
@@ -75,7 +74,7 @@ class Learner:
         """
         if not self.captures or len(images) != self.batch_size:
             self._set_learning_rate(learning_rate)
-            return self._step(images, targets, counted, weight)
+            return self._step(images, targets, counted)
         if self.graph is None or not self.graph.fits(images, targets, counted):
             self.graph = None  # frees its memory for the next one
             rate = torch.tensor(learning_rate, device=images.device)
@@ -86,16 +85,13 @@ class Learner:
         return self.graph.replay(images, targets, counted, learning_rate=learning_rate)
 
     def _step(
-        self, images: Tensor, targets: Tensor, counted: Tensor | None, weight: float = 1.0
+        self, images: Tensor, targets: Tensor, counted: Tensor | None
     ) -> tuple[Tensor, Tensor]:
         with autocast(self.amp, images.device):
             logits = self.net(images)
-        # Without images the loss is 0, not 0/0; its gradients still enter the ranks' mean.
-        loss = logits.float().sum()
-        if len(images):
-            loss = self.loss_function(logits, targets, counted)
+        loss = self.loss_function(logits, targets, counted)
         self.net.zero_grad(set_to_none=True)
-        self.scaler.scale(loss * weight).backward()
+        self.scaler.scale(loss).backward()
         self.scaler.step(self.muon)
         self.scaler.step(self.adamw)
         self.scaler.update()

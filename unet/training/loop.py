@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
@@ -17,11 +17,12 @@ from unet.data.masks import foreground
 from unet.data.packed import Split
 from unet.losses import Loss
 from unet.model import UNet
-from unet.runtime.device import autocast, device_name, fastest_threads, resolve_amp
+from unet.runtime.device import autocast, device_name, resolve_amp, resolve_threads
 from unet.training import distributed
-from unet.training.checkpoint import load_state, read_state, save_state
+from unet.training.checkpoint import load_state, save_state
 from unet.training.config import ExperimentConfig, TrainConfig
 from unet.training.learner import Learner
+from unet.training.start import Start
 
 Row = dict[str, float | str]
 
@@ -50,84 +51,84 @@ class Training:
     snapshots: dict[int, Tensor] = field(default_factory=dict)
 
 
-class Start(NamedTuple):
-    """Trained weights to start from, instead of random ones.
-
-    Attributes:
-        name: shown in messages.
-        weights: the complete state dict of a model with the experiment's architecture.
-    """
-
-    name: str
-    weights: dict[str, Tensor]
-
-
-def train(
+def fit(
     experiment: ExperimentConfig,
     config: TrainConfig,
     *,
     train_split: Split,
     val_split: Split,
     foreground_share: float,
-    watched: list[int],
     device: torch.device,
     checkpoint: Path,
-    on_epoch: Callable[[Training], None],
-    name: str = "train",
+    name: str,
     start: Start | None = None,
-) -> Training:
+    watched: Sequence[int] = (),
+    on_epoch: Callable[[Training], None] = lambda training: None,
+) -> tuple[UNet, float, Training]:
     """Train one variant, or resume from the state in the folder ``checkpoint``.
 
     Args:
         train_split, val_split: with ``config.boundary`` applied to their masks.
         foreground_share: share of foreground among the training split's pixels that count, in
             (0, 1).
+        name: shown in messages.
+        start: trained weights to start from; ignored when a training resumes.
         watched: indices of validation images to predict after the first, middle and last epoch.
         on_epoch: called after each epoch (and once on resuming), before its state is saved.
-        start: None: random weights. Ignored when a training resumes.
+
+    Returns:
+        The model with the weights that are kept, its threshold in (0, 1), and all results.
 
     Raises:
-        ValueError: the loss is no longer finite.
+        ValueError: the loss is no longer finite, or pixels do not count and there are several
+            ranks.
     """
+    if distributed.num_ranks() > 1 and (train_split.partly_counted or val_split.partly_counted):
+        raise ValueError(
+            "train.boundary = ignore and data.not_counted need one device: each rank would divide "
+            "its loss by its own pixels that count"
+        )
     is_first = distributed.rank() == 0  # only this rank writes and prints
-    schedule = Schedule(config, num_images=len(train_split))
-    content = distributed.from_first(read_state(checkpoint) if is_first else None, device)
-    state = load_state(content) if content else None
-    if state:
-        training = Training(**state["training"])
+    if saved := distributed.from_first(load_state(checkpoint)):
+        training = Training(**saved["training"])
     else:
-        training = new_training(experiment, config, train_split, foreground_share, device)
+        amp = resolve_amp(config.amp, device)
+        threads = resolve_threads(config.threads, device)
+        training = Training(*distributed.from_first((amp, threads)))
     torch.set_num_threads(training.threads)
     learner = Learner(
         experiment, config, foreground_share=foreground_share, device=device, amp=training.amp
     )
-    if state:
-        learner.load_state_dict(state)
+    if saved:
+        learner.load_state_dict(saved)
     elif start:
         learner.model.load_state_dict(start.weights)
     if is_first:
-        announce(name, training, schedule, start)
-        if state:
+        announce(name, training, config, len(train_split), start)
+        if saved:
             on_epoch(training)
 
-    saved = time.monotonic()
+    saved_at = time.monotonic()
     for epoch in range(len(training.curve) + 1, config.epochs + 1):
         size = image_size_of(epoch, config, full=train_split.image_size, step=2**experiment.depth)
         started = time.perf_counter()
-        train_scores = train_epoch(
-            learner, train_split, config, schedule, epoch=epoch, size=size, device=device, name=name
+        rate, train_scores = train_epoch(
+            learner, train_split, config, epoch=epoch, size=size, device=device, name=name
         )
         seconds = time.perf_counter() - started
         val_scores = validate(
             learner.model, learner.loss_function, val_split, batch_size=4 * config.batch_size,
             device=device, amp=training.amp,
         )  # fmt: skip
-        if not math.isfinite(val_scores["loss"]):
-            raise schedule.diverged(name, "validation", val_scores["loss"], epoch, training.amp)
+        for kind, scores in (("training", train_scores), ("validation", val_scores)):
+            if not math.isfinite(scores["loss"]):
+                raise ValueError(
+                    f"{name}: the {kind} loss is {scores['loss']} in epoch {epoch}: lower "
+                    f"train.max_lr (= {config.max_lr}) or set train.amp (= {training.amp}) to none"
+                )
 
         best = max([row["val_accuracy"] for row in training.curve], default=-1.0)
         is_best = val_scores["accuracy"] > best
-        rate = schedule.learning_rate(epoch, schedule.steps_an_epoch - 1)  # of the last step
         row = {"epoch": epoch, "learning_rate": rate}
         row |= {f"train_{score}": value for score, value in train_scores.items()}
         row |= {f"val_{score}": value for score, value in val_scores.items()}
@@ -141,145 +142,80 @@ def train(
             weights = learner.model.state_dict()
             training.weights = {key: value.detach().cpu().clone() for key, value in weights.items()}
             training.kept_epoch = epoch
+        if watched and epoch in (1, (config.epochs + 1) // 2, config.epochs):
+            training.snapshots[epoch] = snapshot(learner.model, val_split, watched, device)
         if not is_first:
             continue
-        if epoch in (1, (config.epochs + 1) // 2, config.epochs):
-            training.snapshots[epoch] = snapshot(learner.model, val_split, watched, device)
         on_epoch(training)
         # On a GPU an epoch may take less time than writing its state.
-        if device.type != "cuda" or epoch == config.epochs or time.monotonic() - saved > 10:
+        if device.type != "cuda" or epoch == config.epochs or time.monotonic() - saved_at > 10:
             save_state(checkpoint, learner.state_dict() | {"training": vars(training)})
-            saved = time.monotonic()
+            saved_at = time.monotonic()
         tqdm.write(
             f"{name} epoch {epoch}/{config.epochs}: train loss {train_scores['loss']:.4f}, "
             f"val loss {val_scores['loss']:.4f}, val accuracy {val_scores['accuracy']:.2%}, "
             f"val IoU {val_scores['iou']:.4f}, {speed:.0f} images/s"
         )
-    return training
+    learner.model.load_state_dict(training.weights)
+    return learner.model.eval(), learner.loss_function.threshold, training
 
 
 def train_epoch(
     learner: Learner,
     split: Split,
     config: TrainConfig,
-    schedule: "Schedule",
     *,
     epoch: int,
     size: int,
     device: torch.device,
     name: str,
-) -> dict[str, float]:
-    """Train on each image of ``split`` once, at ``size`` x ``size`` pixels; returns the scores.
-
-    Raises:
-        ValueError: the loss is no longer finite.
-    """
+) -> tuple[float, dict[str, float]]:
+    """Train on each image of ``split`` once, at ``size`` x ``size`` pixels; returns the learning
+    rate of the last step, and the scores."""
     # One generator per epoch: resuming then needs no generator state.
     generator = torch.Generator().manual_seed(config.seed * 1_000_003 + epoch)
-    order = torch.randperm(len(split), generator=generator)
-    # Copied to the device before the first step: a copy in each step would wait for the last step.
-    batches = order.to(split.images.device).split(config.batch_size)
-    drawn = [draw_transforms(len(b), config.augment, generator).to(device) for b in batches]
+    batches = []
+    for indices in torch.randperm(len(split), generator=generator).split(config.batch_size):
+        # Drawn for the whole batch, so that the number of ranks does not change the images,
+        # except for pasted objects, which come from the rank's own images.
+        transforms = draw_transforms(len(indices), config.augment, generator)
+        mine = distributed.part_of(len(indices))
+        # Copied to the device before the first step: a copy in each step would wait for the last.
+        batches.append((indices[mine].to(split.images.device), transforms.part(mine).to(device)))
     scores = RunningScores(learner.loss_function, device)
     learner.model.train()
-    with tqdm(
-        total=len(split), desc=f"{name} {epoch}/{config.epochs}", unit="image", leave=False,
+    bar = tqdm(
+        batches, desc=f"{name} {epoch}/{config.epochs}", unit="batch", leave=False,
         disable=None if distributed.rank() == 0 else True,
-    ) as bar:  # fmt: skip
-        for step, (indices, transforms) in enumerate(zip(batches, drawn, strict=True)):
-            # Drawn for the whole batch, so that the number of ranks does not change the images,
-            # except for pasted objects, which come from the rank's own images.
-            mine = distributed.share_of(len(indices))
-            images, targets, counted = load_batch(
-                split, indices[mine], transforms.part(mine), size=size, device=device,
-                soft_edges=config.augment.soft_edges,
-            )  # fmt: skip
-            # Makes the mean over the ranks' gradients the mean over the batch's images.
-            weight = distributed.num_ranks() * len(images) / len(indices)
-            rate = schedule.learning_rate(epoch, step)
-            loss, logits = learner.step(images, targets, rate, counted=counted, weight=weight)
-            scores.add(loss, logits, targets, counted)
-            bar.update(len(indices))
-    found = scores.compute()  # waits for the device; no step does
-    if not math.isfinite(found["loss"]):
-        step = scores.first_broken_batch()
-        raise schedule.diverged(name, "training", found["loss"], epoch, learner.amp, step=step)
-    return found
-
-
-def new_training(
-    experiment: ExperimentConfig,
-    config: TrainConfig,
-    split: Split,
-    foreground_share: float,
-    device: torch.device,
-) -> Training:
-    """A training that has not begun, with the precision and threads that ``auto`` finds fastest."""
-    # All ranks must agree, even if `auto` finds different values on them.
-    amp = distributed.from_first(resolve_amp(config.amp, device).encode(), device).decode()
-    if config.threads != "auto":
-        return Training(amp, config.threads)
-    if device.type != "cpu" or distributed.num_ranks() > 1:
-        threads = distributed.from_first(str(torch.get_num_threads()).encode(), device)
-        return Training(amp, int(threads))
-    # On a separate model, because the trial steps change the weights.
-    trial = Learner(experiment, config, foreground_share=foreground_share, device=device, amp=amp)
-    generator = torch.Generator().manual_seed(config.seed)
-    indices = torch.arange(min(config.batch_size, len(split)))
-    transforms = draw_transforms(len(indices), config.augment, generator)
-    trial.model.train()
-
-    def step() -> None:
+    )  # fmt: skip
+    for step, (indices, transforms) in enumerate(bar, start=(epoch - 1) * len(batches)):
         batch = load_batch(
-            split, indices, transforms, size=split.image_size, device=device,
+            split, indices, transforms, size=size, device=device,
             soft_edges=config.augment.soft_edges,
         )  # fmt: skip
-        trial.step(batch.images, batch.targets, config.max_lr / 25, counted=batch.counted)
-
-    return Training(amp, fastest_threads(step))
+        rate = one_cycle(
+            step, config.num_steps(len(split)), max_lr=config.max_lr, warmup=config.warmup
+        )
+        loss, logits = learner.step(batch.images, batch.targets, rate, counted=batch.counted)
+        scores.add(loss, logits, batch.targets, batch.counted)
+    distributed.share_buffers(learner.model)
+    return rate, scores.compute()  # waits for the device; no step does
 
 
 def announce(
-    name: str, training: Training, schedule: "Schedule", start: Start | None = None
+    name: str, training: Training, config: TrainConfig, num_images: int, start: Start | None
 ) -> None:
     """Print where the training begins, and whether it is too short to learn much."""
     precision = "float32" if training.amp == "none" else training.amp
-    how = f"{precision}, CPU threads: {training.threads}"
-    epochs, steps = schedule.config.epochs, schedule.num_steps
-    origin = f" from {start.name}" if start else ""
     if training.curve:
-        tqdm.write(f"{name}: resumes after epoch {len(training.curve)} of {epochs} ({how})")
+        where = f"resumes after epoch {len(training.curve)} of {config.epochs}"
     else:
-        tqdm.write(f"{name}: starts at epoch 1 of {epochs}{origin}, {steps} steps in all ({how})")
-    if hint := schedule.config.hint(schedule.num_images):
+        origin = f" from {start.file}" if start else ""
+        steps = config.num_steps(num_images)
+        where = f"starts at epoch 1 of {config.epochs}{origin}, {steps} steps in all"
+    tqdm.write(f"{name}: {where} ({precision}, CPU threads: {training.threads})")
+    if hint := config.hint(num_images):
         tqdm.write(f"{name}: {hint}")
-
-
-class Schedule:
-    """The one-cycle schedule over all steps of all epochs, including the last batch of each."""
-
-    def __init__(self, config: TrainConfig, *, num_images: int) -> None:
-        self.config = config
-        self.num_images = num_images
-        self.num_steps = config.num_steps(num_images)
-        self.steps_an_epoch = self.num_steps // config.epochs
-
-    def learning_rate(self, epoch: int, step: int) -> float:
-        """The learning rate at ``step`` (from 0) of ``epoch`` (from 1)."""
-        step += (epoch - 1) * self.steps_an_epoch
-        return one_cycle(step, self.num_steps, max_lr=self.config.max_lr, warmup=self.config.warmup)
-
-    def diverged(
-        self, name: str, kind: str, loss: float, epoch: int, amp: str, *, step: int | None = None
-    ) -> ValueError:
-        """The error for a loss that is not finite after ``step`` (None: all) steps of ``epoch``."""
-        step = self.steps_an_epoch if step is None else step
-        return ValueError(
-            f"{name}: the {kind} loss is {loss} in epoch {epoch}, after "
-            f"{(epoch - 1) * self.steps_an_epoch + step} steps, at a learning rate of "
-            f"{self.learning_rate(epoch, step):.3g}: lower train.max_lr (= {self.config.max_lr}) "
-            f"or set train.amp (= {amp}) to none"
-        )
 
 
 class Batch(NamedTuple):
@@ -305,10 +241,7 @@ def load_batch(
     targets, counted = targets_of(masks)
     # As one more channel of the targets, so that both are sampled alike.
     targets = torch.cat([targets, counted.float()], 1) if split.partly_counted else targets
-    if len(indices):
-        images, targets = augment(images, targets, transforms, size=size, soft_edges=soft_edges)
-    else:  # a rank without images: the last batch may have fewer images than ranks
-        images, targets = images[..., :size, :size], targets[..., :size, :size]
+    images, targets = augment(images, targets, transforms, size=size, soft_edges=soft_edges)
     # Soft edges of areas that do not count do not count either.
     return Batch(images, targets[:, :1], targets[:, 1:] > 0.999 if split.partly_counted else None)
 
@@ -343,24 +276,15 @@ class RunningScores:
         self.num_images = torch.zeros((), dtype=torch.int64, device=device)
         self.loss = torch.zeros((), dtype=torch.float32, device=device)
         self.counts = torch.zeros(4, dtype=torch.int64, device=device)
-        self.num_batches = 0
-        self.broken = torch.full((), -1, device=device)  # first batch with a loss not finite
 
     def add(
         self, loss: Tensor, logits: Tensor, targets: Tensor, counted: Tensor | None = None
     ) -> None:
         """Add a batch: its mean ``loss``, and logits, targets and counted pixels (B, 1, S, S)."""
-        fine = loss.isfinite() | (self.broken >= 0)
-        self.broken = torch.where(fine, self.broken, self.num_batches)
-        self.num_batches += 1
         self.num_images += len(logits)
         self.loss += loss * len(logits)
         predicted = logits.float() > self.logit_threshold
         self.counts += metrics.pixel_counts(predicted, targets > 0.5, counted).sum(0)
-
-    def first_broken_batch(self) -> int:
-        """The number, from 0, of the first batch whose loss was not finite on this rank."""
-        return max(0, int(self.broken))
 
     def compute(self) -> dict[str, float]:
         """The mean loss, and accuracy, IoU and Dice of all pixels pooled, over all ranks."""
@@ -383,9 +307,8 @@ def validate(
     """The scores of all images of ``split``, not augmented; each rank takes a part."""
     model.eval()
     scores = RunningScores(loss_function, device)
-    mine = distributed.share_of(len(split))
-    for start in range(mine.start, mine.stop, batch_size):
-        indices = torch.arange(start, min(start + batch_size, mine.stop))
+    mine = torch.arange(distributed.rank(), len(split), distributed.num_ranks())
+    for indices in mine.split(batch_size):
         images, masks = split.batch(indices, device)
         targets, counted = targets_of(masks)
         counted = counted if split.partly_counted else None
@@ -395,7 +318,7 @@ def validate(
     return scores.compute()
 
 
-def snapshot(model: UNet, split: Split, indices: list[int], device: torch.device) -> Tensor:
+def snapshot(model: UNet, split: Split, indices: Sequence[int], device: torch.device) -> Tensor:
     """Probabilities (K, S, S) of the images ``indices``, uint8, 255 = 1."""
     images, _ = split.batch(torch.tensor(indices), device)
     return (model.predict(images).squeeze(1) * 255).round().to(torch.uint8).cpu()

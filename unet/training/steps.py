@@ -1,6 +1,6 @@
-"""The number of steps of a training, and advice if there are few.
+"""The length of a training, and what it starts from.
 
-Separate from the other params and without heavy imports: the stage `preprocess` uses it, too.
+Separate from the other params and without heavy imports: other stages use it, too.
 """
 
 import math
@@ -24,6 +24,14 @@ def is_scratch(start_from: str) -> bool:
     return Path(os.path.normpath(start_from)).parts[-2:] == Path(SCRATCH).parts
 
 
+def start_file(start_from: str, key: str) -> Path | None:
+    """The model's file that ``train.start_from`` names for an experiment; None: random weights."""
+    if is_scratch(start_from):
+        return None
+    path = Path(start_from)
+    return path / f"{key}.safetensors" if path.is_dir() else path
+
+
 @dataclass(frozen=True, config=STRICT | {"extra": "ignore"})
 class Length:
     """The settings in ``train`` that decide how many steps are taken and how many are needed."""
@@ -40,14 +48,8 @@ class Length:
         """Advice if training on ``num_images`` images takes few steps; else empty."""
         if (steps := self.num_steps(num_images)) >= FEW_STEPS:
             return ""
-        more = (
-            f"{FEW_STEPS} or more come of more train.epochs (= {self.epochs}), a smaller "
-            f"train.batch_size (= {self.batch_size}) or more images"
+        return (
+            f"{steps} steps are few, {FEW_STEPS} or more teach more: raise train.epochs "
+            f"(= {self.epochs}) or lower train.batch_size (= {self.batch_size})"
+            + (", or set train.start_from=released" if is_scratch(self.start_from) else "")
         )
-        few = f"{steps} step{'s are' if steps > 1 else ' is'} few"
-        if is_scratch(self.start_from):
-            return (
-                f"{few}, expect a poor model; {more}; from trained weights fewer do: "
-                "train.start_from=released"
-            )
-        return f"{few}, they change little of what it starts from; {more}"
