@@ -10,7 +10,7 @@ from tests.tiny import CPU, tiny_model, tiny_split
 from unet import metrics
 from unet.data.masks import BACKGROUND, BOUNDARY, BOUNDARY_RULES, NOT_COUNTED, OBJECT
 from unet.data.packed import Split
-from unet.inference.evaluation import COUNTS, Evaluation, cost, evaluate
+from unet.inference.evaluation import COUNTS, RULE_ENDINGS, Evaluation, cost, evaluate
 from unet.model import TTA
 
 SIZE = 20
@@ -101,8 +101,7 @@ def test_a_model_is_scored_by_the_rule_that_it_learnt(rule: str) -> None:
         # Its band is the rim of what is predicted, where that counts.
         assert rule == "ignore" or (result.scores["boundary_iou"] == 1) == right
         assert (result.table["iou"] == 1).all() == right
-        # The recorded scores have no other name for background's than the plain one.
-        assert ("iou_boundary_background" in result.scores) == (rule != "background")
+        assert result.scores["iou"] == result.scores[f"iou{RULE_ENDINGS[rule]}"]
 
 
 def test_the_middle_of_the_boundary_is_scored_whatever_was_learnt() -> None:

@@ -58,7 +58,7 @@ def test_outputs(finished: Path) -> None:
             assert [row["epoch"] for row in csv.DictReader(file)] == ["1", "2"]
         scores = load_scores(finished, key)
         shown = json.loads((finished / f"metrics/{key}.json").read_text())
-        assert shown == {"iou": {key: scores["iou"]}}
+        assert shown == {"iou": {key: scores["iou_boundary_background"]}}
         model, info = load_model(finished / f"models/{key}.safetensors")
         assert info["experiment"] == key and sum(p.numel() for p in model.parameters()) > 0
     for picture in ("learning_curves.png", "comparison.jpg", "iou_spread.jpg", "progress.jpg"):

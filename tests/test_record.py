@@ -108,7 +108,7 @@ def test_all_experiments_are_recorded() -> None:
 def test_the_shown_score_is_the_scores_own() -> None:
     for key, row in scores(ROOT).iterrows():
         shown = json.loads((ROOT / f"metrics/{key}.json").read_text(encoding="utf-8"))
-        assert shown == {"iou": {key: row["iou"]}}
+        assert shown == {"iou": {key: row["iou_boundary_background"]}}
 
 
 def test_only_other_results_leave_the_record_untested(tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from unet.data.packed import Split
 from unet.model import UNet
 
 COUNTS = ("tp", "fp", "fn", "tn")
-# Boundary rule -> ending of its scores' names; scores by the model's own rule have no ending.
+# Boundary rule -> ending of its scores' names; scores without one are by the model's own rule.
 RULE_ENDINGS = {
     "background": "_boundary_background",
     "object": "_boundary_object",
@@ -82,8 +82,6 @@ def evaluate(
     per_image = {key: torch.cat(batches) for key, batches in counts.items()}
     pooled = {key: table.sum(0) for key, table in per_image.items()}
     main, band = per_image[boundary], per_image["band"]
-    # No `_boundary_background` scores if that is the rule itself: the recorded scores have none.
-    rules = [rule for rule in RULE_ENDINGS if rule != "background" or boundary != "background"]
 
     def of(counts: torch.Tensor, *names: str) -> dict[str, torch.Tensor]:
         return {name: getattr(metrics, name)(counts) for name in names}
@@ -94,8 +92,8 @@ def evaluate(
         "boundary_iou": metrics.iou(pooled["band"]),
         **{f"{score}_per_image": values.mean() for score, values in each.items()},
         **{
-            f"{score}{RULE_ENDINGS[rule]}": value
-            for rule in rules
+            f"{score}{ending}": value
+            for rule, ending in RULE_ENDINGS.items()
             for score, value in of(pooled[rule], "accuracy", "iou").items()
         },
         "boundary_iou_boundary_middle": metrics.iou(pooled["middle band"]),
