@@ -61,6 +61,8 @@ def test_scores_of_object_everywhere() -> None:
         "iou_per_image": share,
         "dice_per_image": 2 * share / (1 + share),
         "boundary_iou_per_image": 0.0,
+        "accuracy_boundary_background": share,
+        "iou_boundary_background": share,
         "accuracy_boundary_object": (OBJECT_AREA + RING_AREA) / ALL,
         "iou_boundary_object": (OBJECT_AREA + RING_AREA) / ALL,
         "accuracy_boundary_ignored": OBJECT_AREA / (ALL - RING_AREA),
