@@ -303,12 +303,6 @@ def test_a_mirror_that_lacks_a_file(mirror: Path, tmp_path: Path, name: str) -> 
     assert str(mirror / name) in fails(UNUSED, tmp_path / "raw")
 
 
-@pytest.mark.parametrize("text", ["", MD5SUMS.splitlines()[1], "<html>\n <b>no page</b>\n \n"])
-def test_md5sums_without_an_entry(mirror: Path, tmp_path: Path, text: str) -> None:
-    (mirror / "MD5SUMS").write_text(text, encoding="utf-8")
-    assert f"{mirror}/MD5SUMS: no MD5 of {IMAGES} in it" in fails(UNUSED, tmp_path / "raw")
-
-
 @pytest.mark.parametrize("kind", ["fetched", "drawn", "own folder"])
 def test_what_was_left_over_is_no_part_of_the_output(
     mirror: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str

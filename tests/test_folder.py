@@ -227,12 +227,6 @@ def test_a_link_to_a_folder_inside_is_refused(own: Path, kind: str) -> None:
     assert f"{own / kind} is a link to a folder" in refused(own)
 
 
-def test_a_mask_at_another_scale_is_used(own: Path) -> None:
-    half = lambda mask: mask.resize((mask.width // 2, mask.height // 2), 0)  # noqa: E731
-    change_masks(own, half, NAMES[:1])
-    assert sorted(rows(packed(own)[0])) == NAMES
-
-
 @settings(max_examples=200)
 @given(
     width=st.integers(20, 4000), height=st.integers(20, 4000), scale=st.floats(0.1, 1),

@@ -62,16 +62,6 @@ def test_half_of_a_boundary_is_object_and_a_tie_is_background(width: int, num_ob
     assert (found == OBJECT).sum(axis=1).tolist() == [5 + num_object] * 3
 
 
-def test_each_mask_is_divided_by_itself() -> None:
-    masks = torch.zeros(2, 3, 8, dtype=torch.uint8)
-    masks[:, :, 2:6] = BOUNDARY
-    masks[0, :, :2] = OBJECT
-    masks[1, :, 6:] = OBJECT
-    found = without_boundary(masks, "middle")
-    assert torch.equal(found[0].flip(-1), found[1])
-    assert (found == OBJECT).sum().item() == 2 * 3 * 4
-
-
 @pytest.mark.parametrize("as_tensor", [True, False], ids=["torch", "numpy"])
 @settings(deadline=None, max_examples=20)
 @given(mask=a_mask)

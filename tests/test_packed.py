@@ -8,7 +8,7 @@ import torch
 
 from unet.data import packed
 from unet.data.masks import BACKGROUND, BOUNDARY, NOT_COUNTED, OBJECT
-from unet.data.packed import create_split, data_title, free_memory, load_split
+from unet.data.packed import create_split, data_title, load_split
 
 CPU = torch.device("cpu")
 NUM, SIZE = 7, 16
@@ -99,8 +99,3 @@ def test_the_title_says_whose_images() -> None:
     assert data_title({"source": "synthetic", "split": "official"}).startswith("drawn images, ")
     about = {"source": "folder", "split": "random", "path": "/a/own"}
     assert data_title(about) == "images of own, random split"
-
-
-def test_free_memory() -> None:
-    assert free_memory(CPU) > 1 << 20
-    assert free_memory(torch.device("meta")) == 0

@@ -21,7 +21,6 @@ from unet.data.config import DataConfig, PreprocessConfig
 from unet.data.masks import BACKGROUND, BOUNDARY, OBJECT
 from unet.data.oxford_pets import ANNOTATIONS, IMAGES, md5, read_trimap
 from unet.data.packing import pack, pack_into
-from unet.runtime.files import exclusive
 
 SIZE = 32
 SPLITS = ("train", "val", "test")
@@ -176,25 +175,6 @@ def test_the_same_bytes_in_any_order_and_from_the_unpacked_release(
         assert summary | {"archives_md5": {}} == packed[1] | {"archives_md5": {}}
 
 
-def test_sorted_uses_one_half_twice(raw: Path, tmp_path: Path) -> None:
-    summary = pack(raw, tmp_path / "out", data_config(), config(split="sorted"))
-    found = tree(tmp_path / "out")
-    for name in ("images.npy", "masks.npy", "names.txt"):
-        assert found[f"test/{name}"] == found[f"val/{name}"]
-    assert sum(summary["splits"][split]["images"] for split in ("train", "test")) == 48
-    assert summary["left_out"]["on_no_list"] == []
-    assert summary["splits"]["test"] == summary["splits"]["val"]
-
-
-def test_a_limit(raw: Path, packed: Packed, tmp_path: Path) -> None:
-    summary = pack(raw, tmp_path / "out", data_config(), config(limit=3))
-    whole = rows(packed[0])
-    for name, (image, mask) in rows(tmp_path / "out").items():
-        assert (image == whole[name][0]).all() and (mask == whole[name][1]).all()
-    assert [split["images"] for split in summary["splits"].values()] == [3, 3, 3]
-    assert len(summary["left_out"]["on_no_list"]) == 1
-
-
 def test_all_unusable_files_are_named_at_once(files: tuple[Files, Files], tmp_path: Path) -> None:
     images, annotations = dict(files[0]), dict(files[1])
     lines = annotations["annotations/trainval.txt"].decode().splitlines()
@@ -309,15 +289,6 @@ def test_pack_into_makes_the_folder_anew(
     train = packed[1]["splits"]["train"]
     assert told[0].startswith(f"train: {train['images']} images; object ")
     assert told[-1] == "left out: 1 images on no list, 48 junk files"
-
-
-def test_two_packings_at_once_are_refused(raw: Path, tmp_path: Path) -> None:
-    with (
-        exclusive(tmp_path / ".packed.lock", "preprocess"),
-        pytest.raises(ValueError, match="another run of preprocess is at work here"),
-    ):
-        pack_into(tmp_path / "packed", raw, data_config(), config())
-    assert not (tmp_path / "packed").exists()
 
 
 def test_data_without_an_object_is_refused(files: tuple[Files, Files], tmp_path: Path) -> None:

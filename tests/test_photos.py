@@ -176,15 +176,6 @@ def test_transparent_parts_are_on_white(full: Image.Image) -> None:
     assert (photo[:, 32:] == full[:, 32:]).all()
 
 
-def test_a_palette_s_transparent_colour_is_white() -> None:
-    image = Image.new("P", SIZE, 0)
-    image.putpalette([10, 20, 30, 200, 100, 50])
-    image.paste(1, (0, 0, 10, 32))
-    photo = np.asarray(read_photo(stored(image, "PNG", transparency=1)))
-    assert (photo[:, :10] == 255).all()
-    assert (photo[:, 10:] == (10, 20, 30)).all()
-
-
 def test_of_an_animation_the_first_picture() -> None:
     frames = [Image.new("RGB", SIZE, colour) for colour in ("red", "blue", "green")]
     content = stored(frames[0], "GIF", save_all=True, append_images=frames[1:], duration=50)
