@@ -12,10 +12,9 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from research.labels.fold import DATA, HERE, joined
+from research.labels.fold import HERE, joined, packed_splits
 from unet import metrics
 from unet.data.masks import foreground, without_boundary
-from unet.data.packed import load_split
 from unet.runtime.files import atomic_write
 from unet.runtime.process import run_stage
 
@@ -89,8 +88,7 @@ def main() -> None:
     """See the module docstring."""
     pairs = pd.read_csv(HERE / "pairs.csv")
     pairs = pairs[pairs["kind"].isin(["same", "mirrored"])]  # masks of crops do not align
-    splits = [load_split(DATA / name, torch.device("cpu")) for name in ("train", "val", "test")]
-    everything = joined(splits)
+    everything = joined(*packed_splits().values())
     row_of = {name: row for row, name in enumerate(everything.names)}
     first, second = (
         everything.masks[torch.tensor([row_of[name] for name in pairs[column]])]

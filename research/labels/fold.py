@@ -29,6 +29,7 @@ from unet.training.loop import fit
 from unet.training.start import load_start
 
 HERE, DATA = Path("research/labels"), Path("data/packed")  # stages run in the root
+CPU = torch.device("cpu")
 NUM_LEVELS = 255  # probabilities are stored as uint8
 NUM_WATCHED = 16  # left-out images: only to see that the loss is finite; they choose no epoch
 
@@ -47,11 +48,7 @@ class LabelsConfig:
 
 
 def load_labels() -> LabelsConfig:
-    """The section ``suspects`` of ``research/labels/params.yaml``.
-
-    Raises:
-        ValueError: it is missing or invalid.
-    """
+    """The section ``suspects`` of ``params.yaml`` here; a ValueError if it is not valid."""
     return load_section("suspects", LabelsConfig, HERE / "params.yaml")
 
 
@@ -61,7 +58,12 @@ def fold_of(num_images: int, config: LabelsConfig) -> Tensor:
     return torch.from_numpy(order % len(config.folds))
 
 
-def joined(splits: list[Split]) -> Split:
+def packed_splits(device: torch.device = CPU) -> dict[str, Split]:
+    """The splits train, val and test, by name."""
+    return {name: load_split(DATA / name, device) for name in ("train", "val", "test")}
+
+
+def joined(*splits: Split) -> Split:
     """Concatenate several splits."""
     images, masks = (torch.cat([getattr(s, part) for s in splits]) for part in ("images", "masks"))
     return Split(images, masks, tuple(name for split in splits for name in split.names))
@@ -103,8 +105,8 @@ def main() -> None:
     device = set_up(config.device)
     start = load_start(config.start_from, key, experiments[key])
 
-    everything = joined([load_split(DATA / name, device) for name in ("train", "val")])
-    test = load_split(DATA / "test", device)
+    train_split, val_split, test = packed_splits(device).values()
+    everything = joined(train_split, val_split)
     folds = fold_of(len(everything), labels)
     seen, unseen = (
         part(everything, rows.nonzero()[:, 0]) for rows in (folds != number, folds == number)

@@ -5,6 +5,7 @@ of it, possibly mirrored. Candidates are found by comparing thumbnails of each w
 grid of windows of each other image. Then the window is fitted; similar details make a pair.
 """
 
+from collections.abc import Sequence
 from itertools import product
 
 import numpy as np
@@ -13,9 +14,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from research.labels.fold import DATA, HERE
+from research.labels.fold import HERE, joined, packed_splits
 from unet.data.oxford_pets import breed
-from unet.data.packed import load_split
 from unet.runtime.files import atomic_write
 from unet.runtime.process import run_stage
 
@@ -95,7 +95,7 @@ def fit(first: Tensor, second: Tensor, windows: Tensor) -> tuple[Tensor, Tensor]
     return alike.detach(), before
 
 
-def find_pairs(images: Tensor, names: list[str], splits: list[str]) -> pd.DataFrame:
+def find_pairs(images: Tensor, names: Sequence[str], splits: list[str]) -> pd.DataFrame:
     """The pairs among images (N, 3, S, S) uint8, one row per pair: names, splits, kind, distance
     (1 minus the correlation of details), whether it crosses trainval and test, and the window of
     the second image that the first shows."""
@@ -128,13 +128,10 @@ def find_pairs(images: Tensor, names: list[str], splits: list[str]) -> pd.DataFr
 
 def main() -> None:
     """See the module docstring."""
-    parts, names, splits = [], [], []
-    for name in ("train", "val", "test"):
-        split = load_split(DATA / name, torch.device("cpu"))
-        parts.append(split.images.permute(0, 3, 1, 2))
-        names += split.names
-        splits += [name] * len(split)
-    table = find_pairs(torch.cat(parts), names, splits)
+    splits = packed_splits()
+    everything = joined(*splits.values())
+    of_split = [name for name, split in splits.items() for _ in split.names]
+    table = find_pairs(everything.images.permute(0, 3, 1, 2), everything.names, of_split)
     with atomic_write(HERE / "pairs.csv") as temporary:
         table.to_csv(temporary, index=False, lineterminator="\n", float_format="%.3f")
 

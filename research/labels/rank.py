@@ -11,10 +11,10 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from research.labels.fold import DATA, HERE, NUM_LEVELS, joined, load_labels
+from research.labels.fold import HERE, NUM_LEVELS, joined, load_labels, packed_splits
 from unet import metrics
 from unet.data.masks import foreground
-from unet.data.packed import Split, load_split
+from unet.data.packed import Split
 from unet.report.outlines import save_outlines
 from unet.runtime.files import atomic_write
 from unet.runtime.process import run_stage
@@ -61,7 +61,7 @@ def write_ranking(
     Args:
         probabilities: split -> (N, S, S) in [0, 1]; above 0.5 is object.
     """
-    images, given = joined(list(splits.values())), torch.cat([probabilities[s] for s in splits])
+    images, given = joined(*splits.values()), torch.cat([probabilities[s] for s in splits])
     predicted, (is_object, counted) = given > 0.5, foreground(images.masks)
     num_counted = counted.flatten(1).sum(1).clamp(min=1)
     ranking = pd.DataFrame(
@@ -87,9 +87,7 @@ def write_ranking(
 def main() -> None:
     """See the module docstring."""
     config = load_labels()
-    splits = {
-        name: load_split(DATA / name, torch.device("cpu")) for name in ("train", "val", "test")
-    }
+    splits = packed_splits()
     left_out: dict[str, Tensor] = {}
     test = torch.zeros(splits["test"].masks.shape)
     for number in config.folds:

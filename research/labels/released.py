@@ -10,7 +10,7 @@ from pathlib import Path
 import pandas as pd
 import torch
 
-from research.labels.fold import DATA, HERE, predict_split
+from research.labels.fold import CPU, DATA, HERE, predict_split
 from research.labels.rank import even, write_ranking
 from unet import metrics
 from unet.config import load_params
@@ -24,16 +24,15 @@ from unet.runtime.process import run_stage
 
 def main() -> None:
     """See the module docstring."""
-    device = torch.device("cpu")
-    split = load_split(DATA / "test", device)
+    split = load_split(DATA / "test", CPU)
     # Only the compared models: others may use another image size or rule for the boundary.
     files = [Path(f"released/{key}.safetensors") for key in load_params().experiments]
     is_object, counted = foreground(split.masks)
     mean = torch.zeros(split.masks.shape)
     table = pd.DataFrame({"name": split.names})
     for path in files:
-        model, info = load_model(path, device)
-        probabilities = predict_split(model, split, 32, device)
+        model, info = load_model(path, CPU)
+        probabilities = predict_split(model, split, 32, CPU)
         counts = metrics.pixel_counts(probabilities > info["threshold"], is_object, counted)
         mean += even(probabilities, info["threshold"]) / len(files)
         table[[f"{path.stem}_{kind}" for kind in COUNTS]] = counts.numpy()
