@@ -54,7 +54,7 @@ def score_table(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def readme_blocks(root: Path) -> dict[str, str]:
-    """Marker -> the text between its two lines in docs/results.md, for the released models or, if none
+    """Marker -> the text between its two lines in RESULTS, for the released models or, if none
     is released, for all experiments. Each other project with released models has a block named
     after it.
 
