@@ -3,6 +3,7 @@ import multiprocessing
 import os
 import random
 import signal
+import tempfile
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -160,13 +161,14 @@ def test_an_interrupted_training_ends_with_the_same_bits(
 @pytest.mark.skipif(os.name != "posix", reason="forks")
 @pytest.mark.parametrize("seed", [0, 1])
 def test_a_training_killed_at_random_moments_ends_with_the_same_bits(
-    tmp_path: Path, seed: int
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seed: int
 ) -> None:
     """Killed in a step, in validation or while it writes its state, three times."""
     changes = {"epochs": 60, "keep": "best", "amp": "none"}
     # Forked from a process of its own, where no test has left anything.
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["tests.tiny"])
+    monkeypatch.setattr(tempfile, "tempdir", "/tmp")  # its socket outlives the tests' own folder
     whole = run_training(tmp_path / "whole", **changes)
     broken, moments = tmp_path / "broken", random.Random(seed)
     for _ in range(3):
