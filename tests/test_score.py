@@ -14,6 +14,7 @@ from PIL import Image
 from tests.test_folder_pipeline import own_folder
 from tests.tiny import tiny_model
 from tools import score
+from unet.config import load_params
 from unet.inference.model_file import load_model, save_model
 from unet.inference.predict import predict
 
@@ -124,3 +125,27 @@ def test_all_models_of_a_table_have_one_truth(
         (tables[first[0]],) = re.findall(r"boundary as (\w+), one pass each", said)
     assert list(tables.values()) == ["object", "background"]  # of different scores
     assert "boundary as" not in scored(capsys, monkeypatch, folder, *models, "--no-tta")
+
+
+def test_masks_in_files_are_scored_as_the_model_that_made_them(
+    folder: Path, capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = load_model(folder.parent / "b")
+    masks = folder.parent / "theirs"
+    masks.mkdir()
+    size = load_params().preprocess.image_size
+    for number, photo in enumerate(sorted((folder / "images").iterdir())):
+        found = predict(photo, model, tta=False, refine=False).mask.numpy()
+        ending = "_mask" if number % 2 else ""
+        full = 255 if number % 3 else 1
+        Image.fromarray((found * full).astype(np.uint8)).save(masks / f"{photo.stem}{ending}.png")
+    said = scored(capsys, monkeypatch, folder, "--predicted", masks, "--all")
+    assert f"scored at {size} x {size} pixels" in said
+    by_files = said.splitlines()[-1].split()
+    assert by_files[0] == str(masks) and by_files[-2:] == ["-", "-"]
+    shown = scored(capsys, monkeypatch, folder, "--model", folder.parent / "b", "--all", "--no-tta")
+    # Resized once more, to another size: nearly the same.
+    assert abs(float(by_files[2]) - float(shown.splitlines()[-1].split()[2])) < 0.05
+    next(masks.iterdir()).unlink()
+    with pytest.raises(ValueError, match=r"theirs has no mask of "):
+        scored(capsys, monkeypatch, folder, "--predicted", masks, "--all")

@@ -5,6 +5,9 @@ the test images that the pipeline would choose, so that an existing model can be
 trained on the other images; ``--all`` scores every image once, whatever ``params.yaml`` and the
 folder's lists say of splits. All models of a table are scored against the same boundary rule, which
 is printed above it. It changes no files here.
+
+``--predicted MASKS`` scores the masks in a folder, NAME.png or NAME_mask.png, in place of a model:
+anybody's predictions, by the same rules.
 """
 
 import argparse
@@ -12,9 +15,13 @@ from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+import numpy as np
 import pandas as pd
+import torch
+from PIL import Image
+from torch import Tensor
 
-from tools.table import score_table
+from tools.table import COLUMNS, score_table
 from unet.data.config import DataConfig, PreprocessConfig
 from unet.data.masks import BOUNDARY_RULES
 from unet.data.packed import load_split
@@ -29,6 +36,37 @@ from unet.runtime.process import run_stage
 BATCH_SIZE = 16
 
 
+class MaskFiles:
+    """Predicted masks in files, in place of a model.
+
+    Args:
+        names: of the images, in the order in which they will be predicted.
+        size: side of the square images in pixels; masks are resized to it.
+    """
+
+    def __init__(self, folder: Path, names: tuple[str, ...], size: int) -> None:
+        self.folder, self.names, self.size = folder, iter(names), size
+
+    def predict(self, images: Tensor, **_: object) -> Tensor:
+        """The masks (N, 1, S, S), 0 or 1, of the next N images.
+
+        Raises:
+            ValueError: an image has no mask.
+        """
+        return torch.stack([self._read(next(self.names)) for _ in images])[:, None]
+
+    def _read(self, name: str) -> Tensor:
+        paths = [self.folder / f"{name}{ending}.png" for ending in ("", "_mask")]
+        path = next((path for path in paths if path.is_file()), None)
+        if path is None:
+            raise ValueError(f"{self.folder} has no mask of {name}: neither {paths[0].name} nor "
+                             f"{paths[1].name}")  # fmt: skip
+        with Image.open(path) as picture:
+            small = picture.convert("L").resize((self.size, self.size), Image.Resampling.NEAREST)
+        mask = torch.from_numpy(np.array(small)).float()
+        return mask if mask.max() <= 1 else (mask >= 128).float()
+
+
 def main() -> None:
     """See the module docstring."""
     parser = argparse.ArgumentParser("python -m tools.score", description=__doc__.splitlines()[0])
@@ -38,6 +76,8 @@ def main() -> None:
         "--model", action="append", metavar="KEY-or-FILE",
         help=f"default: {DEFAULT}; may be given several times, for a row each",
     )  # fmt: skip
+    add("--predicted", type=Path, action="append", default=[], metavar="MASKS",
+        help="a folder of predicted masks, for a row of its own")  # fmt: skip
     add("--all", action="store_true", help="all images, not the test images alone")
     add("--no-tta", action="store_true", help="without test-time augmentation: one pass per image")
     add(
@@ -48,15 +88,19 @@ def main() -> None:
     arguments = parser.parse_args()
 
     device = resolve_device(arguments.device)
-    models = {name: load_model(find_model(name), device) for name in arguments.model or [DEFAULT]}
+    chosen = arguments.model or ([] if arguments.predicted else [DEFAULT])
+    models = {name: load_model(find_model(name), device) for name in chosen}
+    models |= dict.fromkeys(map(str, arguments.predicted))
     data = replace(load_section("data", DataConfig), path=arguments.folder, source="official")
     config = load_section("preprocess", PreprocessConfig)
     config = replace(config, split="official") if arguments.all else config
-    first = next(iter(models.values())).info
+    infos = {name: model.info if model else {"threshold": 0.5, "image_size": config.image_size}
+             for name, model in models.items()}  # fmt: skip
+    first = next(iter(infos.values()))
     rule = arguments.boundary or first.get("boundary", "background")
     rows, splits = {}, {}
     with TemporaryDirectory() as folder:
-        for name, (model, info) in models.items():
+        for name, info in infos.items():
             size = info["image_size"]
             if size not in splits:
                 packed, sized = Path(folder, str(size)), replace(config, image_size=size)
@@ -64,20 +108,23 @@ def main() -> None:
                 if not splits:
                     print("\n".join(told(summary)))
                 splits[size] = load_split(packed / ("all" if arguments.all else "test"), device)
+            trained = models[name]
+            model = trained.model if trained else MaskFiles(Path(name), splits[size].names, size)
             result = evaluate(
                 model, splits[size], threshold=info["threshold"], batch_size=BATCH_SIZE,
                 device=device, boundary=rule, name=name, **({} if arguments.no_tta else TTA),
             )  # fmt: skip
-            rows[name] = result.scores | cost(model, size)
-            print(f"{find_model(name)}: scored at {size} x {size} pixels")
+            rows[name] = result.scores | (cost(model, size) if trained else {})
+            print(f"{find_model(name) if trained else name}: scored at {size} x {size} pixels")
     count = len(result.table)
     which = f"All {count} images" if arguments.all else f"The {count} test images"
     passes = "one pass each" if arguments.no_tta else "with test-time augmentation"
     # A folder's own masks have no boundary.
     truth = "" if summary["source"] == "folder" else f"{BOUNDARY_RULES[rule]}, "
     print(f"\n{which} of {arguments.folder}, {truth}{passes}:\n")
-    table = score_table(pd.DataFrame.from_dict(rows, orient="index"))
-    print(table.rename(columns={"experiment": "model"}).to_string(index=False))
+    table = pd.DataFrame.from_dict(rows, orient="index").reindex(columns=list(COLUMNS))
+    table = score_table(table).rename(columns={"experiment": "model"})
+    print(table.replace(to_replace="^nan.*", value="-", regex=True).to_string(index=False))
 
 
 if __name__ == "__main__":
