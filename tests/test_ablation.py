@@ -4,7 +4,7 @@ import json
 import re
 import shutil
 import sys
-from dataclasses import asdict, fields, replace
+from dataclasses import asdict, replace
 from itertools import product
 from pathlib import Path
 
@@ -26,7 +26,6 @@ from research.ablation.design import (
     run_names,
     settings,
 )
-from research.ablation.figure import SCORES, draw
 from research.ablation.gather import gather
 from research.ablation.inference import INTERACTIONS, MAIN, PAIRS, contrasts, effects
 from research.ablation.train import experiment_of, recipe
@@ -129,19 +128,7 @@ def test_no_epoch_is_chosen() -> None:
     assert recipe(config, DESIGN, 1) == expected
 
 
-@pytest.mark.parametrize("name", ["", "mp-tr-bce", "mp-tr-bce-3", "a-b-c-1", "mp-ups-bce-1"])
-def test_a_run_that_the_design_lacks_is_refused(name: str) -> None:
-    with pytest.raises(ValueError, match="must be one of mp-tr-bce, mp-tr-dice, str_conv-tr-bce"):
-        experiment_of(name, DESIGNS["official"], DESIGN)
-
-
 # Figure and tables
-
-
-def test_the_figure_draws_every_run() -> None:
-    *panels, runs, _ = draw(record()).axes
-    assert sum(len(points.get_offsets()) for points in runs.collections) == 24
-    assert [len(panel.lines) for panel in panels] == [2 * len(SCORES) + 1] * 3
 
 
 def test_pages_say_what_the_record_says(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -197,14 +184,6 @@ def test_data_that_a_clone_lacks_are_packed_again(repository: Path) -> None:
     assert (project / "dvc.lock").read_bytes() == before
 
 
-@pytest.mark.slow
-def test_the_root_does_not_see_the_ablation(repository: Path) -> None:
-    for command in (("status",), ("dag",), ("stage", "list", "--all")):
-        output = run(repository, "dvc", *command).stdout
-        assert "preprocess" in output and "ablation" not in output and "factorial" not in output
-    assert "dvc.yaml" in run(repository, "dvc", "list", ".", str(HERE)).stdout
-
-
 @pytest.mark.parametrize("design", DESIGNS)
 def test_the_study_trains_the_cells_that_its_claims_need(design: str) -> None:
     matrix = dict(STAGES[design]["matrix"])
@@ -215,13 +194,6 @@ def test_the_study_trains_the_cells_that_its_claims_need(design: str) -> None:
         assert STAGES[stage]["matrix"]["design"] == list(DESIGNS)
     for part in ("cmd", "params", "deps", "outs"):
         assert STAGES[design][part] == STAGES["factorial"][part]
-
-
-def test_every_setting_of_a_design_is_tracked() -> None:
-    """A run's by its stage; the seeds are the runs themselves."""
-    *own, _ = STAGES["factorial"]["params"]
-    tracked = {field.name for field in fields(Design)} - {"seeds"}
-    assert sorted(own) == sorted(f"${{design}}.{setting}" for setting in tracked)
 
 
 def test_a_run_needs_no_dvc() -> None:

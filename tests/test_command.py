@@ -1,15 +1,12 @@
 """The command ``unet-predict``, on drawn photographs."""
 
-import errno
 import hashlib
 import json
 import os
 import re
 import shutil
-import signal
 import subprocess
 import sys
-import warnings
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -24,7 +21,6 @@ from unet.data.photos import ORIENTATION
 from unet.inference import command, pictures
 from unet.inference.model_file import DEFAULT, TrainedModel, load_model, save_model
 from unet.inference.predict import predict
-from unet.inference.predict_files import output_names
 
 
 @pytest.fixture
@@ -213,18 +209,6 @@ def test_what_cannot_be_done_is_named_and_the_rest_done(call) -> None:
     assert result.out.count(": object ") == 2
 
 
-def test_results_of_one_stem_have_the_whole_names() -> None:
-    def names(*photos: str) -> list[str]:
-        return list(output_names({Path(name): Path(name) for name in photos}).values())
-
-    assert names("pet.png", "pet.gif", "other.png") == ["pet.png", "pet.gif", "other"]
-    assert names("A.png", "a.jpg", "b/a.png") == ["A.png", "a.jpg", "b/a"]
-    with pytest.raises(ValueError, match="A.png and a.PNG"):
-        names("A.png", "a.PNG")
-    with pytest.raises(ValueError, match="cat.jpg and cat.jpg.png"):
-        names("cat.jpg", "cat.png", "cat.jpg.png")
-
-
 def test_no_photograph_or_background_is_replaced(call) -> None:
     for name in ("a.png", "a_mask.png", "ground.png"):
         photograph().save(name)
@@ -379,32 +363,6 @@ def test_what_cannot_be_done_is_one_line(call, arguments: list[str], text: str) 
     assert not Path("predicted").exists() and not list(Path().glob("x.*"))
 
 
-def test_a_full_disk_is_one_line_and_leaves_nothing_half_written(
-    call, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    photograph().save("pet.png")
-
-    def full(self: Path, content: bytes) -> int:
-        with self.open("wb") as file:
-            file.write(content[:10])
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-
-    monkeypatch.setattr(Path, "write_bytes", full)
-    result = call("pet.png")
-    assert result.code == 1 and result.err.count("\n") == 1
-    assert "No space left" in result.err and "pet_mask.png" in result.err
-    assert written() == []
-
-
-def test_large_pictures_are_done_without_a_warning(call, monkeypatch: pytest.MonkeyPatch) -> None:
-    photograph().save("large.png")
-    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", SIZE[0] * SIZE[1] - 1)
-    with warnings.catch_warnings(record=True) as seen:
-        warnings.simplefilter("always")
-        assert call("large.png").code == 0
-    assert not seen
-
-
 # In a process of its own
 
 
@@ -427,34 +385,6 @@ def test_a_photograph_goes_through_pipes(call, trained: Path) -> None:
     lines = err.decode().splitlines()
     assert "/stdin: object " in lines[0] and lines[1].endswith(", into -")
     assert sorted(path.name for path in Path().iterdir()) == ["cut.png", "models", "pet.jpg"]
-
-
-@pytest.mark.skipif(os.name != "posix", reason="a closed pipe is another error")
-def test_a_reader_that_has_gone_ends_it_quietly(call, trained: Path) -> None:
-    photograph().save("pet.png")
-    reader, writer = os.pipe()
-    os.close(reader)
-    process = command_line("pet.png", "--model", trained, stdout=writer)
-    os.close(writer)
-    assert process.communicate()[1] == b""
-    assert process.returncode == 1
-
-
-@pytest.mark.skipif(os.name != "posix", reason="sends SIGINT")
-def test_ctrl_c_while_torch_is_imported_ends_it_in_one_line(tmp_path: Path) -> None:
-    kill = "import os, signal, time\nos.kill(os.getpid(), signal.SIGINT)\ntime.sleep(20)\n"
-    Path(tmp_path, "torch.py").write_text(kill)
-    environment = {"PYTHONPATH": f"{tmp_path}{os.pathsep}{ROOT}"}
-    # Where the tests run in the background, their children ignore SIGINT.
-    process = command_line(
-        "pet.png", cwd=tmp_path, env=environment,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
-    )  # fmt: skip
-    assert process.communicate()[1] == b"predict: stopped\n"
-    assert process.returncode == 130
-    # --help does not wait for it.
-    asked = command_line("--help", cwd=tmp_path, env=environment, stdout=subprocess.PIPE)
-    assert asked.communicate()[0].startswith(b"usage: unet-predict ") and asked.returncode == 0
 
 
 @pytest.mark.slow

@@ -5,8 +5,6 @@ from dataclasses import asdict
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from ruamel.yaml import YAML
 
 from unet.config import Params, load_params
@@ -156,15 +154,6 @@ def test_a_mistake_is_one_line_with_the_key_and_its_value(
     assert [text for text in lines if text.startswith("params.yaml") and line in text], lines
 
 
-def test_two_mistakes_are_two_lines(load: Load) -> None:
-    with pytest.raises(ValueError) as caught:
-        load(changed("  epochs: 15", "  epochs: 0").replace("flip: true", "flip: 1"))
-    assert str(caught.value).splitlines() == [
-        "params.yaml: train.epochs = 0: Input should be greater than or equal to 1",
-        "params.yaml: train.augment.flip = 1: Input should be a valid boolean",
-    ]
-
-
 @pytest.mark.parametrize("text", ["", "[1, 2]\n", "hello\n"])
 def test_the_top_is_a_mapping(load: Load, text: str) -> None:
     with pytest.raises(ValueError, match=r"params\.yaml: must be a mapping of sections"):
@@ -178,22 +167,6 @@ def test_files_that_cannot_be_read(tmp_path: Path) -> None:
     path.write_bytes(b"\xff\xfe\x00")
     with pytest.raises(ValueError, match=r"params\.yaml is not valid YAML"):
         load_params(path)
-
-
-@pytest.mark.parametrize(
-    ("written", "value"),
-    [
-        *((word, word) for word in ("off", "yes", "n", "1:30")),
-        *((word, None) for word in ("null", "~", "")),
-        *(("true", True), ("False", False), ('"1"', "1")),
-        *(("010", 10), ("+1", 1), ("4e-3", 0.004), ("1e3", 1000.0), (".5", 0.5)),
-    ],
-)
-def test_scalars_are_those_of_yaml_1_2(tmp_path: Path, written: str, value: object) -> None:
-    path = tmp_path / "params.yaml"
-    path.write_text(f"key: {written}\n", encoding="utf-8")
-    read = read_yaml(path)["key"]
-    assert read == value and type(read) is type(value)
 
 
 def test_the_whole_file_is_read_as_dvc_reads_it(root: Path) -> None:
@@ -216,16 +189,6 @@ def test_an_experiment_that_is_none(load: Load, arguments: list[str]) -> None:
     assert select_experiment(experiments, ["mp_tr_dice"]) == "mp_tr_dice"
     with pytest.raises(ValueError, match=r"experiments in params\.yaml: mp_tr_bce, mp_tr_dice"):
         select_experiment(experiments, arguments)
-
-
-@settings(deadline=None, max_examples=20)
-@given(name=st.from_regex(r"[A-Za-z][A-Za-z0-9_-]{0,12}", fullmatch=True))
-def test_any_plain_name_is_an_experiments(
-    name: str, tmp_path_factory: pytest.TempPathFactory
-) -> None:
-    path = tmp_path_factory.mktemp("params") / "params.yaml"
-    path.write_text(TEXT.replace("mp_tr_dice:", f"'{name}':"), encoding="utf-8")
-    assert name in load_params(path).experiments
 
 
 @pytest.mark.parametrize("name", ["a.b", "a b", "a/b", "_a", "-a", "ä", "''", "123", "1.5"])

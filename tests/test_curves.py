@@ -1,5 +1,3 @@
-import json
-import math
 from pathlib import Path
 
 import yaml
@@ -23,14 +21,6 @@ def test_the_recorded_curves_have_the_columns() -> None:
     for path in (ROOT / "plots/curves").glob("*.csv"):
         header = path.read_text().partition("\n")[0].split(",")
         assert {"epoch", *CHARTS.values()} <= set(header), path
-
-
-def test_many_variants_differ_in_colour_or_shape() -> None:
-    template = json.loads((ROOT / ".dvc/plots/curves.json").read_text())
-    colours = template["encoding"]["color"]["scale"]["range"]
-    shapes = template["layer"][1]["encoding"]["shape"]["scale"]["range"]
-    # Both lists start over where they end; no pair comes twice before their lengths' multiple.
-    assert math.lcm(len(colours), len(shapes)) == 35
 
 
 def test_dvc_draws_every_experiment_in_one_chart(tmp_path: Path) -> None:

@@ -112,12 +112,6 @@ def test_every_stage_depends_on_its_code_alone() -> None:
     assert PIPELINE["code"]["always_changed"] is True
 
 
-@pytest.mark.parametrize("name", PIPELINE)
-def test_commands_run_the_module_of_the_copy(name: str) -> None:
-    key = " ${key}" if "foreach" in PIPELINE[name] else ""
-    assert stage(name)["cmd"] == f"python -m stages.{name}{key}"
-
-
 @pytest.mark.parametrize("name", EVERYDAY)
 def test_the_everyday_pipeline_is_the_roots_run_in_its_folder(name: str) -> None:
     """The same params, code and outputs; the archives in place of their folder, and no stage that

@@ -111,22 +111,6 @@ def test_a_start_that_is_no_longer_there_is_said_in_a_line(
     assert outputs() == before
 
 
-def test_the_record_is_written_as_before_and_scored_once(
-    folder: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    evaluated(capsys)
-    before = outputs()
-    del before[f"predictions/{KEY}/worst.jpg"]
-    for path in (*before, f"predictions/{KEY}/worst.jpg"):
-        Path(path).unlink()
-    _, info = load_model(MODEL)
-    make_model(MODEL, source="official", start_from=info["start_from"])
-    title, _, *rows = evaluated(capsys)
-    assert "test images, boundary as object, one pass each" in title
-    assert [row.split()[0] for row in rows] == [KEY]
-    assert outputs() == before
-
-
 def test_the_worst_images_come_first(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     calls = []
     monkeypatch.setattr(stage, "NUM_SHOWN", 3)

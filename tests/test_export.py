@@ -108,21 +108,6 @@ def test_the_file_says_how_to_use_it() -> None:
     assert "licence is unknown" in others["folder"] and "unknown licence" in others[""]
 
 
-def test_kernels_in_half_precision_stay_so_and_the_probabilities_torch_s(tmp_path: Path) -> None:
-    save_model(tmp_path / "half.safetensors", used_model().state_dict(), INFO, store="float16")
-    model, info = load_model(tmp_path / "half.safetensors")
-    half, images = to_onnx(model, info, SHA256), drawn(*3 * [(32, 32)])
-    assert (run(half, images) - model.predict(images)).abs().max() < TOLERANCE
-    assert (run(half, images) - used_model().predict(images)).abs().max() > TOLERANCE
-
-    def kinds(content: bytes) -> dict[str, int]:
-        weights = onnx.load_model_from_string(content).graph.initializer
-        return {t.name: t.data_type for t in weights if len(t.dims) == 4 and min(t.dims[2:]) > 1}
-
-    assert set(kinds(exported()).values()) == {onnx.TensorProto.FLOAT}
-    assert set(kinds(half).values()) == {onnx.TensorProto.FLOAT16}
-
-
 def test_the_exported_file_is_the_released_model_s(root: Path) -> None:
     """A new release comes with a new file (docs/maintaining.md, "A new record")."""
     released, content = root / "released/pets.safetensors", root / "exported/pets.onnx"

@@ -1,6 +1,5 @@
 """Files: written whole or not at all, by one process at a time."""
 
-import errno
 import hashlib
 import os
 import subprocess
@@ -82,26 +81,6 @@ def test_a_killed_run_frees_its_lock(tmp_path: Path, root: Path) -> None:
             holder.kill()
     with exclusive(lock, "it"):
         pass
-
-
-def test_what_a_killed_process_left_is_removed(tmp_path: Path) -> None:
-    path = tmp_path / "cat[1].png"  # a pattern
-    with subprocess.Popen([sys.executable, "-c", ""]) as dead:
-        pass
-    others = [tmp_path / f".{path.name}.{os.getppid()}.tmp", tmp_path / f".other.{dead.pid}.tmp"]
-    for left in (*others, tmp_path / f".{path.name}.{dead.pid}.tmp"):
-        left.touch()
-    with atomic_write(path) as temporary:
-        temporary.touch()
-    assert sorted(tmp_path.iterdir()) == sorted([*others, path])
-
-
-def test_a_full_disk_names_the_file(tmp_path: Path) -> None:
-    path = tmp_path / "scores.json"
-    with pytest.raises(OSError) as caught, atomic_write(path):
-        raise OSError(errno.ENOSPC, "No space left on device")
-    assert caught.value.filename == str(path)
-    assert not list(tmp_path.iterdir())
 
 
 def test_sha256_is_of_all_contents_in_their_order(tmp_path: Path) -> None:

@@ -220,13 +220,6 @@ def test_a_folder_that_changes_while_it_is_read_is_refused(
     assert "changed while it was read" in refused(own)
 
 
-@pytest.mark.parametrize("kind", ["images", "masks"])
-def test_a_link_to_a_folder_inside_is_refused(own: Path, kind: str) -> None:
-    (own / kind).rename(own.parent / kind)
-    (own / kind).symlink_to(own.parent / kind)
-    assert f"{own / kind} is a link to a folder" in refused(own)
-
-
 @settings(max_examples=200)
 @given(
     width=st.integers(20, 4000), height=st.integers(20, 4000), scale=st.floats(0.1, 1),
@@ -241,11 +234,6 @@ def test_any_scale_of_a_shape_is_that_shape(
         assert same_shape((width, height), small)
     turned = (height, width)
     assert same_shape((width, height), turned) == (width == height)
-
-
-@pytest.mark.parametrize("other", [(375, 500), (500, 500), (250, 250), (480, 375), (100, 80)])
-def test_another_shape_is_another_shape(other: tuple[int, int]) -> None:
-    assert not same_shape((500, 375), other) and not same_shape(other, (500, 375))
 
 
 def write_lists(own: Path, lists: dict[str, list[str]]) -> None:
@@ -287,12 +275,6 @@ LISTS = {
 def test_lists_that_do_not_fit(own: Path, message: str) -> None:
     write_lists(own, LISTS[message])
     assert message in refused(own)
-
-
-def test_a_list_that_is_no_text(own: Path) -> None:
-    for name in ("train.txt", "test.txt"):  # as Windows may write it
-        (own / name).write_text("\n".join(NAMES), encoding="utf-16")
-    assert "it must be text in UTF-8" in refused(own)
 
 
 NAMED = {
@@ -340,11 +322,6 @@ def test_something_else_than_a_data_set(raw: Path, tmp_path: Path) -> None:
     assert "holds images.tar.gz, photos: it must hold images/" in refused(tmp_path / "other")
     assert "no such folder" in refused(tmp_path / "nowhere")
     assert "data.not_counted = 3: only masks of your own" in refused(raw, not_counted=3)
-
-
-def test_the_published_split_is_of_the_release(own: Path) -> None:
-    with pytest.raises(ValueError, match="preprocess.split = sorted is of the Oxford"):
-        pack(own, own.parent / "out", data_config(), config(split="sorted"))
 
 
 def test_not_counted_pixels_are_in_no_share(own: Path) -> None:

@@ -14,7 +14,6 @@ from unet.losses import (
     Loss,
     WeightedBCELoss,
     build_loss,
-    pos_weight_from_share,
     takes_pos_weight,
 )
 from unet.training.config import ExperimentConfig
@@ -77,15 +76,6 @@ def test_weighted_bce_is_least_at_its_prior(sixteenths: int, weight: float) -> N
     logits = torch.full_like(targets, logit(best)).requires_grad_()
     loss_function(logits, targets).backward()
     assert logits.grad.sum().item() == pytest.approx(0, abs=1e-5)
-
-
-def test_thresholds_are_where_both_classes_are_equally_likely() -> None:
-    for weight in (0.25, 1.0, 9.0):
-        loss_function = WeightedBCELoss(weight)
-        assert loss_function.threshold == pytest.approx(weight / (1 + weight))
-        assert loss_function.prior(0.5) == pytest.approx(loss_function.threshold)
-    assert (DiceLoss().threshold, DiceLoss().prior(0.29)) == (0.5, 0.29)
-    assert pos_weight_from_share(0.25) == 3
 
 
 @pytest.mark.parametrize(

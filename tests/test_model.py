@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from tests.tiny import tiny_model
-from unet.model import DOWNSAMPLE, PIXEL_MEAN, PIXEL_STD, TTA, UPSAMPLE, UNet
+from unet.model import DOWNSAMPLE, PIXEL_MEAN, PIXEL_STD, UPSAMPLE, UNet
 
 KINDS = list(itertools.product(DOWNSAMPLE, UPSAMPLE))
 
@@ -138,17 +138,6 @@ def test_at_several_scales_the_answer_is_the_mean_of_the_resized() -> None:
     assert not torch.allclose(answer, model.predict(images), atol=1e-3)
 
 
-def test_test_time_augmentation_takes_any_size() -> None:
-    model = tiny_model(random_head=True)
-    for side in ((1, 1), (3, 50)):
-        found = model.predict(torch.ones(1, 3, *side), **TTA)
-        assert found.shape == (1, 1, *side)
-        assert found.min() >= 0 and found.max() <= 1
-    images = torch.rand(1, 3, 16, 16, generator=torch.Generator().manual_seed(0))
-    mirrored = model.predict(images.flip(-1), **TTA).flip(-1)
-    torch.testing.assert_close(model.predict(images, **TTA), mirrored)
-
-
 @pytest.mark.parametrize("fails", [False, True])
 def test_predict_restores_the_mode_and_touches_no_statistics(fails: bool) -> None:
     """Each module's own mode, also after an error in the middle."""
@@ -214,22 +203,3 @@ def test_a_pixel_reaches_its_receptive_field_and_no_further(down: str, up: str) 
     assert difference[:4, :4].max() > 0
     assert difference[5:8, 5:8].max() > 0
     assert difference[13:].max() == difference[:, 13:].max() == 0
-
-
-@pytest.mark.parametrize(("down", "up"), KINDS)
-def test_every_parameter_gets_a_gradient(down: str, up: str) -> None:
-    model = tiny_model(random_head=True, downsample=down, upsample=up).train()
-    images = torch.rand(2, 3, 16, 16, generator=torch.Generator().manual_seed(0))
-    model(images).square().sum().backward()
-    # A convolution's bias before batch normalisation would be the exception; there is none.
-    assert all(p.grad is not None and p.grad.abs().max() > 0 for p in model.parameters())
-
-
-def test_predictions_are_float32_under_autocast() -> None:
-    torch.manual_seed(0)
-    model = UNet(width=4, depth=2)
-    torch.nn.init.normal_(model.head.weight)
-    images = torch.rand(1, 3, 16, 16)
-    with torch.autocast("cpu", dtype=torch.bfloat16):
-        found = model.predict(images)
-    torch.testing.assert_close(found, model.predict(images), atol=0, rtol=0)

@@ -118,8 +118,3 @@ def test_what_is_no_model_is_one_line_naming_the_file(tmp_path: Path, name: str)
         load_model(path)
     text = str(error.value)
     assert text.startswith(f"{path} is not a model of this project") and "\n" not in text
-
-
-def test_a_missing_model_says_how_to_get_it(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="is missing: run `dvc repro`, or `make models`"):
-        load_model(tmp_path / "model.safetensors")

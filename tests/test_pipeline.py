@@ -7,16 +7,13 @@ import re
 import shutil
 import signal
 import subprocess
-import sys
 import time
 from itertools import accumulate
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import psutil
 import pytest
-import torch
 import yaml
 from PIL import Image
 
@@ -27,16 +24,12 @@ from tests.repo import (
     ROOT,
     RUNNING,
     commit_all,
-    copy_repository,
     run,
     start_queue,
 )
 from tools.compare import DASH
 from tools.fresh import stale_stages
-from unet.data.masks import OBJECT
-from unet.data.packed import load_split
-from unet.inference.model_file import load_model, save_model
-from unet.model import TTA
+from unet.inference.model_file import load_model
 from unet.report.results import load_scores
 
 FIRST, LAST = FINISHED[0], FINISHED[-1]
@@ -66,31 +59,6 @@ def test_outputs(finished: Path) -> None:
             assert min(image.size) > 400 and np.asarray(image).std() > 10
 
 
-@pytest.mark.parametrize("tta", [False, True])
-def test_scores_are_those_of_the_prediction_with_augmentation_or_without(
-    repository: Path, tta: bool
-) -> None:
-    path = repository / "params.yaml"
-    params = yaml.safe_load(path.read_text())
-    params["evaluate"]["tta"] = tta
-    path.write_text(yaml.safe_dump(params, sort_keys=False))
-    model, info = load_model(repository / f"models/{FIRST}.safetensors")
-    torch.manual_seed(0)
-    torch.nn.init.normal_(model.head.weight)  # so that few probabilities are alike
-    save_model(repository / f"models/{FIRST}.safetensors", model.state_dict(), info)
-    run(repository, "python", "-m", "stages.evaluate", FIRST)
-    split = load_split(repository / "data/packed/test", torch.device("cpu"))
-    images, masks = split.batch(torch.arange(len(split)), torch.device("cpu"))
-
-    def accuracy(**augmentation: Any) -> float:
-        found = model.predict(images, **augmentation)[:, 0] > info["threshold"]
-        return (found == (masks == OBJECT)).double().mean().item()
-
-    expected, other = (accuracy(**TTA), accuracy()) if tta else (accuracy(), accuracy(**TTA))
-    assert load_scores(repository, FIRST)["accuracy"] == pytest.approx(expected, abs=1e-4)
-    assert abs(expected - other) > 1e-3
-
-
 def test_nothing_to_do_the_second_time_and_tracked_files_stay(repository: Path) -> None:
     assert ran(run(repository, "dvc", "repro").stdout) == {"code"}
     assert run(repository, "git", "status", "--short").stdout == ""
@@ -110,20 +78,6 @@ def test_a_changed_experiment_reruns_its_own_stages_and_going_back_trains_nothin
     assert not {name for name in ran(output) if name.startswith("train")}
     assert "is cached" in output
     assert run(repository, "git", "status", "--short").stdout == ""
-
-
-def test_the_same_seed_gives_the_same_bits_and_another_does_not(repository: Path) -> None:
-    first = model_md5(repository, LAST)
-    curve = (repository / f"plots/curves/{LAST}.csv").read_bytes()
-    run(repository, "dvc", "repro", "-f", "-s", f"train@{LAST}")
-    assert model_md5(repository, LAST) == first
-    assert (repository / f"plots/curves/{LAST}.csv").read_bytes() == curve
-    params = repository / "params.yaml"
-    parameters = yaml.safe_load(params.read_text())
-    parameters["train"]["seed"] = 1
-    params.write_text(yaml.safe_dump(parameters, sort_keys=False))
-    run(repository, "dvc", "repro", "-s", f"train@{LAST}")
-    assert model_md5(repository, LAST) != first
 
 
 def test_a_training_from_weights_follows_their_file(repository: Path) -> None:
@@ -186,40 +140,6 @@ def test_a_queued_sweep_gives_an_experiment_a_value(repository: Path) -> None:
     rows = csv.DictReader(run(repository, "dvc", "exp", "show", "--csv").stdout.splitlines())
     assert {row[width] for row in rows if row[f"iou.{LAST}"]} == {"", "6", "8"}
     assert run(repository, "git", "status", "--short").stdout == ""
-
-
-def test_an_experiment_is_shared_between_two_clones(repository: Path, tmp_path: Path) -> None:
-    run(repository, "dvc", "remote", "add", "-d", "store", str(tmp_path / "store"))
-    commit_all(repository)
-    run(tmp_path, "git", "clone", "-q", "--bare", str(repository), "origin")
-    run(repository, "git", "remote", "add", "origin", str(tmp_path / "origin"))
-    run(repository, "dvc", "exp", "run", "-n", "mine", "-S", "train.seed=1", f"evaluate@{FIRST}")
-    run(repository, "dvc", "exp", "push", "origin", "mine")
-
-    run(tmp_path, "git", "clone", "-q", "origin", "theirs")
-    theirs = tmp_path / "theirs"
-    run(theirs, "dvc", "exp", "pull", "origin", "mine")
-    assert "mine" in run(theirs, "python", "-m", "tools.compare").stdout
-    run(theirs, "dvc", "exp", "apply", "mine")
-    assert ran(run(theirs, "dvc", "repro", f"evaluate@{FIRST}").stdout) == {"code"}
-    models = [folder / f"models/{FIRST}.safetensors" for folder in (repository, theirs)]
-    assert models[0].read_bytes() == models[1].read_bytes()
-    run(theirs, "dvc", "repro", "-f", "-s", f"train@{FIRST}")
-    assert models[0].read_bytes() == models[1].read_bytes()
-
-
-def test_wrong_params_end_in_one_line_and_lose_nothing(repository: Path) -> None:
-    def files() -> dict[Path, bytes]:
-        folders = ("models", "predictions", "metrics", "plots", "code", "data")
-        found = (path for folder in folders for path in (repository / folder).rglob("*"))
-        return {path: path.read_bytes() for path in found if path.is_file()}
-
-    before = files()
-    done = run(repository, "dvc", "exp", "run", "-S", "train.amp=off", check=False)
-    assert done.returncode != 0
-    assert "Traceback" not in done.stdout
-    assert "train.amp = \"off\": Input should be 'auto', 'bf16', 'fp16' or 'none'" in done.stdout
-    assert files() == before
 
 
 def test_killed_dvc_takes_its_stage_along_and_the_next_run_resumes(repository: Path) -> None:
@@ -289,21 +209,6 @@ def test_back_from_a_killed_experiment(repository: Path, sign: signal.Signals) -
     run(repository, "dvc", "exp", "run", f"train@{FIRST}")
     assert yaml.safe_load((repository / "params.yaml").read_text())["train"]["epochs"] == 2
     assert (repository / f"plots/curves/{FIRST}.csv").read_text().count("\n") == 1 + 2
-
-
-def test_two_variants_train_side_by_side_and_one_variant_only_once(repository: Path) -> None:
-    train = (sys.executable, "-m", "stages.train")
-    with subprocess.Popen([*train, FIRST], cwd=repository, env=ENVIRONMENT) as first:
-        while not list(repository.glob(f".checkpoints/{FIRST}/*/lock")):
-            assert first.poll() is None
-            time.sleep(0.01)
-        psutil.Process(first.pid).suspend()
-        refused = run(repository, *train, FIRST, check=False)
-        assert refused.returncode == 1
-        assert f"another run of {FIRST} is at work here" in refused.stdout
-        run(repository, *train, LAST)
-        first.kill()
-    run(repository, *train, FIRST)
 
 
 def test_all_variants_two_at_a_time(repository: Path, finished: Path) -> None:
@@ -394,23 +299,3 @@ def test_a_number_of_threads_that_is_asked_for_stays(tmp_path: Path) -> None:
 def test_a_gpu_takes_one_training_at_a_time_whatever_the_cores(tmp_path: Path) -> None:
     _, _, times = parallel(tmp_path, cores=8, CUDA_VISIBLE_DEVICES="0")
     assert [time.split() for time in times] == [["start", "any"], ["end", "any"]] * 3
-
-
-def test_a_profile_leaves_all_as_it_is(repository: Path) -> None:
-    output = run(repository, "python", "-m", "tools.profile", FIRST).stdout
-    assert "convolution_backward" in output and f"profile/{FIRST}.json.gz" in output
-    assert (repository / f"profile/{FIRST}.json.gz").stat().st_size > 1000
-    assert run(repository, "git", "status", "--short").stdout == ""
-    assert stale_stages(repository) == {}
-
-
-def test_an_experiment_repeats_where_the_cache_lacks_the_record(tmp_path: Path) -> None:
-    repository = copy_repository(tmp_path / "repo")
-    settings = (
-        "data.source=synthetic", "data.num_synthetic=48", "preprocess.image_size=32",
-        "train.epochs=1", "train.threads=1", "model.width=4",
-    )  # fmt: skip
-    changes = [word for setting in settings for word in ("-S", setting)]
-    for _ in range(2):
-        output = run(repository, "dvc", "exp", "run", "--temp", *changes, f"train@{FIRST}").stdout
-    assert f"Stage 'train@{FIRST}' is cached - skipping run" in output

@@ -12,7 +12,7 @@ from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
 
-from tests.photographs import BOX, SIZE, iou, other_model, photograph, pixels_of, truth
+from tests.photographs import iou, other_model, photograph, pixels_of, truth
 from tests.repo import readme_block
 from unet.data.photos import ORIENTATION
 from unet.inference import pictures
@@ -43,17 +43,6 @@ def test_a_photograph_is_predicted_as_by_hand(size: tuple[int, int]) -> None:
     assert (found.mask.dtype, found.probabilities.dtype) == (torch.bool, torch.float32)
     assert torch.equal(found.mask, found.probabilities > 0.6)
     assert 0 < found.mask.sum() < found.mask.numel()
-
-
-@pytest.mark.parametrize(
-    ("size", "box"), [(SIZE, BOX), ((400, 90), (40, 10, 180, 60)), ((12, 10), (1, 1, 7, 6))]
-)
-def test_a_trained_model_finds_the_object(
-    model: TrainedModel, size: tuple[int, int], box: tuple[int, ...]
-) -> None:
-    found = predict(photograph(size, box), model)
-    assert iou(found.mask, truth(size, box)) > 0.75
-    assert iou(found.mask.flip(1), truth(size, box)) < 0.75
 
 
 def test_a_photograph_may_be_a_path_a_picture_or_a_tensor(
@@ -133,21 +122,6 @@ def test_photographs_without_end_are_read_a_batch_or_two_ahead(model: TrainedMod
     assert len(list(itertools.islice(results, 10))) == 10
     assert next(taken) <= 10 + 2 * 3 + 1
     results.close()
-
-
-def test_what_cannot_be_read_is_told_and_the_rest_done(model: TrainedModel, tmp_path: Path) -> None:
-    photograph().save(tmp_path / "good.png")
-    (tmp_path / "bad.png").write_bytes(b"")
-    photos = [tmp_path / name for name in ("bad.png", "good.png", "none.png", "good.png")]
-    told = []
-    found = predict_all(photos, model, on_error=lambda photo, error: told.append((photo, error)))
-    assert [photo.name for photo, _ in found] == ["good.png", "good.png"]
-    assert [(photo.name, str(error)) for photo, error in told] == [
-        ("bad.png", f"{photos[0]} is empty"),
-        ("none.png", f"{photos[2]} cannot be read (No such file or directory)"),
-    ]
-    with pytest.raises(ValueError, match="bad.png is empty"):
-        list(predict_all(photos, model))
 
 
 def test_a_buffer_that_is_used_again(model: TrainedModel) -> None:

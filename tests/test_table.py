@@ -2,7 +2,6 @@
 
 import json
 import shutil
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -11,16 +10,10 @@ import pytest
 import yaml
 
 from tests.repo import ROOT
-from tools.table import main, readme_blocks, scores
+from tools.table import readme_blocks, scores
 from unet.config import load_params
 from unet.data.masks import BOUNDARY_RULES
-from unet.report.tables import fill, markdown, rewrite
-
-
-def test_markdown() -> None:
-    table = pd.DataFrame({"key": ["x", "y"], "score": ["1", "2"]})
-    expected = ["| key | score |", "| --- | ---: |", "| x | 1 |", "| y | 2 |"]
-    assert markdown(table).splitlines() == expected
+from unet.report.tables import fill, rewrite
 
 
 def test_pages_are_filled_between_their_markers_all_or_none(tmp_path: Path) -> None:
@@ -66,19 +59,6 @@ def record(tmp_path: Path) -> Path:
 
 def edit(path: Path, **changes: Any) -> None:
     path.write_text(json.dumps(json.loads(path.read_text()) | changes))
-
-
-def test_scores_are_in_the_order_of_params(record: Path) -> None:
-    frame = scores(record)
-    assert list(frame.index) == KEYS
-    assert frame["accuracy"].tolist() == pytest.approx([0.5 + 0.1 * i for i in range(len(KEYS))])
-    params = yaml.safe_load((record / "params.yaml").read_text())
-    params["experiments"] = dict(reversed(params["experiments"].items()))
-    del params["experiments"][KEYS[1]]
-    (record / "params.yaml").write_text(yaml.safe_dump(params, sort_keys=False))
-    turned = scores(record)
-    assert list(turned.index) == [KEYS[0], *KEYS[2:]][::-1]
-    pd.testing.assert_frame_equal(turned, frame.loc[turned.index])
 
 
 def test_an_experiment_without_scores_is_named(record: Path) -> None:
@@ -128,21 +108,3 @@ def test_caption_and_columns_follow_the_params(record: Path) -> None:
     others = [words for rule, words in BOUNDARY_RULES.items() if rule != "object"]
     assert header.endswith(f"at 0.5 | {' | '.join(others)} |")
     assert "| 50.00%, 0.4000 |" in first
-
-
-def test_the_command_prints_a_row_an_experiment(
-    record: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setattr(sys, "argv", ["table", str(record)])
-    main()
-    header, *rows = capsys.readouterr().out.splitlines()
-    assert header.split()[:3] == ["experiment", "accuracy", "IoU"]
-    assert [row.split()[0] for row in rows] == KEYS
-
-
-def test_models_of_another_run_do_not_get_these_scores(record: Path) -> None:
-    (record / "released").mkdir()
-    (record / f"released/{KEYS[0]}.safetensors").write_bytes(b"of the record")
-    (record / "dvc.lock").write_text("stages: {}\n", encoding="utf-8")
-    with pytest.raises(ValueError, match="is not the model that dvc.lock records"):
-        readme_blocks(record)

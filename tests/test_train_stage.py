@@ -2,7 +2,6 @@
 
 import gzip
 import json
-import os
 import shutil
 from collections.abc import Callable
 from dataclasses import asdict, replace
@@ -159,15 +158,6 @@ def test_it_begins_with_the_weights_of_the_file_or_of_the_folders_own(
         assert f"starts at epoch 1 of 1 from {start}, " in "".join(capsys.readouterr())
         recorded = f"{start.name}, SHA-256 {file_sha256(start)}"
         assert load_model(MODEL)[1]["start_from"] == recorded
-
-
-def test_another_content_is_another_training(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    start = make_start()
-    before = fingerprint_of(monkeypatch, start_from=str(start))
-    os.utime(start, (0, 0))
-    assert fingerprint_of(monkeypatch, start_from=str(start)) == before
-    make_start(seed=1)
-    assert fingerprint_of(monkeypatch, start_from=str(start)) != before
 
 
 def test_another_architecture_is_refused_in_one_line(folder: Path) -> None:
