@@ -230,6 +230,43 @@ def test_extreme_rows() -> None:
 # Drawing
 
 
+@pytest.mark.parametrize("count", [1, 5])
+def test_every_variant_is_drawn(tmp_path: Path, count: int) -> None:
+    keys, images, targets = keys_of(count), photographs(3), masks(3)
+    curves = figures.learning_curves({key: curve_of(("bce", "dice")[len(key) % 2]) for key in keys})
+    for ax, column, factor in zip(curves.axes, ("val_iou", "val_accuracy"), (1, 100), strict=False):
+        assert [line.get_label() for line in ax.lines] == keys
+        for line in ax.lines:
+            assert list(line.get_ydata()) == pytest.approx((factor * curve_of()[column]).tolist())
+
+    predicted = {key: masks(3, seed=i) for i, key in enumerate(keys)}
+    notes = {key: [f"{key} {row}" for row in range(3)] for key in keys}
+    comparison = figures.comparison(images, targets, predicted, list("abc"), notes, title="")
+    grid = np.array(comparison.axes).reshape(3, 2 + count)
+    assert [ax.get_title() for ax in grid[0]] == ["photograph", "truth", *keys]
+    for row in range(3):
+        assert np.array_equal(pixels(grid[row, 0]), images[row])
+        for ax, mask in zip(grid[row, 1:], [targets, *predicted.values()], strict=True):
+            expected = figures.overlay(images[row], mask[row], targets[row])
+            assert np.array_equal(pixels(ax), expected)
+
+    tables = {key: table_of(np.random.default_rng(0).random(50).tolist()) for key in keys}
+    tile = (images[0], targets[0], targets[1])
+    spread = figures.iou_spread(tables, [(key, *tile) for key in keys], title="")
+    for line, table in zip(spread.axes[1].lines, tables.values(), strict=True):
+        assert list(line.get_xdata()) == sorted(table["iou"])
+    assert [ax.get_title() for ax in spread.axes[2:] if ax.axison] == keys
+
+    found = {key: masks(2, 3, seed=i) for i, key in enumerate(keys)}
+    progress = figures.progress(images, targets, found, [1, 8], title="")
+    rows = np.array(progress.axes).reshape(count + 1, 3, 2)  # row, image, epoch
+    for row, mask in zip(rows[1:], found.values(), strict=True):
+        expected = figures.overlay(images[2], mask[1, 2], targets[2])
+        assert np.array_equal(pixels(row[2, 1]), expected)
+    for figure in (curves, comparison, spread, progress):
+        rendered(figure, tmp_path)
+
+
 def test_variants_are_told_apart_and_have_no_colour_of_the_overlays() -> None:
     curves = figures.learning_curves({key: curve_of() for key in keys_of(40)})
     tables = {key: table_of([0.1, 0.5, 0.9]) for key in keys_of(40)}
