@@ -126,7 +126,7 @@ def test_a_card_follows_the_models_rule(record: Path, rule: str) -> None:
 
 
 def test_weaknesses_are_those_of_the_table() -> None:
-    text = weaknesses(TABLE, source="official", rule="background")
+    text = weaknesses(TABLE, "background")
     dogs = (1 + 0.1) / 2  # pug_3 has no object
     assert text.splitlines()[2:] == [
         "- 50.0% of them have an IoU below 0.5.",
