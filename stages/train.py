@@ -87,6 +87,8 @@ def main() -> None:
                 "threads": training.threads,
                 "ranks": num_ranks(),
             }
+            if experiment.loss_options:
+                info["loss_options"] = experiment.loss_options
             if start:  # otherwise no entry, so that models from random weights keep their bytes
                 info["start_from"] = f"{start.file.name}, SHA-256 {start.sha256}"
             model = Path(f"models/{key}.safetensors")

@@ -45,7 +45,9 @@ GO_BACK = re.search(r"^\$ (git restore .+) && make models", README, re.MULTILINE
 
 
 def readme_block(language: str, having: str) -> str:
-    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    """The one block of code of README or docs/ in ``language`` that has the text ``having``."""
+    pages = [ROOT / "README.md", *(ROOT / "docs").glob("*.md")]
+    text = "\n".join(page.read_text(encoding="utf-8") for page in pages)
     blocks = re.findall(rf"```{language}\n(.*?)```", text, re.DOTALL)
     (block,) = [block for block in blocks if having in block]
     return block

@@ -58,7 +58,7 @@ def test_the_repositorys_params_load_as_they_stand(root: Path, params_text: str)
     params = asdict(load_params(root / "params.yaml"))
     written = YAML(typ="safe").load(params_text)
     for key, experiment in written["experiments"].items():
-        defaults = {"pos_weight": None, "threshold": "auto"}
+        defaults = {"pos_weight": None, "threshold": "auto", "loss_options": {}}
         written["experiments"][key] = written["model"] | defaults | experiment
     written["train"]["augment"]["scale"] = tuple(written["train"]["augment"]["scale"])
     assert params == written

@@ -188,6 +188,18 @@ def test_a_turned_photograph_is_packed_upright(
         assert any("taken as upright; look at them" in line for line in told(summary))
 
 
+@pytest.mark.parametrize("stored", [True, False])
+def test_where_the_shape_cannot_tell_the_other_masks_do(own: Path, stored: bool) -> None:
+    before = rows(packed(own)[0])[NAMES[0]]
+    for name, tag in ((NAMES[0], 3), (NAMES[2], 6)):
+        turn_photo(own, name, tag, stored_mask=stored)
+    out, summary = packed(own)
+    image, mask = rows(out)[NAMES[0]]
+    assert np.abs(image.astype(int) - before[0]).mean() < 3 and (mask != before[1]).mean() < 0.05
+    assert summary["turned_with_photograph"] == ([NAMES[0], NAMES[2]] if stored else [])
+    assert summary["orientation_unclear"] == []
+
+
 @pytest.mark.parametrize("tag", [5, 6, 7, 8])
 @pytest.mark.parametrize("suffix", [".png", ".tif"])
 @pytest.mark.parametrize("upright", [True, False])

@@ -7,14 +7,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from tests.tiny import CPU, foreground_share, tiny_model, tiny_split
+from tests.tiny import CPU, foreground_share, tiny_experiment, tiny_model, tiny_split
 from unet import losses
 from unet.losses import (
     DiceLoss,
     Loss,
     WeightedBCELoss,
     build_loss,
-    takes_pos_weight,
 )
 from unet.training.config import ExperimentConfig
 from unet.training.loop import targets_of
@@ -190,15 +189,23 @@ class Brier(Loss):
 
 def test_a_new_loss_is_a_class_and_a_line(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(losses.LOSSES, "brier", Brier)
-    assert {name: takes_pos_weight(name) for name in losses.LOSSES} == {
-        "bce": True, "dice": False, "brier": True
-    }  # fmt: skip
-    assert get_args(ExperimentConfig.__annotations__["loss"]) == ("bce", "dice")  # from LOSSES
+    weighted = {name for name in losses.LOSSES if "pos_weight" in losses.arguments(name)}
+    assert "brier" in weighted and "dice" not in weighted
+    named = get_args(ExperimentConfig.__annotations__["loss"])
+    assert {*named, "brier"} == set(losses.LOSSES)
     built = build_loss("brier", pos_weight=2.5, share=0.3)
     model = tiny_model(prior=built.prior(0.3))
     images, masks = tiny_split(4).batch(torch.arange(4), CPU)
     built(model(images), targets_of(masks)[0]).backward()
     assert model.head.weight.grad.abs().max() > 0
+
+
+def test_an_experiment_sets_the_losss_other_arguments() -> None:
+    experiment = tiny_experiment(loss="dice", loss_options={"per_image": False, "eps": 0.5})
+    built = build_loss("dice", pos_weight=None, share=0.3, options=experiment.loss_options)
+    assert (built.per_image, built.eps) == (False, 0.5)
+    with pytest.raises(ValueError, match=r"loss_options: dice has no alpha; it has eps, per_image"):
+        tiny_experiment(loss="dice", loss_options={"alpha": 0.5})
 
 
 @pytest.mark.parametrize("loss_function", [WeightedBCELoss(3.0), DiceLoss()], ids=["bce", "dice"])

@@ -146,7 +146,7 @@ def test_a_buffer_that_is_used_again(model: TrainedModel) -> None:
         (torch.full((3, 8, 8), 200.0), "from 200 to 200: must be uint8, or floats"),
         (torch.full((3, 8, 8), torch.nan), "from nan to nan"),
         (torch.zeros(3, 8, 8, dtype=torch.int64), "int64"),
-        (Image.new("F", (4, 4)), "the picture cannot be read .32 bits"),
+        (Image.new("F", (4, 4)), "the picture .*32 bits"),
     ],
     ids=range(6),  # the same in each of pytest-xdist's processes
 )

@@ -13,7 +13,7 @@ from tools.cards import cards
 from tools.compare import Tree, scored_on
 from tools.fresh import PROJECTS, stale_stages
 from tools.models import recorded_outputs
-from tools.table import readme_blocks, scores
+from tools.table import RESULTS, readme_blocks, scores
 from unet.config import load_params
 from unet.data.oxford_pets import md5
 from unet.inference.model_file import load_model
@@ -144,20 +144,20 @@ def test_artifacts_name_the_released_models() -> None:
 
 
 @of_the_record
-def test_readme_tables_are_those_of_the_metrics() -> None:
-    readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    assert fill(readme, readme_blocks(ROOT)) == readme, "run `make readme`"
+def test_the_tables_are_those_of_the_metrics() -> None:
+    page = (ROOT / RESULTS).read_text(encoding="utf-8")
+    assert fill(page, readme_blocks(ROOT)) == page, "run `make readme`"
 
 
 @of_the_record
-def test_readme_shows_the_record_as_make_compare_does(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_pages_show_the_record_as_make_compare_does(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(ROOT)
     frame = scores(ROOT)
     heading = scored_on(Tree(), frame["num_images"])
     row = " .* " + " +".join(map("{:.4f}".format, frame["iou"]))
     head = rf"^iou_boundary_background on {re.escape(heading)}:\n\nexperiment .*\n"
     table = rf"{head}workspace{row}\nmain{row}$"
-    assert re.search(table, (ROOT / "README.md").read_text(encoding="utf-8"), re.MULTILINE)
+    assert re.search(table, (ROOT / "docs/dvc.md").read_text(encoding="utf-8"), re.MULTILINE)
 
 
 @of_the_record

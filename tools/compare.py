@@ -26,7 +26,7 @@ import pandas as pd
 from ruamel.yaml import YAML, YAMLError
 
 from tools.commands import dvc, git
-from unet.report.statistics import mean_and_interval
+from unet.report.differences import over_seeds
 from unet.runtime.config import read_yaml
 from unet.runtime.process import run_stage
 from unet.runtime.source import hash_lines
@@ -258,19 +258,20 @@ def grouped(params: pd.DataFrame, scores: pd.DataFrame, over: str) -> list[pd.Da
         table["n"] = wide.count(axis=1).to_numpy()
         spread = zip(wide.mean(axis=1), wide.std(axis=1), strict=True)
         table["mean ± deviation"] = [f"{mean:.4f} ± {std:.4f}" for mean, std in spread]
-        differences = [_difference((row - wide.iloc[0]).dropna()) for _, row in wide.iterrows()]
+        differences = [_difference(wide.iloc[0], row) for _, row in wide.iterrows()]
         table["minus the first (95 %)"] = ["", *differences[1:]]
         tables.append(table)
     return tables
 
 
-def _difference(values: pd.Series) -> str:
-    """Paired differences as text: their mean, and its interval if there are two or more."""
-    if values.empty:
-        return "none in common"
-    mean, low, high = mean_and_interval(values)
-    shown = f"{mean:+.4f}"
-    return shown if len(values) == 1 else f"{shown} ({low:+.4f} to {high:+.4f}, n = {len(values)})"
+def _difference(first: pd.Series, other: pd.Series) -> str:
+    """``other`` minus ``first`` where both have a value: the mean, and its 95 % interval."""
+    both = pd.DataFrame({"first": first, "other": other}).dropna()
+    if len(both) < 2:
+        return f"{(both['other'] - both['first']).sum():+.4f}" if len(both) else "none in common"
+    weights = pd.DataFrame([{"first": -1, "other": 1}])
+    row = over_seeds(both, weights).iloc[0]
+    return f"{row['estimate']:+.4f} ({row['low']:+.4f} to {row['high']:+.4f}, n = {len(both)})"
 
 
 def scored_on(tree: Tree, counts: Iterable[float | None]) -> str:

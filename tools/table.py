@@ -1,7 +1,7 @@
-"""The experiments' scores as a table: printed, or written into the README.
+"""The experiments' scores as a table: printed, or written into docs/results.md.
 
 ``python -m tools.table [FOLDER]`` prints the table of the repository in FOLDER (default: here);
-``python -m tools.table --readme`` rewrites the text between the README's markers.
+``python -m tools.table --readme`` rewrites the text between that page's markers.
 """
 
 import argparse
@@ -17,6 +17,7 @@ from unet.report.results import load_scores
 from unet.report.tables import markdown, rewrite
 from unet.runtime.process import run_stage
 
+RESULTS = Path("docs/results.md")
 COLUMNS = {  # score -> its column's title, factor and format
     "accuracy": ("accuracy", 1, "{:.2%}"),
     "iou": ("IoU", 1, "{:.4f}"),
@@ -53,7 +54,7 @@ def score_table(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def readme_blocks(root: Path) -> dict[str, str]:
-    """Marker -> the text between its two lines in the README, for the released models or, if none
+    """Marker -> the text between its two lines in RESULTS, for the released models or, if none
     is released, for all experiments. Each other project with released models has a block named
     after it.
 
@@ -122,10 +123,10 @@ def main() -> None:
     """See the module docstring."""
     parser = argparse.ArgumentParser("python -m tools.table", description=__doc__.splitlines()[0])
     parser.add_argument("folder", type=Path, nargs="?", default=Path(), help="a repository")
-    parser.add_argument("--readme", action="store_true", help="into README.md, not printed")
+    parser.add_argument("--readme", action="store_true", help="into docs/results.md, not printed")
     arguments = parser.parse_args()
     if arguments.readme:
-        rewrite({Path("README.md"): readme_blocks(Path())})
+        rewrite({RESULTS: readme_blocks(Path())})
     else:
         print(score_table(scores(arguments.folder)).to_string(index=False))
 

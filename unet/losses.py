@@ -5,6 +5,8 @@ To add a loss, subclass :class:`Loss` and add a line to ``LOSSES``.
 
 import inspect
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -15,7 +17,7 @@ class Loss(nn.Module, ABC):
     """What training needs from a loss.
 
     If its constructor has an argument ``pos_weight``, the experiment must set ``pos_weight``;
-    otherwise the experiment must not.
+    otherwise the experiment must not. Its other arguments are the experiment's ``loss_options``.
     """
 
     @property
@@ -111,9 +113,9 @@ class DiceLoss(Loss):
 LOSSES: dict[str, type[Loss]] = {"bce": WeightedBCELoss, "dice": DiceLoss}
 
 
-def takes_pos_weight(name: str) -> bool:
-    """Whether the loss ``name`` of ``LOSSES`` has a ``pos_weight``."""
-    return "pos_weight" in inspect.signature(LOSSES[name]).parameters
+def arguments(name: str) -> set[str]:
+    """The names of the arguments that the loss ``name`` of ``LOSSES`` takes."""
+    return set(inspect.signature(LOSSES[name]).parameters)
 
 
 def pos_weight_from_share(share: float) -> float:
@@ -121,14 +123,17 @@ def pos_weight_from_share(share: float) -> float:
     return (1 - share) / share
 
 
-def build_loss(name: str, *, pos_weight: float | str | None, share: float) -> Loss:
+def build_loss(
+    name: str, *, pos_weight: float | str | None, share: float, options: Mapping[str, Any] = {}
+) -> Loss:
     """The loss ``name`` of ``LOSSES``.
 
     Args:
         pos_weight: a number above 0, ``auto`` (from the share), or None where the loss takes none.
         share: the training pixels' share of foreground, in (0, 1).
+        options: its constructor's other arguments.
     """
     if pos_weight is None:
-        return LOSSES[name]()
+        return LOSSES[name](**options)
     weight = pos_weight_from_share(share) if pos_weight == "auto" else pos_weight
-    return LOSSES[name](pos_weight=weight)
+    return LOSSES[name](pos_weight=weight, **options)

@@ -180,10 +180,10 @@ def _fill(
             if name in rows and name in source.masks:
                 yield name, file, source.masks[name]
 
-    with tqdm(total=len(rows), desc="decode", unit="image", leave=False, disable=None) as bar:
+    def fill(files: Iterable[tuple[str, File, File]], *, as_stored: bool = False) -> None:
         size = next(iter(arrays.values()))[1].shape[1]
-        read = partial(_read_pair, read_mask=source.read_mask, size=size)
-        for name, (image, mask, pair) in _in_order(read, wanted()):
+        read = partial(_read_pair, read_mask=source.read_mask, size=size, as_stored=as_stored)
+        for name, (image, mask, pair) in _in_order(read, files):
             bar.update()
             for problem in pair["problems"]:
                 problems[problem].append(name)
@@ -195,6 +195,18 @@ def _fill(
             if mask.unusual:
                 unusual[name] = mask.values
             pairs[name] = pair
+
+    with tqdm(total=len(rows), desc="decode", unit="image", leave=False, disable=None) as bar:
+        fill(wanted())
+        # Where both ways fit, the masks that fit one way alone decide, if they agree.
+        unclear = [name for name, pair in pairs.items() if pair["unclear"]]
+        decided = {way for pair in pairs.values() for way in ("turned", "upright") if pair[way]}
+        if decided == {"turned"}:
+            again = set(unclear)
+            fill(((n, f, source.masks[n]) for n, f in source.images if n in again), as_stored=True)
+        elif decided == {"upright"}:
+            for name in unclear:
+                pairs[name]["unclear"] = False
     problems["has no photograph"] += sorted(rows.keys() - photos)
     if len(values - {0, not_counted}) > 1:  # then either may be the object
         for name, held in unusual.items():
@@ -216,7 +228,12 @@ def _shares(pixels: np.ndarray, is_folder: bool) -> dict[str, float]:
 
 
 def _read_pair(
-    photo_file: File, mask_file: File, *, read_mask: Callable[[File], Mask], size: int
+    photo_file: File,
+    mask_file: File,
+    *,
+    read_mask: Callable[[File], Mask],
+    size: int,
+    as_stored: bool = False,
 ) -> tuple[np.ndarray | None, Mask | None, dict[str, Any]]:
     """The photograph (S, S, 3) uint8, resized with antialiasing, its mask (S, S), by nearest
     neighbour, both upright, and what is known of them: above all, their ``problems``."""
@@ -229,33 +246,33 @@ def _read_pair(
     try:
         mask = read_mask(mask_file)
         if photo:
-            upright, turned, unclear = _upright(mask, photo.size, tag)
+            fitted, way = _fitted(mask, photo.size, tag, as_stored=as_stored)
     except ValueError as error:
         problems.append(f"its mask {error}")
     if problems:
         return None, None, {"problems": problems}
-    codes = np.asarray(upright.resize((size, size), Image.Resampling.NEAREST))
+    codes = np.asarray(fitted.resize((size, size), Image.Resampling.NEAREST))
     border = np.concatenate([codes[0], codes[-1], codes[:, 0], codes[:, -1]])
     pixels = np.bincount(codes.ravel(), minlength=256)
-    return (
-        image,
-        mask._replace(codes=codes),
-        {
-            "problems": [],
-            "pixels": pixels,  # of each code (256,)
-            "form": mask.form,
-            "without_object": any(mask.values) and not (mask.codes == OBJECT).any(),
-            "background_only": not pixels[OBJECT] + pixels[BOUNDARY],
-            "turned": turned,  # the mask was drawn on the stored picture, judged by its shape
-            "unclear": unclear,  # its shape fits both the stored and the upright picture
-            "at_the_border": (border == OBJECT).mean() > 0.75,
-        },
-    )
+    about = {
+        "problems": [],
+        "pixels": pixels,  # of each code (256,)
+        "form": mask.form,
+        "without_object": any(mask.values) and not (mask.codes == OBJECT).any(),
+        "background_only": not pixels[OBJECT] + pixels[BOUNDARY],
+        # Which way it was drawn where EXIF turns the photograph, judged by its shape.
+        **{name: way == name for name in ("turned", "upright", "unclear")},
+        "at_the_border": (border == OBJECT).mean() > 0.75,
+    }
+    return image, mask._replace(codes=codes), about
 
 
-def _upright(mask: Mask, size: tuple[int, int], tag: int) -> tuple[Image.Image, bool, bool]:
+def _fitted(
+    mask: Mask, size: tuple[int, int], tag: int, *, as_stored: bool
+) -> tuple[Image.Image, str]:
     """The codes as they fit the photograph, of upright ``size`` (width, height) and EXIF ``tag``;
-    whether they were turned with it; and whether that fits as well.
+    and if that turns it, whether the mask was drawn ``upright``, on the stored picture (``turned``
+    here) or is ``unclear``: fits both, and is taken as upright unless ``as_stored``.
 
     Raises:
         ValueError: the mask has another shape.
@@ -273,8 +290,11 @@ def _upright(mask: Mask, size: tuple[int, int], tag: int) -> tuple[Image.Image, 
             f"is {picture.width} x {picture.height} pixels, its photograph {size[0]} x {size[1]}"
             f"{exif}{turned}"
         )
-    stored = other_fits and own == 1 and tag > 1
-    return picture if fits else other, stored and not fits, stored and fits
+    if own > 1 or tag == 1:
+        return picture if fits else other, ""
+    if other_fits and (as_stored or not fits):
+        return other, "turned"
+    return picture, "unclear" if other_fits else "upright"
 
 
 def same_shape(first: tuple[int, int], second: tuple[int, int]) -> bool:

@@ -1,5 +1,6 @@
 """The sections ``train``, ``model`` and ``experiments`` of ``params.yaml``."""
 
+from dataclasses import field
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -8,7 +9,7 @@ from pydantic.dataclasses import dataclass
 
 from unet.data.augment import AugmentConfig
 from unet.data.masks import BOUNDARY_RULES
-from unet.losses import LOSSES, takes_pos_weight
+from unet.losses import LOSSES, arguments
 from unet.runtime.config import STRICT, check, read_yaml
 from unet.training.steps import Length
 
@@ -69,11 +70,16 @@ class ExperimentConfig:
     pos_weight: Annotated[float, Field(gt=0, le=1e6)] | Literal["auto"] | None = (
         None  # only for losses that take one
     )
+    loss_options: dict[str, float | bool] = field(default_factory=dict)  # of a loss that has some
     # Above this probability a pixel is the object's; auto: what follows from the loss.
     threshold: Annotated[float, Field(gt=0, lt=1)] | Literal["auto"] = "auto"
 
     def __post_init__(self) -> None:
-        if takes_pos_weight(self.loss) != (self.pos_weight is not None):
+        taken = arguments(self.loss)
+        if unknown := sorted(self.loss_options.keys() - (taken - {"pos_weight"})):
+            known = ", ".join(sorted(taken - {"pos_weight"})) or "none"
+            raise ValueError(f"loss_options: {self.loss} has no {unknown[0]}; it has {known}")
+        if ("pos_weight" in taken) != (self.pos_weight is not None):
             need = "needs one (auto or a number above 0)" if self.pos_weight is None else "has none"
             raise ValueError(f"pos_weight = {self.pos_weight or 'null'}: loss = {self.loss} {need}")
 

@@ -45,7 +45,10 @@ class Learner:
         torch.manual_seed(config.seed)
         self.amp = amp
         self.loss_function = build_loss(
-            experiment.loss, pos_weight=experiment.pos_weight, share=foreground_share
+            experiment.loss,
+            pos_weight=experiment.pos_weight,
+            share=foreground_share,
+            options=experiment.loss_options,
         ).to(device)
         model = build_model(experiment, prior=self.loss_function.prior(foreground_share))
         self.model = model.to(device, memory_format=torch.channels_last)
