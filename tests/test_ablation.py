@@ -1,10 +1,8 @@
 """The ablation: its differences, records and tables, what its stages declare, and one real run."""
 
 import json
-import re
-import shutil
 import sys
-from dataclasses import asdict, replace
+from dataclasses import replace
 from itertools import product
 from pathlib import Path
 
@@ -22,7 +20,6 @@ from research.ablation.design import (
     NAMED,
     NUMBERS,
     Design,
-    load_design,
     run_names,
     settings,
 )
@@ -90,27 +87,6 @@ def test_runs_are_gathered_if_they_are_alike(tmp_path: Path) -> None:
         gather(tmp_path, CELLS, DESIGN)
 
 
-@pytest.mark.parametrize(
-    ("change", "line"),
-    [
-        ({"image_size": 33}, "image_size = 33 with depth = 2: must be a multiple of 4"),
-        ({"width": 0}, "factorial.width"),
-        ({"seeds": []}, "factorial.seeds"),
-        ({"seeds": [1, 1]}, "one stands twice"),
-        ({"colour": 1}, "factorial.colour"),
-    ],
-)
-def test_a_wrong_design_is_refused(tmp_path: Path, change: dict, line: str) -> None:
-    path = tmp_path / "params.yaml"
-    path.write_text(yaml.safe_dump({"factorial": asdict(DESIGN)}))
-    assert load_design("factorial", path) == DESIGN
-    path.write_text(yaml.safe_dump({"factorial": asdict(DESIGN) | change}))
-    with pytest.raises(ValueError, match=re.escape(line)):
-        load_design("factorial", path)
-    with pytest.raises(ValueError, match="other: must be one of factorial, official"):
-        load_design("other", path)
-
-
 def test_named_experiments_are_their_cells() -> None:
     assert list(NAMED) == list(report.PUBLISHED)
     experiments = load_params(ROOT / "params.yaml").experiments
@@ -169,19 +145,6 @@ def test_a_run_trains_and_is_no_record_alone(repository: Path) -> None:
     alone = run(project, "dvc", "repro", "-s", "gather@factorial", check=False)
     assert alone.returncode != 0 and "Traceback" not in alone.stdout
     assert "mp-tr-bce-1.json" in alone.stdout
-
-
-@pytest.mark.slow
-def test_data_that_a_clone_lacks_are_packed_again(repository: Path) -> None:
-    """By a stage whose lock entry is up to date, as after `git clone`."""
-    project = repository / HERE
-    run(project, "dvc", "repro", "-q", "pack@published")
-    before = (project / "dvc.lock").read_bytes()
-    shutil.rmtree(project / "data/published")
-    shutil.rmtree(project / ".dvc/cache", ignore_errors=True)
-    run(project, "dvc", "repro", "-q", "pack@published")
-    assert (project / "data/published/train/images.npy").is_file()
-    assert (project / "dvc.lock").read_bytes() == before
 
 
 @pytest.mark.parametrize("design", DESIGNS)

@@ -11,9 +11,8 @@ import yaml
 
 from tests.repo import ROOT
 from tests.tiny import tiny_model
-from tools.cards import BAND, cards, main, weaknesses
+from tools.cards import cards, main, weaknesses
 from tools.models import recorded_outputs, release
-from unet.data.masks import BOUNDARY_RULES
 from unet.data.oxford_pets import md5
 from unet.inference.model_file import save_model
 from unet.runtime.files import sha256
@@ -82,47 +81,8 @@ def record(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def remove_predictions(root: Path, key: str) -> None:
-    for path in (root / f"predictions/{key}").iterdir():
-        path.unlink()
-
-
 def written(root: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in (root / "released").glob("*.md")}
-
-
-def test_a_card_says_what_the_model_is(record: Path) -> None:
-    texts = cards(record)
-    assert list(texts) == [Path(f"released/{key}.md") for key in (KEY, OTHER)]
-    text = texts[Path(f"released/{KEY}.md")]
-    for part in (
-        f"# {KEY}\n", "max pooling and transposed convolution, 4 channels", "1.50 GFLOP",
-        "16 x 16 pixels", "3,312 images for training", "15 epochs in batches of 16",
-        "after epoch 15 (the last); seed 3", "bf16 on cpu, 1 thread;", "in one pass each",
-        "horizontal flip, a window of 0.9 to 1.05 sides", "counts as background", "weighing 2.33",
-        "trained on the Oxford-IIIT Pet dataset (CC BY-SA", "Dice 0.8900",
-    ):  # fmt: skip
-        assert part in text, part
-    assert "**loss**: Dice." in texts[Path(f"released/{OTHER}.md")]
-
-
-@pytest.mark.parametrize("rule", [rule for rule in BOUNDARY_RULES if rule != "background"])
-def test_a_card_follows_the_models_rule(record: Path, rule: str) -> None:
-    path = record / f"metrics/scores/{KEY}.json"
-    scores = json.loads(path.read_text())
-    scores |= {"accuracy_boundary_background": 0.8, "iou_boundary_background": 0.6}
-    path.write_text(json.dumps(scores))
-    params = yaml.safe_load((record / "params.yaml").read_text())
-    params["evaluate"]["tta"] = True
-    (record / "params.yaml").write_text(yaml.safe_dump(params))
-    trained(record, KEY, boundary=rule)
-    release(recorded_outputs())
-    text = cards(record)[Path(f"released/{KEY}.md")]
-    assert f"\n| {BAND[rule][0]}, as in training | 0.700 | 91.00% | 0.8100 |\n" in text
-    assert "\n| background | 0.700 | 80.00% | 0.6000 |\n" in text
-    assert f"{BOUNDARY_RULES[rule].capitalize()}, at the threshold" in text
-    assert f"at the threshold, {BOUNDARY_RULES[rule]}." in text
-    assert BAND[rule][1] in text and "with test-time\naugmentation" in text
 
 
 def test_weaknesses_are_those_of_the_table() -> None:

@@ -1,10 +1,6 @@
-import subprocess
-import sys
-
 import pytest
 import torch
 
-from tests.repo import ROOT
 from unet.runtime import device
 
 CPU, CUDA, MPS = map(torch.device, ("cpu", "cuda", "mps"))
@@ -74,28 +70,3 @@ def test_auto_threads_are_the_idle_cores(
     assert device.resolve_threads("auto", CPU) == expected
     assert device.resolve_threads("auto", CUDA) == most
     assert device.resolve_threads(7, CPU) == 7
-
-
-@pytest.mark.skipif(sys.platform != "linux", reason="glibc's allocator")
-def test_a_stage_keeps_freed_memory() -> None:
-    """In a process of its own: there is no way back."""
-    code = """
-import resource, torch
-from unet.runtime.device import set_up
-
-def page_faults() -> int:
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
-    for _ in range(10):
-        [torch.ones(6 << 20) for _ in range(4)]  # 24 MiB each, freed at once
-    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
-
-given_back = page_faults()
-set_up("cpu")
-page_faults()
-print(given_back, page_faults())
-"""
-    done = subprocess.run(
-        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
-    )
-    given_back, kept = map(int, done.stdout.split())
-    assert kept < given_back / 10

@@ -12,7 +12,6 @@ from pathlib import Path
 
 import pytest
 
-from stages import download as stage
 from stages.code import notice_another_mirror
 from tests.test_packing import data_config
 from unet.data import download
@@ -213,6 +212,11 @@ def test_trouble_that_stays(site: Site, tmp_path: Path, status: int, times: int)
     assert len(site.ranges()) == times
 
 
+def test_a_host_that_is_not_there(tmp_path: Path) -> None:
+    message = fails("http://127.0.0.1:9/", tmp_path)  # nothing listens there
+    assert f"{ANNOTATIONS} cannot be fetched (" in message and "make demo" in message
+
+
 def test_a_folder_as_the_url_or_as_the_mirror(
     mirror: Path, site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -244,23 +248,6 @@ def test_another_edition_as_the_mirror(mirror: Path, tmp_path: Path) -> None:
     (mirror / "MD5SUMS").write_text(sums, encoding="utf-8")
     fetch(UNUSED, tmp_path / "raw")
     assert (tmp_path / "raw" / IMAGES).read_bytes() == b"small"
-
-
-@pytest.mark.parametrize("kind", ["fetched", "drawn", "own folder"])
-def test_what_was_left_over_is_no_part_of_the_output(
-    mirror: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
-) -> None:
-    changes = {"drawn": {"source": "synthetic"}, "own folder": {"path": "mine"}}.get(kind, {})
-    settings = replace(config(str(mirror)), **changes)
-    monkeypatch.setattr(stage, "load_section", lambda *_: settings)
-    monkeypatch.chdir(tmp_path)
-    raw = tmp_path / "data/raw"
-    raw.mkdir(parents=True)
-    for name in (f"{IMAGES}.0123abcd.part", f".{ANNOTATIONS}.999999999.tmp"):
-        (raw / name).touch()
-    stage.main()
-    kept = set() if kind == "own folder" else {IMAGES, ANNOTATIONS}
-    assert {path.name for path in raw.iterdir()} == kept
 
 
 def test_another_mirror_than_the_archives_here_is_noticed(

@@ -3,11 +3,9 @@
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 import yaml
-from PIL import Image
 
 from stages import evaluate as stage
 from tests.repo import make_tiny
@@ -17,7 +15,6 @@ from unet.data.packed import load_split
 from unet.inference.evaluation import evaluate
 from unet.inference.model_file import ARCHITECTURE, load_model, save_model
 from unet.model import TTA
-from unet.report.outlines import save_outlines
 from unet.runtime.files import file_sha256
 
 KEY = "mp_tr_bce"
@@ -129,18 +126,3 @@ def test_the_worst_images_come_first(folder: Path, monkeypatch: pytest.MonkeyPat
         assert torch.equal(image, split.images[row])
         assert torch.equal(labelled, split.masks[row] == OBJECT)
         assert torch.equal(predicted, torch.from_numpy(result.masks[row]))
-
-
-def test_the_picture(tmp_path: Path) -> None:
-    mask = torch.zeros(32, 32, dtype=torch.bool)
-    mask[4:20, 4:20] = True
-    image, empty = torch.zeros(32, 32, 3, dtype=torch.uint8), torch.zeros_like(mask)
-    tiles = [(f"a$_^$b\n{i}", image, mask, ~empty) for i in range(7)]
-    save_outlines(tmp_path / "some.jpg", tiles, title="a$_^$b")
-    save_outlines(tmp_path / "one.jpg", [("one", image, mask, empty)], title="One")
-    with Image.open(tmp_path / "some.jpg") as some, Image.open(tmp_path / "one.jpg") as one:
-        assert (some.width, one.width) == (1200, 1200) and some.height > one.height
-        pixels = np.asarray(one).astype(int)
-    yellow = (pixels[..., :2].min(-1) > 180) & (pixels[..., 2] < 120)
-    red = (pixels[..., 0] > 160) & (pixels[..., 1] < 80)
-    assert yellow.sum() > 100 and not red.any()

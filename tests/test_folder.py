@@ -12,8 +12,6 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from tests.test_packing import SPLITS, arrays, config, data_config, rows
-from unet.data import packing
-from unet.data.config import DataConfig
 from unet.data.duplicates import near_duplicates
 from unet.data.masks import BACKGROUND, NOT_COUNTED, OBJECT
 from unet.data.packing import pack, same_shape, told
@@ -219,19 +217,6 @@ def test_a_masks_own_tag_is_followed_unless_it_was_only_copied(
     assert (rows(packed(own)[0])[name][1] != before).mean() < (1e-9 if upright else 0.02)
 
 
-def test_a_folder_that_changes_while_it_is_read_is_refused(
-    own: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    last, read = of(own, "masks", NAMES[-1]), packing._read_pair
-
-    def slow(*arguments: Any, **options: Any) -> Any:
-        last.touch()
-        return read(*arguments, **options)
-
-    monkeypatch.setattr(packing, "_read_pair", slow)
-    assert "changed while it was read" in refused(own)
-
-
 @settings(max_examples=200)
 @given(
     width=st.integers(20, 4000), height=st.integers(20, 4000), scale=st.floats(0.1, 1),
@@ -382,16 +367,3 @@ def test_near_duplicates_in_two_splits_are_named() -> None:
     assert [pair["names"] for pair in found] == [["t7", "same"], ["t3", "again"]]
     assert found[0]["splits"] == ["train", "val"] and found[0]["bits"] == 0 and found[0]["exact"]
     assert not found[1]["exact"]
-
-
-@pytest.mark.parametrize(
-    ("values", "expected"),
-    [
-        ({"path": "~/photos"}, "without ~"),
-        ({"path": "photos", "source": "synthetic"}, "leave one of them"),
-        ({"object_values": (1, 2), "not_counted": 2}, "a value can mean one thing"),
-    ],
-)
-def test_settings_that_contradict_each_other(values: dict[str, Any], expected: str) -> None:
-    with pytest.raises(ValueError, match=expected):
-        DataConfig(**(vars(data_config()) | values))

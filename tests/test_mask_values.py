@@ -78,20 +78,6 @@ def test_exact_values_of_a_lossy_file_are_refused(tmp_path: Path, kind: str) -> 
         assert (is_object(content) != DISC).mean() < 0.02
 
 
-@settings(deadline=None, max_examples=60)
-@given(
-    kind=st.sampled_from(["JPEG", "WEBP", "AVIF"]), quality=st.sampled_from([50, 75, 95]),
-    value=st.integers(1, 60),
-)  # fmt: skip
-def test_a_dark_object_in_a_lossy_file_is_refused(
-    tmp_path_factory: pytest.TempPathFactory, kind: str, quality: int, value: int
-) -> None:
-    file = tmp_path_factory.mktemp("mask") / "a"
-    found = read(saved(file, grey(DISC * value), kind, quality=quality))
-    # Nothing can tell a file in which the format left only black from one without an object.
-    assert isinstance(found, str) or found.form == "0 alone"
-
-
 FLAT = np.zeros((H, W), int)
 FLAT[:, 20:40], FLAT[-9:] = 1, 255
 AMBIGUOUS = {

@@ -57,12 +57,6 @@ def test_a_kernel_is_the_matrix_of_its_rows() -> None:
     torch.testing.assert_close(as_kernel.flatten(1), stepped(kernel, [gradient]))
 
 
-def test_decay_alone_shrinks() -> None:
-    kernel = random_matrix(4, 9)
-    result = stepped(kernel, [torch.zeros(4, 9)], lr=0.1, weight_decay=0.5)
-    torch.testing.assert_close(result, 0.95 * kernel)
-
-
 def test_every_parameter_has_one_optimizer_and_only_kernels_decay() -> None:
     model = tiny_model(downsample="str_conv", upsample="ups")
     muon, adamw = build_optimizers(model, tiny_config(weight_decay=0.07, max_lr=0.01))

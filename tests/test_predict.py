@@ -1,8 +1,6 @@
 """Users' own photographs: the API of three lines."""
 
-import itertools
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -108,34 +106,6 @@ def test_batches_answer_as_one_by_one(model: TrainedModel, batch_size: int) -> N
     for photo, each in found:
         torch.testing.assert_close(each.probabilities, predict(photo, model).probabilities)
     assert list(predict_all([], model)) == []
-
-
-def test_photographs_without_end_are_read_a_batch_or_two_ahead(model: TrainedModel) -> None:
-    taken = itertools.count()
-
-    def endless():
-        while True:
-            next(taken)
-            yield photograph()
-
-    results = predict_all(endless(), model, batch_size=3)
-    assert len(list(itertools.islice(results, 10))) == 10
-    assert next(taken) <= 10 + 2 * 3 + 1
-    results.close()
-
-
-def test_a_buffer_that_is_used_again(model: TrainedModel) -> None:
-    photos = [torch.rand(3, 20, 30) for _ in range(5)]
-    buffer = torch.empty(3, 20, 30)
-
-    def camera() -> Iterator[torch.Tensor]:
-        for photo in photos:
-            yield buffer.copy_(photo)
-
-    found = [prediction for _, prediction in predict_all(camera(), model, batch_size=4)]
-    for photo, prediction in zip(photos, found, strict=True):
-        expected = predict(photo, model).probabilities
-        torch.testing.assert_close(prediction.probabilities, expected, atol=1e-5, rtol=0)
 
 
 @pytest.mark.parametrize(

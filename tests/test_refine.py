@@ -126,23 +126,3 @@ def test_a_cutout_has_no_haze_where_the_model_is_merely_unsure() -> None:
     assert (drawn[~near] == 0).all() and (drawn[where] == 255).all()
     nothing = cutout_picture(of_alpha(np.full((200, 300), 0.45)), photo)
     assert nothing.getextrema()[3] == (0, 0)
-
-
-def test_a_cutout_on_a_ground_and_cropped() -> None:
-    where = disc(100, 200)
-    photo = coloured(where, (200, 100, 50), (0, 0, 0))
-    found = of_alpha(where.astype(float))
-    on_blue = cutout_picture(found, photo, background="#1a2b6d")
-    assert (on_blue.mode, on_blue.size) == ("RGB", (200, 100))
-    assert on_blue.getpixel((0, 0)) == (0x1A, 0x2B, 0x6D)
-    assert on_blue.getpixel((90, 50)) == photo.getpixel((90, 50))
-    ground = Image.new("RGB", (30, 30), "white")
-    ground.paste("red", (0, 0, 30, 10))  # a square covers 200 x 100 with its middle
-    on_picture = cutout_picture(found, photo, background=ground)
-    assert [on_picture.getpixel((2, y)) for y in (2, 97)] == [(255, 0, 0), (255, 255, 255)]
-    rows, columns = np.nonzero(where)
-    cropped = cutout_picture(found, photo, crop=True)
-    margin = round(0.02 * 61)
-    assert cropped.size == (np.ptp(columns) + 1 + 2 * margin, np.ptp(rows) + 1 + 2 * margin)
-    nothing = cutout_picture(of_alpha(np.zeros((100, 200))), photo, crop=True)
-    assert nothing.size == photo.size and nothing.getextrema()[3] == (0, 0)

@@ -2,14 +2,11 @@
 
 import json
 import subprocess
-from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
-import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from matplotlib.axes import Axes
@@ -17,10 +14,6 @@ from matplotlib.colors import to_hex, to_rgb
 from matplotlib.figure import Figure
 from PIL import Image
 
-from stages import plot
-from tests.repo import ROOT
-from tests.tiny import tiny_split
-from unet.data.packed import Split, create_split
 from unet.report import figures
 from unet.report.outlines import save_figure
 from unet.report.results import (
@@ -303,46 +296,3 @@ def test_overlay_colours_hits_misses_and_false_alarms_as_the_legend_says() -> No
     painted = figures.overlay(image[0], predicted[0], target[0])
     assert painted.dtype == np.uint8 and np.abs(painted - expected).max() <= 1
     assert np.array_equal(image, before)
-
-
-def write_split(folder: Path, split: Split) -> None:
-    images, masks = create_split(folder, list(split.names), split.image_size)
-    images[:], masks[:] = split.images.numpy(), split.masks.numpy()
-
-
-@pytest.mark.parametrize("source", ["synthetic", "official"])
-def test_titles_of_drawn_pictures_say_drawn(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, source: str
-) -> None:
-    test, val = tiny_split(6, SIZE), tiny_split(8, SIZE, seed=1)
-    test = replace(test, names=tuple(f"{i} $\\no_$mathematics" for i in range(6)))
-    for name, split in (("test", test), ("val", val)):
-        write_split(tmp_path / "data/packed" / name, split)
-    splits = {"train": {"shares": {"object": 0.3}}}
-    content = {"source": source, "split": "official", "splits": splits}
-    (tmp_path / "data/packed/dataset.json").write_text(json.dumps(content))
-    experiments = {
-        key: {"downsample": "mp", "upsample": "tr", "loss": "dice", "width": 4, "depth": 2}
-        for key in ("a", "b")
-    }
-    train = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))["train"]
-    params = {"experiments": experiments, "train": train | {"boundary": "background"}}
-    (tmp_path / "params.yaml").write_text(yaml.safe_dump(params))
-    for key in experiments:
-        write_result(tmp_path, key, names=test.names)
-    monkeypatch.chdir(tmp_path)
-    drawn: dict[str, Figure] = {}
-
-    def save(figure: Figure, path: Path, **options: Any) -> None:
-        drawn[path.name] = figure
-        if source == "synthetic":
-            save_figure(figure, path, **options)
-
-    monkeypatch.setattr(plot, "save_figure", save)
-    plot.main()
-    titles = {name: figure.get_suptitle() for name, figure in drawn.items()}
-    of_images = {"comparison.jpg", "iou_spread.jpg", "progress.jpg"}
-    assert titles.keys() == of_images | {"learning_curves.png"}
-    for name in of_images:
-        assert "official split" in titles[name]
-        assert ("drawn images" in titles[name]) == (source == "synthetic")

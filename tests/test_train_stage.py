@@ -4,7 +4,7 @@ import gzip
 import json
 import shutil
 from collections.abc import Callable
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -174,16 +174,6 @@ def test_another_architecture_is_refused_in_one_line(folder: Path) -> None:
     assert load_start(str(START), "other", tiny_experiment(loss="dice")).weights
 
 
-@pytest.mark.parametrize("content", [b"no model", None])
-def test_what_is_no_model_is_refused_in_one_line(folder: Path, content: bytes | None) -> None:
-    START.parent.mkdir()
-    if content is not None:
-        START.write_bytes(content)
-    with pytest.raises(ValueError, match=f"train.start_from = {START}: ") as error:
-        train(start_from=str(START))
-    assert "\n" not in str(error.value)
-
-
 def test_what_is_missing_is_told_before_anything_runs(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -198,14 +188,6 @@ def test_what_is_missing_is_told_before_anything_runs(
     with pytest.raises(ValueError, match=f"in a copy of the repo.*absolute path, {there}"):
         check_is_here("train.start_from", "here.safetensors", "name one")
     check_is_here("train.start_from", str(there), "name one")
-
-
-def test_a_link_into_models_is_refused(folder: Path) -> None:
-    """DVC would delete the model before the training could read it."""
-    (folder / "models").mkdir(exist_ok=True)
-    (folder / "best.safetensors").symlink_to(folder / "models/mine.safetensors")
-    with pytest.raises(ValueError, match="models/ is written by the trainings"):
-        replace(tiny_config(), start_from="best.safetensors")
 
 
 def test_a_profile_is_a_trace_of_the_trainings_operations(
