@@ -109,17 +109,6 @@ def test_turned_and_mirrored_a_disc_stays_a_disc() -> None:
     assert (turned != targets).float().mean((1, 2, 3)).max() < 0.02
 
 
-@given(seed=st.integers(0, 100), half=st.sampled_from([8, 16]))
-@settings(deadline=None, max_examples=10)
-def test_half_the_side_is_the_mean_of_four_pixels(seed: int, half: int) -> None:
-    images, targets = batch(3, 2 * half, seed)
-    transforms = draw_transforms(3, STILL, seeded(0))
-    small, small_targets = augment(images, targets, transforms, size=half)
-    torch.testing.assert_close(small, torch.nn.functional.avg_pool2d(images, 2), atol=1e-4, rtol=0)
-    assert small_targets.shape == (3, 1, half, half)
-    assert set(small_targets.unique().tolist()) <= {0.0, 1.0}
-
-
 def test_a_pasted_object_is_that_of_the_next_image() -> None:
     images = torch.tensor([0.1, 0.5, 0.9]).view(3, 1, 1, 1).repeat(1, 3, 16, 16)
     targets = torch.zeros(3, 1, 16, 16)

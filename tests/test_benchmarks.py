@@ -5,7 +5,6 @@ import sys
 from dataclasses import asdict, replace
 from pathlib import Path
 
-import pandas as pd
 import pytest
 
 from research.benchmarks import report
@@ -21,17 +20,6 @@ def test_the_pages_show_the_results(monkeypatch: pytest.MonkeyPatch) -> None:
     for page, tables in report.blocks().items():
         text = page.read_text(encoding="utf-8")
         assert fill(text, tables) == text, f"{page}: python -m research.benchmarks.report"
-
-
-def test_a_bar_is_passed_once() -> None:
-    epochs = pd.DataFrame(
-        {"val_accuracy": [0.5, 0.92, 0.90, 0.925], "gflop": [1e3] * 4, "seconds": [10, 20, 30, 40]}
-    )
-    assert report.until_bars(epochs) == {
-        "to 91%": "epoch 2: 2 TFLOP, 30 s",
-        "to 93%": "not in 4 epochs: 4 TFLOP, 100 s",
-        "best accuracy": "92.50%",
-    }
 
 
 @pytest.mark.parametrize("changes", [{}, {"data": "mapped"}, {"work": "evaluation"}])

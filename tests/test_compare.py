@@ -7,7 +7,7 @@ import pytest
 import yaml
 
 from tests.repo import FINISHED, run
-from tools.compare import DASH, NOTE, Tree, compare, differing, shortened
+from tools.compare import DASH, NOTE, Tree, compare
 
 KEYS = ("mp_tr_bce", "mp_tr_dice")
 
@@ -241,20 +241,6 @@ def test_rows_of_two_boundary_rules_are_scored_by_one_or_it_is_said() -> None:
     one = compare(trees, "iou_boundary_background", 100).splitlines()
     assert [line.split()[-1] for line in one[3:5]] == ["0.8000", DASH]  # `ignore` has no such score
     assert "by each row's own" not in compare(trees[:1], "iou", 100)
-
-
-def test_names_of_params_are_as_short_as_they_can_be() -> None:
-    first = {"train.lr": "1", "train.size": "2", "evaluate.size": "2", "x.a.w": "auto", "x.a.v": ""}
-    second = {"train.lr": "2", "train.size": "4", "evaluate.size": "2", "x.a.v": "", "x.b.w": "1"}
-    found = differing([first, second])
-    assert found.to_dict("list") == {
-        "train.lr": ["1", "2"], "train.size": ["2", "4"], "x.a.w": ["auto", ""],
-    }  # fmt: skip
-    trees = [(str(i), MadeUp({"params.yaml": ""})) for i in range(2)]
-    for (_, tree), params in zip(trees, (first, second), strict=True):
-        tree.params = params
-    assert list(shortened(found, trees)) == ["lr", "train.size", "a.w"]
-    assert differing([first, first]).empty
 
 
 @pytest.mark.slow

@@ -10,10 +10,9 @@ import yaml
 from torch.nn.functional import interpolate as resize
 
 from research.labels import report
-from research.labels.ceiling import agreement, photographs
 from research.labels.fold import HERE
 from research.labels.pairs import find_pairs
-from research.labels.rank import even, label_quality
+from research.labels.rank import label_quality
 from research.labels.report import subsets
 from tests.repo import ROOT, commit_all, copy_repository, run
 from tests.test_declarations import keys_of
@@ -62,15 +61,6 @@ def test_a_copy_a_mirror_image_and_a_crop_are_found_and_nothing_else() -> None:
 # The agreement of masks
 
 
-def test_pairs_of_one_photograph_are_drawn_together() -> None:
-    assert photographs([("a", "b"), ("c", "d"), ("b", "e")]) == [1, 0, 1]
-    masks = tiny_split(6).masks
-    shifted = masks.roll(1, dims=-1)
-    apart = agreement(masks, shifted, list(range(6)))
-    twice = agreement(masks.repeat(2, 1, 1), shifted.repeat(2, 1, 1), [*range(6), *range(6)])
-    pd.testing.assert_frame_equal(apart, twice)
-
-
 # Suspect masks
 
 
@@ -92,12 +82,6 @@ def test_an_inverted_mask_is_the_most_suspect() -> None:
     masks[3] = torch.where(truth[3], BACKGROUND, OBJECT)
     quality = label_quality(probabilities, masks)
     assert quality.argmin() == 3 and quality[3] < 0.5 < quality[torch.arange(8) != 3].min()
-
-
-def test_an_even_probability_is_one_half_at_the_threshold() -> None:
-    moved = even(torch.tensor([0.0, 0.5, 0.75, 1.0]), 0.75)  # of a weight of 3
-    assert moved.tolist() == pytest.approx([0, 0.25, 0.5, 1])
-    assert even(torch.tensor([0.3]), 0.5).item() == pytest.approx(0.3)
 
 
 def test_subsets_leave_out_copies_and_wrong_masks() -> None:

@@ -90,11 +90,6 @@ def test_pixels_are_normalised_by_the_channels_statistics() -> None:
     torch.testing.assert_close(seen[0][0, :, 2, 1], torch.tensor(expected))
 
 
-def test_forward_refuses_sides_between_the_steps() -> None:
-    with pytest.raises(ValueError, match="12 x 14 pixels: both sides must be multiples of 4"):
-        tiny_model()(torch.rand(1, 3, 12, 14))
-
-
 @settings(deadline=None, max_examples=25)
 @given(height=st.integers(1, 40), width=st.integers(1, 40), num_images=st.integers(1, 3))
 def test_predict_repeats_the_border_and_crops(height: int, width: int, num_images: int) -> None:

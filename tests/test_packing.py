@@ -1,8 +1,6 @@
 """From archives to arrays: what they contain, what is left out, and what cannot be used."""
 
 import io
-import json
-import re
 import shutil
 import tarfile
 from pathlib import Path
@@ -100,37 +98,6 @@ def read_pair(image: bytes, trimap: bytes) -> tuple[Any, ...]:
     """The image, its mask, and what is wrong with them."""
     image, mask, about = packing._read_pair(image, trimap, read_mask=read_trimap, size=SIZE)
     return image, mask and mask.codes, about["problems"]
-
-
-def test_shapes_names_and_summary(packed: Packed, files: tuple[Files, Files]) -> None:
-    out, summary = packed
-    listed = {
-        which: sorted(
-            line.split()[0] for line in files[1][f"annotations/{which}.txt"].decode().splitlines()
-        )
-        for which in ("trainval", "test")
-    }
-    names, empty = {}, []
-    for split in SPLITS:
-        images, masks, names[split] = arrays(out / split)
-        n = len(names[split])
-        assert (images.shape, images.dtype) == ((n, SIZE, SIZE, 3), np.uint8)
-        assert (masks.shape, masks.dtype) == ((n, SIZE, SIZE), np.uint8)
-        assert names[split] == sorted(names[split])
-        said = summary["splits"][split]
-        assert said["images"] == n
-        for label, code in (("object", OBJECT), ("background", BACKGROUND), ("boundary", BOUNDARY)):
-            assert said["shares"][label] == pytest.approx(float((masks == code).mean()))
-        empty += [n for n, m in zip(names[split], masks, strict=True) if np.all(m == BACKGROUND)]
-    assert sorted(names["train"] + names["val"]) == listed["trainval"]
-    assert names["test"] == listed["test"]
-    assert summary["background_only"] == sorted(empty) and len(empty) == 1
-    used = {name for split in SPLITS for name in names[split]}
-    trimaps = {m[1] for name in files[1] if (m := re.search(r"trimaps/([^.].*)\.png$", name))}
-    assert summary["left_out"] == {"on_no_list": sorted(trimaps - used), "junk_files": 48}
-    assert len(trimaps - used) == 1
-    assert (summary["image_size"], summary["split"]) == (SIZE, "official")
-    assert json.loads(json.dumps(summary)) == summary
 
 
 def test_each_row_is_its_image_and_its_trimap_as_a_mask(

@@ -1,23 +1,15 @@
 """A stage as a process: its errors in one line, no orphans."""
 
 import errno
-import os
-import subprocess
-import sys
-import time
 from collections.abc import Callable
-from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
-import psutil
 import pytest
 import torch
 
 from tests.repo import copy_repository, run
 from unet.runtime.process import run_stage
-
-PATIENCE = 20  # seconds; a loaded machine starts a process slowly
 
 
 @pytest.fixture(autouse=True)
@@ -59,64 +51,6 @@ def test_ctrl_c_is_one_line_and_the_shell_s_status(capsys: pytest.CaptureFixture
     with pytest.raises(SystemExit) as caught:
         run_stage("train", raising(KeyboardInterrupt()))
     assert (caught.value.code, capsys.readouterr().err) == (130, "train: stopped\n")
-
-
-FAKE_DVC = """
-import subprocess, sys
-subprocess.run(["sh", "-c", f"{sys.executable} {sys.argv[1]}; true"])
-"""
-
-STAGE = """
-import os, pathlib, time
-from unet.runtime.process import stop_with_dvc
-stop_with_dvc(0.1)
-note = pathlib.Path(__file__).with_name("note")
-note.write_text(str(os.getpid()))
-note.rename(note.with_name("pid"))
-time.sleep(120)
-"""
-
-
-def ends_within(process: psutil.Process, seconds: float) -> bool:
-    end = time.monotonic() + seconds
-    with suppress(psutil.NoSuchProcess):
-        while process.is_running() and process.status() != psutil.STATUS_ZOMBIE:
-            if time.monotonic() > end:
-                return False
-            time.sleep(0.05)
-    return True
-
-
-@pytest.mark.skipif(os.name != "posix", reason="sends SIGKILL and runs sh")
-@pytest.mark.parametrize("is_stage", [True, False])
-@pytest.mark.parametrize("reaped", [True, False])
-def test_a_stage_ends_with_its_killed_dvc(
-    tmp_path: Path, root: Path, is_stage: bool, reaped: bool
-) -> None:
-    """Between them is a shell. Any other process lives on."""
-    (tmp_path / "dvc").write_text(FAKE_DVC)
-    (tmp_path / "stage.py").write_text(STAGE)
-    variables = {"PYTHONPATH": str(root)} | ({"DVC_STAGE": "train@mp_tr_bce"} if is_stage else {})
-    command = [sys.executable, str(tmp_path / "dvc"), str(tmp_path / "stage.py")]
-    with (
-        (tmp_path / "stderr").open("wb") as stderr,
-        subprocess.Popen(command, env=os.environ | variables, stderr=stderr) as dvc,
-    ):
-        end = time.monotonic() + PATIENCE
-        while not (tmp_path / "pid").exists():
-            assert time.monotonic() < end, "the stage did not start"
-            time.sleep(0.05)
-        stage = psutil.Process(int((tmp_path / "pid").read_text()))
-        assert not ends_within(stage, 0.5), "it lives as long as its dvc does"
-        dvc.kill()
-        if reaped:
-            dvc.wait(PATIENCE)
-        if is_stage:
-            assert ends_within(stage, PATIENCE)
-            assert "the dvc that started this stage is gone" in (tmp_path / "stderr").read_text()
-        else:
-            assert not ends_within(stage, 1)
-            stage.kill()
 
 
 def test_a_stage_refuses_code_that_the_stage_code_has_not_seen(tmp_path: Path) -> None:

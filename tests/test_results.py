@@ -1,7 +1,6 @@
 """Reading results, refusing those of another run, and the pictures made from them."""
 
 import json
-import subprocess
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +18,6 @@ from unet.report.outlines import save_figure
 from unet.report.results import (
     EXAMPLE_QUANTILES,
     Result,
-    check_leftovers,
     extreme_rows,
     load_result,
     read_table,
@@ -170,26 +168,6 @@ def test_predictions_of_other_images_are_refused(tmp_path: Path) -> None:
     write_result(tmp_path)
     text = refusal(tmp_path, NAMES[::-1])
     assert "its table is of other images" in text and text.endswith(EVALUATE)
-
-
-def test_leftovers_are_named_with_the_command_that_removes_them(tmp_path: Path) -> None:
-    wanted = ("metrics/mine.json", "metrics/scores/mine.json", "plots/curves/mine.csv")
-    left = (
-        "metrics/old.json", "metrics/summary.json", "metrics/scores/old.json",
-        "plots/curves/old one.csv", "plots/timing/old.csv",
-    )  # fmt: skip
-    for name in (*wanted, *left, "metrics/.gitignore", "plots/comparison.jpg"):
-        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / name).touch()
-    with pytest.raises(ValueError) as error:
-        check_leftovers(tmp_path, ["mine", "not_run_yet"])
-    text = str(error.value)
-    assert len(text.splitlines()) == 1
-    assert text.startswith("old, summary, old one: not in params.yaml, but has results here: rm ")
-    subprocess.run(text[text.index("rm ") :], shell=True, cwd=tmp_path, check=True)
-    assert not any((tmp_path / name).exists() for name in left)
-    assert all((tmp_path / name).exists() for name in wanted)
-    check_leftovers(tmp_path, ["mine"])
 
 
 @settings(deadline=None, max_examples=30)

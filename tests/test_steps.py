@@ -7,17 +7,7 @@ import pytest
 from stages import preprocess as stage
 from tests.repo import ROOT, make_tiny
 from unet.runtime.config import load_section
-from unet.training.steps import FEW_STEPS, SCRATCH, Length, start_file
-
-
-def test_what_helps_is_said_where_steps_are_few() -> None:
-    length = Length(1, 8, SCRATCH)
-    assert length.hint(8 * FEW_STEPS - 7) == ""
-    text = length.hint(8 * FEW_STEPS - 8)
-    assert text.startswith(f"{FEW_STEPS - 1} steps are few") and "\n" not in text
-    for advice in ("train.epochs (= 1)", "train.batch_size (= 8)", "train.start_from=released"):
-        assert advice in text
-    assert "start_from" not in Length(1, 8, "released").hint(8), "it is set already"
+from unet.training.steps import SCRATCH, Length, start_file
 
 
 def test_a_start_is_a_file_or_a_folders_file_of_the_key(tmp_path: Path) -> None:

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 import yaml
 
 from stages import train as stage
@@ -88,16 +87,6 @@ def test_what_makes_another_training(folder: Path, monkeypatch: pytest.MonkeyPat
     path.write_text(source, encoding="utf-8")
     assert fingerprint_of(monkeypatch, seed=1) != before
     assert fingerprint_of(monkeypatch) == before
-
-
-def test_a_threshold_of_one_s_own_is_written_and_changes_no_weight(folder: Path) -> None:
-    (model, info), (other, other_info) = (
-        train(epochs=1, threshold=threshold) for threshold in ("auto", 0.7)
-    )
-    assert info["threshold"] != other_info["threshold"] == 0.7
-    assert info | {"threshold": 0.7} == other_info
-    for name, tensor in model.state_dict().items():
-        assert torch.equal(tensor, other.state_dict()[name]), name
 
 
 @pytest.mark.parametrize("what", ["params.yaml", str(START)])
