@@ -94,16 +94,6 @@ def test_each_row_is_its_photograph_and_its_mask(own: Path, animals: Animals) ->
         assert summary["splits"][split]["shares"]["object"] == pytest.approx(share)
 
 
-def test_what_was_understood_is_said(own: Path) -> None:
-    (own / "images/notes.txt").touch()
-    (own / "images/.hidden.jpg").touch()
-    (own / "images/Bengal").mkdir()
-    said = told(packed(own)[1])
-    assert "masks: 20 of 0 and 255" in said
-    assert "1 folders are not read: images/Bengal/" in said
-    assert "left out: 0 images on no list, 1 other files" in said
-
-
 def test_problems_of_all_kinds_are_named_at_once(own: Path) -> None:
     no_mask, no_photo, turned, cut, empty, odd = NAMES[:12:2]
     of(own, "masks", no_mask).unlink()

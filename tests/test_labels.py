@@ -16,7 +16,7 @@ from research.labels.rank import label_quality
 from research.labels.report import subsets
 from tests.repo import ROOT, commit_all, copy_repository, run
 from tests.test_declarations import keys_of
-from tests.tiny import pack_drawn, tiny_split
+from tests.tiny import pack_drawn
 from tools.same import SMALL, make_small
 from unet.data.masks import BACKGROUND, BOUNDARY, NOT_COUNTED, OBJECT
 from unet.data.synthetic import write_archives
@@ -72,16 +72,6 @@ def test_quality_is_the_soft_minimum() -> None:
     expected = (weights * own).sum() / weights.sum()
     assert label_quality(probabilities, masks).item() == pytest.approx(expected, rel=1e-5)
     assert min(own) < expected < np.mean(own)
-
-
-def test_an_inverted_mask_is_the_most_suspect() -> None:
-    split = tiny_split(8)
-    truth = split.masks == OBJECT
-    probabilities = 0.1 + 0.8 * truth.float()
-    masks = split.masks.clone()
-    masks[3] = torch.where(truth[3], BACKGROUND, OBJECT)
-    quality = label_quality(probabilities, masks)
-    assert quality.argmin() == 3 and quality[3] < 0.5 < quality[torch.arange(8) != 3].min()
 
 
 def test_subsets_leave_out_copies_and_wrong_masks() -> None:

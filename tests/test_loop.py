@@ -1,4 +1,3 @@
-import math
 import multiprocessing
 import os
 import random
@@ -88,18 +87,6 @@ def test_the_seed_decides_every_bit(tmp_path: Path, amp: str) -> None:
     assert same_training(first, second)
     assert first.curve != other.curve
     assert not same_weights(first.weights, other.weights)
-
-
-@pytest.mark.parametrize("num_images", [1, 17])
-@pytest.mark.parametrize("amp", AMPS)
-def test_a_last_batch_of_one_image(tmp_path: Path, num_images: int, amp: str) -> None:
-    split = tiny_split(num_images)
-    validation = tiny_split(1, seed=1)
-    training = run_training(
-        tmp_path, train_split=split, val_split=validation, watched=[0, 0], amp=amp, epochs=2
-    )
-    assert len(training.curve) == 2
-    assert all(math.isfinite(value) for value in training.curve[-1].values())
 
 
 @pytest.mark.parametrize("loss", ["bce", "dice"])
