@@ -76,17 +76,6 @@ def test_scores_of_object_everywhere() -> None:
     assert result.masks.all()
 
 
-def test_scores_of_the_truth() -> None:
-    split = ringed_split()
-    result = run(Painted(), painted_split((split.masks == OBJECT).float(), split))
-    rules = {
-        "accuracy_boundary_object": 1 - RING_AREA / ALL,
-        "iou_boundary_object": OBJECT_AREA / (OBJECT_AREA + RING_AREA),
-    }
-    assert result.scores == pytest.approx(dict.fromkeys(result.scores, 1.0) | rules)
-    assert (result.masks == (split.masks == OBJECT).numpy()).all()
-
-
 @pytest.mark.parametrize("rule", BOUNDARY_RULES)
 def test_a_model_is_scored_by_the_rule_that_it_learnt(rule: str) -> None:
     split = ringed_split()

@@ -7,7 +7,6 @@ import torch
 
 from tests.tiny import CPU, tiny_config, tiny_experiment
 from unet.config import load_params
-from unet.losses import DiceLoss, WeightedBCELoss
 from unet.training.learner import Learner
 
 PARAMS = load_params()
@@ -29,17 +28,6 @@ def test_every_experiment_builds_and_learns(key: str) -> None:
     loss, logits = learner.step(images, (images[:, :1] > 0.7).float(), 0.004)
     assert torch.isfinite(loss) and logits.shape == (2, 1, side, side)
     assert not torch.equal(learner.model.head.weight, before)
-
-
-def test_the_loss_is_what_the_experiment_says() -> None:
-    automatic, given, dice = (
-        new_learner(share=0.2, **changes).loss_function
-        for changes in ({"pos_weight": "auto"}, {"pos_weight": 1.5}, {"loss": "dice"})
-    )
-    assert isinstance(automatic, WeightedBCELoss) and isinstance(given, WeightedBCELoss)
-    assert automatic.pos_weight.item() == pytest.approx(0.8 / 0.2)  # background over object
-    assert given.pos_weight.item() == 1.5
-    assert isinstance(dice, DiceLoss) and dice.per_image
 
 
 def test_a_learner_goes_on_from_its_state() -> None:

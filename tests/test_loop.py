@@ -33,7 +33,6 @@ from unet.training.loop import (
     one_cycle,
     validate,
 )
-from unet.training.start import Start
 
 AMPS = ["none", "bf16"]
 
@@ -187,19 +186,6 @@ def test_a_resumed_training_keeps_what_auto_found(
 
 
 # Trained weights to start from
-
-
-def a_start(seed: int = 5) -> Start:
-    """Other weights than those that a training begins with by itself."""
-    return Start(tiny_model(seed, random_head=True).state_dict(), Path("some/model"), "0123")
-
-
-def test_a_resumed_training_takes_no_start(tmp_path: Path) -> None:
-    whole = run_training(tmp_path / "whole", start=a_start())
-    with pytest.raises(KeyboardInterrupt):
-        run_training(tmp_path / "broken", start=a_start(), on_epoch=stop_at(2))
-    resumed = run_training(tmp_path / "broken", start=a_start(seed=6))
-    assert same_training(resumed, whole)
 
 
 # What is kept

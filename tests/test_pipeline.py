@@ -59,17 +59,13 @@ def test_outputs(finished: Path) -> None:
             assert min(image.size) > 400 and np.asarray(image).std() > 10
 
 
-def test_nothing_to_do_the_second_time_and_tracked_files_stay(repository: Path) -> None:
+def test_only_what_is_new_runs_and_going_back_trains_nothing(repository: Path) -> None:
     assert ran(run(repository, "dvc", "repro").stdout) == {"code"}
     assert run(repository, "git", "status", "--short").stdout == ""
     dry = run(repository, "dvc", "repro", "--dry", "--allow-missing").stdout
     assert ran(dry) == {"code"}
     assert stale_stages(repository) == {}
 
-
-def test_a_changed_experiment_reruns_its_own_stages_and_going_back_trains_nothing(
-    repository: Path,
-) -> None:
     width = f"+experiments.{LAST}.width=6"  # another than the section model says
     output = run(repository, "dvc", "exp", "run", "-S", width).stdout
     assert ran(output) == {"code", f"train@{LAST}", f"evaluate@{LAST}", "plot"}
