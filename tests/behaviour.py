@@ -214,7 +214,7 @@ RUNS: dict[str, Run] = {
     "plain": Run(OWN, data="", write=plain_masks),
     "soft": Run(OWN, data="", write=soft_masks),
     "listed": Run(
-        "plain", OWN | {"data.object_values": [1, 2], "data.not_counted": 255}, data="",
+        OWN | {"data.object_values": [1, 2], "data.not_counted": 255}, data="",
         write=label_masks,
     ),
     # trained models and their scores
