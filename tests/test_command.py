@@ -219,24 +219,6 @@ def test_no_photograph_or_background_is_replaced(call) -> None:
 # What is there already
 
 
-def test_results_are_not_overwritten_unasked(call) -> None:
-    photograph().save("pet.png")
-    photograph().save("new.png")
-    Path("predicted").mkdir()
-    Path("predicted/pet_mask.png").write_text("mine")
-    result = call("pet.png", "new.png", "--cutout")
-    assert result.code == 1
-    assert result.err.splitlines() == [
-        "predict: pet.png: predicted/pet_mask.png is there, made with other settings or by "
-        "something else (--overwrite replaces it)",
-        "predict: 1 of 2 not done: see above",
-    ]
-    assert Path("predicted/pet_mask.png").read_text() == "mine"
-    assert written() == ["new_cutout.png", "new_mask.png", "pet_mask.png"]
-    assert call("pet.png", "new.png", "--cutout", "--overwrite").code == 0
-    assert pixels_of(Path("predicted/pet_mask.png")).shape == SIZE[::-1]
-
-
 def test_what_is_up_to_date_is_not_made_again(call, monkeypatch: pytest.MonkeyPatch) -> None:
     photograph().save("pet.png")
     kinds = ["--cutout", "--overlay", "--probabilities"]

@@ -137,20 +137,6 @@ def test_the_largest_difference_is_found_wherever_it_is(packed: Path) -> None:
     assert not largest_difference(other, model, split, batch_size=7) < TOLERANCE
 
 
-@pytest.mark.slow
-def test_the_command_prints_one_line(tmp_path: Path, root: Path) -> None:
-    """In a process of its own: the exporter prints and warns by several ways."""
-    source, out = tmp_path / f"{KEY}.safetensors", tmp_path / "some.onnx"
-    save_model(source, used_model().state_dict(), INFO)
-    command = [sys.executable, "-m", "tools.export", source, "--out", out]
-    done = subprocess.run(command, cwd=root, capture_output=True, text=True)
-    said = f"{out}: 0.1 MB, images of 32 pixels a side, threshold 0.701\n"
-    assert (done.returncode, done.stdout, done.stderr) == (0, said, "")
-    # The same bytes each time, with nothing of this machine.
-    assert out.read_bytes() == exported().replace(SHA256.encode(), file_sha256(source).encode())
-    assert not any(word in exported() for word in (str(root).encode(), b".py", b"site-packages"))
-
-
 def test_a_key_is_looked_up_in_models_first_and_checked(
     tmp_path: Path, packed: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
 ) -> None:

@@ -10,13 +10,14 @@ import yaml
 from torch.nn.functional import interpolate as resize
 
 from research.labels import report
+from research.labels.ceiling import agreement
 from research.labels.fold import HERE
 from research.labels.pairs import find_pairs
 from research.labels.rank import label_quality
 from research.labels.report import subsets
 from tests.repo import ROOT, commit_all, copy_repository, run
 from tests.test_declarations import keys_of
-from tests.tiny import pack_drawn
+from tests.tiny import pack_drawn, tiny_split
 from tools.same import SMALL, make_small
 from unet.data.masks import BACKGROUND, BOUNDARY, NOT_COUNTED, OBJECT
 from unet.data.synthetic import write_archives
@@ -59,6 +60,17 @@ def test_a_copy_a_mirror_image_and_a_crop_are_found_and_nothing_else() -> None:
 
 
 # The agreement of masks
+
+
+def test_a_mask_agrees_with_itself_and_another_less() -> None:
+    masks = tiny_split(6).masks
+    whole = agreement(masks, masks, list(range(6)))
+    np.testing.assert_array_equal(whole[["value", "low", "high"]], 1.0)
+    other = agreement(masks, masks.roll(1, dims=-1), list(range(6)))
+    assert (other["value"] < 1).all() and (other["low"] < other["high"]).all()
+    assert ((other["low"] <= other["value"]) & (other["value"] <= other["high"])).all()
+    back = agreement(masks.roll(1, dims=-1), masks, list(range(6)))
+    pd.testing.assert_frame_equal(other, back)  # neither is the truth
 
 
 # Suspect masks
