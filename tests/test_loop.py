@@ -185,9 +185,6 @@ def test_a_resumed_training_keeps_what_auto_found(
     assert (anew.amp, anew.threads, numbers[-1]) == ("none", 2, 2)
 
 
-# Trained weights to start from
-
-
 # What is kept
 
 

@@ -44,9 +44,6 @@ def test_outputs_are_compared_without_times(
     assert outcome(tmp_path, path, old, new) == ("same" if same else f"different: {path}")
 
 
-# Params
-
-
 # The tool
 
 PIPELINE = """
