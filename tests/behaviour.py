@@ -182,7 +182,6 @@ class Run:
     """A run of the stages in a folder of its own.
 
     Attributes:
-        like: the run from which it must differ, "" for none.
         changes: params that differ from SMALL and from those of its data.
         data: the run that packs the data; "": itself, from what ``write`` writes.
         keys: the experiments to train and to evaluate.
@@ -191,7 +190,6 @@ class Run:
         predict: find the object in a photograph, with the mean of the models.
     """
 
-    like: str = ""
     changes: dict[str, Any] = field(default_factory=dict)
     data: str = "release"
     write: Callable[[Path], None] | None = None
@@ -201,48 +199,48 @@ class Run:
     predict: bool = False
 
 
-def trained(like: str, *keys: str, **options: Any) -> Run:
+def trained(*keys: str, **options: Any) -> Run:
     """A run that trains and evaluates ``keys``, by default the first experiment."""
     changes = {k: options.pop(k) for k in list(options) if "." in k}
-    return Run(like, changes, keys=keys or (DICE,), **options)
+    return Run(changes, keys=keys or (DICE,), **options)
 
 
 OWN = {"data.path": "own"}
 RUNS: dict[str, Run] = {
     # packed data
     "release": Run(data="", write=write_release),
-    "sorted": Run("release", {"preprocess.split": "sorted"}, data="", write=write_release),
-    "limited": Run("release", {"preprocess.limit": 5}, data="", write=write_release),
-    "plain": Run("", OWN, data="", write=plain_masks),
-    "soft": Run("plain", OWN, data="", write=soft_masks),
+    "sorted": Run({"preprocess.split": "sorted"}, data="", write=write_release),
+    "limited": Run({"preprocess.limit": 5}, data="", write=write_release),
+    "plain": Run(OWN, data="", write=plain_masks),
+    "soft": Run(OWN, data="", write=soft_masks),
     "listed": Run(
-        "plain", OWN | {"data.object_values": [1, 2], "data.not_counted": 255}, data="",
+        OWN | {"data.object_values": [1, 2], "data.not_counted": 255}, data="",
         write=label_masks,
     ),
     # trained models and their scores
-    "background": trained("", DICE, BCE),
+    "background": trained(DICE, BCE),
     **{
-        rule: trained("background", DICE, BCE, **{"train.boundary": rule})
+        rule: trained(DICE, BCE, **{"train.boundary": rule})
         for rule in ("object", "middle", "ignore")
     },
-    "best": trained("object", BCE, **{"train.boundary": "object", "train.keep": "best"}),
-    "float16": trained("background", **{"train.store": "float16"}),
-    "growing": trained("background", **{"train.grow_from": 0.5}),
-    "killed": trained("", killed=True),
-    "from-a-file": trained("background", start="background",
+    "best": trained(BCE, **{"train.boundary": "object", "train.keep": "best"}),
+    "float16": trained(**{"train.store": "float16"}),
+    "growing": trained(**{"train.grow_from": 0.5}),
+    "killed": trained(killed=True),
+    "from-a-file": trained(start="background",
                            **{"train.start_from": f"start/{DICE}.safetensors"}),
-    "from-a-folder": trained("background", BCE, start="background",
+    "from-a-folder": trained(BCE, start="background",
                              **{"train.start_from": "start"}),
-    "augmented": trained("background", **{
+    "augmented": trained(**{
         "train.augment.contrast": 0.3, "train.augment.saturation": 0.5, "train.augment.paste": 0.5,
         "train.augment.soft_edges": True,
     }),
-    "architectures": trained("", *OTHERS, predict=True, **{"train.seed": 2}),
-    "tta": trained("background", **{"evaluate.tta": True}),
-    "sorted-models": trained("background", data="sorted"),
-    "own-folder": trained("background", data="plain"),
-    "own-soft": trained("own-folder", data="soft", **{"train.augment.soft_edges": True}),
-    "own-lists": trained("own-folder", DICE, BCE, data="listed",
+    "architectures": trained(*OTHERS, predict=True, **{"train.seed": 2}),
+    "tta": trained(**{"evaluate.tta": True}),
+    "sorted-models": trained(data="sorted"),
+    "own-folder": trained(data="plain"),
+    "own-soft": trained(data="soft", **{"train.augment.soft_edges": True}),
+    "own-lists": trained(DICE, BCE, data="listed",
                          **{"train.augment.soft_edges": True}),
 }  # fmt: skip
 

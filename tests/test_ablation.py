@@ -1,10 +1,8 @@
 """The ablation: its differences, records and tables, what its stages declare, and one real run."""
 
 import json
-import re
-import shutil
 import sys
-from dataclasses import asdict, fields, replace
+from dataclasses import replace
 from itertools import product
 from pathlib import Path
 
@@ -22,11 +20,9 @@ from research.ablation.design import (
     NAMED,
     NUMBERS,
     Design,
-    load_design,
     run_names,
     settings,
 )
-from research.ablation.figure import SCORES, draw
 from research.ablation.gather import gather
 from research.ablation.inference import INTERACTIONS, MAIN, PAIRS, contrasts, effects
 from research.ablation.train import experiment_of, recipe
@@ -91,27 +87,6 @@ def test_runs_are_gathered_if_they_are_alike(tmp_path: Path) -> None:
         gather(tmp_path, CELLS, DESIGN)
 
 
-@pytest.mark.parametrize(
-    ("change", "line"),
-    [
-        ({"image_size": 33}, "image_size = 33 with depth = 2: must be a multiple of 4"),
-        ({"width": 0}, "factorial.width"),
-        ({"seeds": []}, "factorial.seeds"),
-        ({"seeds": [1, 1]}, "one stands twice"),
-        ({"colour": 1}, "factorial.colour"),
-    ],
-)
-def test_a_wrong_design_is_refused(tmp_path: Path, change: dict, line: str) -> None:
-    path = tmp_path / "params.yaml"
-    path.write_text(yaml.safe_dump({"factorial": asdict(DESIGN)}))
-    assert load_design("factorial", path) == DESIGN
-    path.write_text(yaml.safe_dump({"factorial": asdict(DESIGN) | change}))
-    with pytest.raises(ValueError, match=re.escape(line)):
-        load_design("factorial", path)
-    with pytest.raises(ValueError, match="other: must be one of factorial, official"):
-        load_design("other", path)
-
-
 def test_named_experiments_are_their_cells() -> None:
     assert list(NAMED) == list(report.PUBLISHED)
     experiments = load_params(ROOT / "params.yaml").experiments
@@ -129,19 +104,7 @@ def test_no_epoch_is_chosen() -> None:
     assert recipe(config, DESIGN, 1) == expected
 
 
-@pytest.mark.parametrize("name", ["", "mp-tr-bce", "mp-tr-bce-3", "a-b-c-1", "mp-ups-bce-1"])
-def test_a_run_that_the_design_lacks_is_refused(name: str) -> None:
-    with pytest.raises(ValueError, match="must be one of mp-tr-bce, mp-tr-dice, str_conv-tr-bce"):
-        experiment_of(name, DESIGNS["official"], DESIGN)
-
-
 # Figure and tables
-
-
-def test_the_figure_draws_every_run() -> None:
-    *panels, runs, _ = draw(record()).axes
-    assert sum(len(points.get_offsets()) for points in runs.collections) == 24
-    assert [len(panel.lines) for panel in panels] == [2 * len(SCORES) + 1] * 3
 
 
 def test_pages_say_what_the_record_says(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -184,27 +147,6 @@ def test_a_run_trains_and_is_no_record_alone(repository: Path) -> None:
     assert "mp-tr-bce-1.json" in alone.stdout
 
 
-@pytest.mark.slow
-def test_data_that_a_clone_lacks_are_packed_again(repository: Path) -> None:
-    """By a stage whose lock entry is up to date, as after `git clone`."""
-    project = repository / HERE
-    run(project, "dvc", "repro", "-q", "pack@published")
-    before = (project / "dvc.lock").read_bytes()
-    shutil.rmtree(project / "data/published")
-    shutil.rmtree(project / ".dvc/cache", ignore_errors=True)
-    run(project, "dvc", "repro", "-q", "pack@published")
-    assert (project / "data/published/train/images.npy").is_file()
-    assert (project / "dvc.lock").read_bytes() == before
-
-
-@pytest.mark.slow
-def test_the_root_does_not_see_the_ablation(repository: Path) -> None:
-    for command in (("status",), ("dag",), ("stage", "list", "--all")):
-        output = run(repository, "dvc", *command).stdout
-        assert "preprocess" in output and "ablation" not in output and "factorial" not in output
-    assert "dvc.yaml" in run(repository, "dvc", "list", ".", str(HERE)).stdout
-
-
 @pytest.mark.parametrize("design", DESIGNS)
 def test_the_study_trains_the_cells_that_its_claims_need(design: str) -> None:
     matrix = dict(STAGES[design]["matrix"])
@@ -215,13 +157,6 @@ def test_the_study_trains_the_cells_that_its_claims_need(design: str) -> None:
         assert STAGES[stage]["matrix"]["design"] == list(DESIGNS)
     for part in ("cmd", "params", "deps", "outs"):
         assert STAGES[design][part] == STAGES["factorial"][part]
-
-
-def test_every_setting_of_a_design_is_tracked() -> None:
-    """A run's by its stage; the seeds are the runs themselves."""
-    *own, _ = STAGES["factorial"]["params"]
-    tracked = {field.name for field in fields(Design)} - {"seeds"}
-    assert sorted(own) == sorted(f"${{design}}.{setting}" for setting in tracked)
 
 
 def test_a_run_needs_no_dvc() -> None:

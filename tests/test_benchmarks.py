@@ -5,15 +5,11 @@ import sys
 from dataclasses import asdict, replace
 from pathlib import Path
 
-import pandas as pd
 import pytest
-import torch
 
 from research.benchmarks import report
-from research.benchmarks.plain import plain_model
 from research.benchmarks.speed import Case, measure
 from tests.repo import ROOT, copy_repository, make_tiny, run
-from unet.model import UNet
 from unet.report.tables import fill
 
 TINY = Case(width=4, size=32, batch_size=8, num_images=32)
@@ -26,17 +22,6 @@ def test_the_pages_show_the_results(monkeypatch: pytest.MonkeyPatch) -> None:
         assert fill(text, tables) == text, f"{page}: python -m research.benchmarks.report"
 
 
-def test_a_bar_is_passed_once() -> None:
-    epochs = pd.DataFrame(
-        {"val_accuracy": [0.5, 0.92, 0.90, 0.925], "gflop": [1e3] * 4, "seconds": [10, 20, 30, 40]}
-    )
-    assert report.until_bars(epochs) == {
-        "to 91%": "epoch 2: 2 TFLOP, 30 s",
-        "to 93%": "not in 4 epochs: 4 TFLOP, 100 s",
-        "best accuracy": "92.50%",
-    }
-
-
 @pytest.mark.parametrize("changes", [{}, {"data": "mapped"}, {"work": "evaluation"}])
 def test_a_case(changes: dict, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
@@ -47,14 +32,6 @@ def test_a_case(changes: dict, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) 
     passes = 1 if changes.get("work") == "evaluation" else 2.5
     assert figures["gflop_an_image"] > passes * first
     assert figures["peak_gflops"] > 0
-
-
-def test_the_plain_model_is_torch_s_own() -> None:
-    torch.manual_seed(0)
-    model = plain_model(4)
-    assert model.state_dict().keys() == UNet(width=4).state_dict().keys()
-    assert model.head.weight.abs().max() > 0
-    assert (model.pixel_mean == 0).all() and (model.pixel_std == 1).all()
 
 
 def test_the_loops_train_on_the_dataset_s_files(tmp_path: Path) -> None:

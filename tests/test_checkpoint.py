@@ -28,23 +28,6 @@ def test_a_state_comes_back(tmp_path: Path) -> None:
     assert [path.name for path in folder.iterdir()] == [STATE]
 
 
-def test_a_state_that_cannot_be_written_leaves_the_last(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    save_state(tmp_path, {"epoch": 1})
-
-    def half_written(self: Path, content: bytes) -> int:
-        with self.open("wb") as file:
-            file.write(content[:100])
-        raise OSError("No space left on device")
-
-    with monkeypatch.context() as patch, pytest.raises(OSError, match="No space left"):
-        patch.setattr(Path, "write_bytes", half_written)
-        save_state(tmp_path, {"epoch": 2})
-    assert load_state(tmp_path) == {"epoch": 1}
-    assert [path.name for path in tmp_path.iterdir()] == [STATE]
-
-
 def test_fingerprint_tells_files_apart(tmp_path: Path) -> None:
     paths = [tmp_path / "images.npy", tmp_path / "names.txt"]
     for path in paths:

@@ -1,15 +1,12 @@
 """The command ``unet-predict``, on drawn photographs."""
 
-import errno
 import hashlib
 import json
 import os
 import re
 import shutil
-import signal
 import subprocess
 import sys
-import warnings
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -24,7 +21,6 @@ from unet.data.photos import ORIENTATION
 from unet.inference import command, pictures
 from unet.inference.model_file import DEFAULT, TrainedModel, load_model, save_model
 from unet.inference.predict import predict
-from unet.inference.predict_files import output_names
 
 
 @pytest.fixture
@@ -115,16 +111,6 @@ def test_options_reach_the_prediction(call, model: TrainedModel) -> None:
     assert torch.equal(mask == 255, plain.probabilities > 0.45)
 
 
-def test_an_overlay_leaves_the_object_in_colour(model: TrainedModel) -> None:
-    photo = photograph((960, 640), (200, 100, 600, 400))
-    drawn = pictures.overlay_picture(predict(photo, model), photo)
-    before, overlay = (torch.from_numpy(np.array(picture)).int() for picture in (photo, drawn))
-    middle, corner = (slice(200, 300), slice(350, 450)), (slice(500, 640), slice(800, 960))
-    assert torch.equal(overlay[middle], before[middle])
-    assert overlay[corner].float().mean() < 0.8 * before[corner].float().mean()
-    assert overlay[corner].float().std(dim=-1).max() == 0  # grey
-
-
 @pytest.mark.filterwarnings("error")
 def test_results_carry_no_metadata_but_the_colour_profile(call) -> None:
     profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
@@ -213,18 +199,6 @@ def test_what_cannot_be_done_is_named_and_the_rest_done(call) -> None:
     assert result.out.count(": object ") == 2
 
 
-def test_results_of_one_stem_have_the_whole_names() -> None:
-    def names(*photos: str) -> list[str]:
-        return list(output_names({Path(name): Path(name) for name in photos}).values())
-
-    assert names("pet.png", "pet.gif", "other.png") == ["pet.png", "pet.gif", "other"]
-    assert names("A.png", "a.jpg", "b/a.png") == ["A.png", "a.jpg", "b/a"]
-    with pytest.raises(ValueError, match="A.png and a.PNG"):
-        names("A.png", "a.PNG")
-    with pytest.raises(ValueError, match="cat.jpg and cat.jpg.png"):
-        names("cat.jpg", "cat.png", "cat.jpg.png")
-
-
 def test_no_photograph_or_background_is_replaced(call) -> None:
     for name in ("a.png", "a_mask.png", "ground.png"):
         photograph().save(name)
@@ -243,24 +217,6 @@ def test_no_photograph_or_background_is_replaced(call) -> None:
 
 
 # What is there already
-
-
-def test_results_are_not_overwritten_unasked(call) -> None:
-    photograph().save("pet.png")
-    photograph().save("new.png")
-    Path("predicted").mkdir()
-    Path("predicted/pet_mask.png").write_text("mine")
-    result = call("pet.png", "new.png", "--cutout")
-    assert result.code == 1
-    assert result.err.splitlines() == [
-        "predict: pet.png: predicted/pet_mask.png is there, made with other settings or by "
-        "something else (--overwrite replaces it)",
-        "predict: 1 of 2 not done: see above",
-    ]
-    assert Path("predicted/pet_mask.png").read_text() == "mine"
-    assert written() == ["new_cutout.png", "new_mask.png", "pet_mask.png"]
-    assert call("pet.png", "new.png", "--cutout", "--overwrite").code == 0
-    assert pixels_of(Path("predicted/pet_mask.png")).shape == SIZE[::-1]
 
 
 def test_what_is_up_to_date_is_not_made_again(call, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -345,26 +301,17 @@ def test_nothing_found_is_said_and_no_cutout_written(call) -> None:
         ([], "the following arguments are required: PHOTO-OR-FOLDER"),
         (["none.jpg"], "none.jpg: no such file or folder"),
         (["empty"], "empty: no pictures in this folder (1 other files)"),
-        (["empty", "--out", "./empty"], "--out empty: is the photographs' own folder"),
         (["pet.png", "--out", "empty/notes.txt"], "File exists: 'empty/notes.txt'"),
         (["empty", "-o", "x.png"], "--out x.png: holds one result of one photograph: name a"),
-        (["pet.png", "pet.jpg", "-o", "-"], "--out -: holds one result of one photograph"),
-        (["pet.png", "--cutout", "--overlay", "-o", "x.png"], "holds one result of one photo"),
         (["pet.png", "-o", "x.webp"], "--out x.webp: must be a .png or .jpg, or a folder"),
         (["pet.png", "-o", "x.jpg"], "JPEG blurs a mask and has no transparency: name a .png"),
-        (["pet.png", "-o", "x.JPG", "--only", "mask"], "JPEG blurs a mask"),
         (["pet.png", "--only", "mask", "--overlay"], "--only mask with --overlay: leave one out"),
         (["pet.png", "--background", "white"], "are for cut-outs: add --cutout"),
-        (["pet.png", "--crop", "--only", "mask"], "are for cut-outs: add --cutout"),
         (["pet.png", "--cutout", "--background", "wite"], "--background wite: no colour (as white "
          'or "#1a2b6d"), and as a picture cannot be read (No such file'),
         (["pet.png", "--threshold", "1"], "threshold = 1.0: must lie between 0 and 1"),
-        (["pet.png", "--threshold", "0"], "threshold = 0.0: must lie between 0 and 1"),
-        (["pet.png", "--batch-size", "0"], "--batch-size 0: must be at least 1"),
         (["pet.png", "--model", "mine"], "model mine: no such file, and no such model; there are"),
-        (["pet.png", "--model", "pet.png"], "pet.png is not a model of this project"),
         (["pet.png", "--colour"], "unrecognized arguments: --colour (--help lists the options)"),
-        (["pet.png", ""], "an argument is empty"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )  # fmt: skip
@@ -377,32 +324,6 @@ def test_what_cannot_be_done_is_one_line(call, arguments: list[str], text: str) 
     assert result.err.startswith("predict: ") and result.err.count("\n") == 1
     assert text in result.err
     assert not Path("predicted").exists() and not list(Path().glob("x.*"))
-
-
-def test_a_full_disk_is_one_line_and_leaves_nothing_half_written(
-    call, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    photograph().save("pet.png")
-
-    def full(self: Path, content: bytes) -> int:
-        with self.open("wb") as file:
-            file.write(content[:10])
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-
-    monkeypatch.setattr(Path, "write_bytes", full)
-    result = call("pet.png")
-    assert result.code == 1 and result.err.count("\n") == 1
-    assert "No space left" in result.err and "pet_mask.png" in result.err
-    assert written() == []
-
-
-def test_large_pictures_are_done_without_a_warning(call, monkeypatch: pytest.MonkeyPatch) -> None:
-    photograph().save("large.png")
-    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", SIZE[0] * SIZE[1] - 1)
-    with warnings.catch_warnings(record=True) as seen:
-        warnings.simplefilter("always")
-        assert call("large.png").code == 0
-    assert not seen
 
 
 # In a process of its own
@@ -427,34 +348,6 @@ def test_a_photograph_goes_through_pipes(call, trained: Path) -> None:
     lines = err.decode().splitlines()
     assert "/stdin: object " in lines[0] and lines[1].endswith(", into -")
     assert sorted(path.name for path in Path().iterdir()) == ["cut.png", "models", "pet.jpg"]
-
-
-@pytest.mark.skipif(os.name != "posix", reason="a closed pipe is another error")
-def test_a_reader_that_has_gone_ends_it_quietly(call, trained: Path) -> None:
-    photograph().save("pet.png")
-    reader, writer = os.pipe()
-    os.close(reader)
-    process = command_line("pet.png", "--model", trained, stdout=writer)
-    os.close(writer)
-    assert process.communicate()[1] == b""
-    assert process.returncode == 1
-
-
-@pytest.mark.skipif(os.name != "posix", reason="sends SIGINT")
-def test_ctrl_c_while_torch_is_imported_ends_it_in_one_line(tmp_path: Path) -> None:
-    kill = "import os, signal, time\nos.kill(os.getpid(), signal.SIGINT)\ntime.sleep(20)\n"
-    Path(tmp_path, "torch.py").write_text(kill)
-    environment = {"PYTHONPATH": f"{tmp_path}{os.pathsep}{ROOT}"}
-    # Where the tests run in the background, their children ignore SIGINT.
-    process = command_line(
-        "pet.png", cwd=tmp_path, env=environment,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
-    )  # fmt: skip
-    assert process.communicate()[1] == b"predict: stopped\n"
-    assert process.returncode == 130
-    # --help does not wait for it.
-    asked = command_line("--help", cwd=tmp_path, env=environment, stdout=subprocess.PIPE)
-    assert asked.communicate()[0].startswith(b"usage: unet-predict ") and asked.returncode == 0
 
 
 @pytest.mark.slow

@@ -26,9 +26,7 @@ def clone(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return clone
 
 
-@pytest.mark.parametrize(
-    ("tool", "trouble"), [("compare", "no Git"), ("fresh", "no name"), ("models", "no name")]
-)
+@pytest.mark.parametrize(("tool", "trouble"), [("compare", "no Git"), ("models", "no name")])
 def test_the_reason_is_one_line(clone: Path, tmp_path: Path, tool: str, trouble: str) -> None:
     (tmp_path / "sitecustomize.py").write_text(NO_NAME)
     variables, reason = {

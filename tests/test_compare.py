@@ -1,6 +1,5 @@
 import hashlib
 import json
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +7,7 @@ import pytest
 import yaml
 
 from tests.repo import FINISHED, run
-from tools.compare import DASH, NOTE, Tree, compare, differing, main, shortened
+from tools.compare import DASH, NOTE, Tree, compare
 
 KEYS = ("mp_tr_bce", "mp_tr_dice")
 
@@ -98,12 +97,6 @@ def changed(path: str, old: str, new: str) -> dict[str, str]:
     return files | {path: files[path].replace(old, new, 1)}
 
 
-def test_what_was_run_is_shown() -> None:
-    assert shown(made_up_files()) == (0.8, 0.8)
-    assert MadeUp(made_up_files()).score("a", "accuracy") == pytest.approx(0.9)
-    assert MadeUp(made_up_files()).score("a", "epoch") == 15
-
-
 @pytest.mark.parametrize(
     ("path", "old", "new", "expected"),
     [
@@ -134,24 +127,6 @@ def test_a_stage_that_ran_after_the_one_that_reads_it_leaves_a_dash() -> None:
     assert shown(files | {"dvc.lock": yaml.safe_dump(lock)}) == (None, 0.8)
     lock["stages"]["preprocess"]["outs"][0] = entry("data/train", "arrays made since")
     assert shown(files | {"dvc.lock": yaml.safe_dump(lock)}) == (None, None)
-
-
-def test_what_nobody_accounts_for_leaves_a_dash() -> None:
-    files = made_up_files()
-    del files["code/train.txt"]
-    lock = yaml.safe_load(files["dvc.lock"])
-    del lock["stages"]["code"]
-    assert shown(files | {"dvc.lock": yaml.safe_dump(lock)}) == (None, None)
-
-
-def test_a_tree_of_another_layout_is_all_dashes() -> None:
-    old = made_up_files()
-    del old["metrics/scores/a.json"]
-    assert shown(old) == (None, 0.8)
-    for params in ("", "experiments: [a, b]", "- a", "a: ["):
-        trees = [("workspace", MadeUp(made_up_files())), ("old", MadeUp({"params.yaml": params}))]
-        rows = compare(trees, "iou", 80).splitlines()
-        assert [row.split()[-2:] for row in rows if row.startswith("old")][-1] == [DASH, DASH]
 
 
 def test_the_table() -> None:
@@ -206,20 +181,6 @@ def test_scores_of_other_test_images_are_kept_apart() -> None:
             NOTE,
         ]
     )
-
-
-def test_a_removed_variant_is_shown_where_it_has_a_score() -> None:
-    record = MadeUp(made_up_files())
-    params = yaml.safe_load(record.texts["params.yaml"])
-    del params["experiments"]["b"]
-    here = MadeUp(record.texts | {"params.yaml": yaml.safe_dump(params, sort_keys=False)})
-    table = compare([("workspace", here), ("main", record)], "iou", 80).splitlines()
-    assert table[2].split() == ["experiment", "a", "b"]
-    assert [line.split() for line in table[3:5]] == [
-        ["workspace", "0.8000", DASH],
-        ["main", "0.8000", "0.8000"],
-    ]
-    assert compare([("workspace", here)], "iou", 80).splitlines()[2].split() == ["experiment", "a"]
 
 
 def test_errors_name_the_way_out() -> None:
@@ -282,20 +243,6 @@ def test_rows_of_two_boundary_rules_are_scored_by_one_or_it_is_said() -> None:
     assert "by each row's own" not in compare(trees[:1], "iou", 100)
 
 
-def test_names_of_params_are_as_short_as_they_can_be() -> None:
-    first = {"train.lr": "1", "train.size": "2", "evaluate.size": "2", "x.a.w": "auto", "x.a.v": ""}
-    second = {"train.lr": "2", "train.size": "4", "evaluate.size": "2", "x.a.v": "", "x.b.w": "1"}
-    found = differing([first, second])
-    assert found.to_dict("list") == {
-        "train.lr": ["1", "2"], "train.size": ["2", "4"], "x.a.w": ["auto", ""],
-    }  # fmt: skip
-    trees = [(str(i), MadeUp({"params.yaml": ""})) for i in range(2)]
-    for (_, tree), params in zip(trees, (first, second), strict=True):
-        tree.params = params
-    assert list(shortened(found, trees)) == ["lr", "train.size", "a.w"]
-    assert differing([first, first]).empty
-
-
 @pytest.mark.slow
 def test_a_run_of_one_variant_shows_no_other_ones_scores(repository: Path) -> None:
     first, *others = FINISHED
@@ -320,11 +267,3 @@ def test_a_run_of_one_variant_shows_no_other_ones_scores(repository: Path) -> No
     assert done.returncode == 1 and done.stdout.startswith("compare: metric 'auc': must be one of")
     done = run(repository, *command, "nowhere", check=False)
     assert done.returncode == 1 and "nowhere" in done.stdout and done.stdout.count("\n") == 1
-
-
-def test_broken_params_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    Path("params.yaml").write_text("train:\n  epochs: 15 : 3\n")
-    monkeypatch.setattr(sys, "argv", ["compare"])
-    with pytest.raises(ValueError, match=r"params\.yaml is not valid YAML: line 2"):
-        main()

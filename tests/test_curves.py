@@ -1,10 +1,6 @@
-import json
-import math
-from pathlib import Path
-
 import yaml
 
-from tests.repo import ROOT, run
+from tests.repo import ROOT
 from unet.report.curves import CHARTS, plots_definition
 
 
@@ -23,31 +19,3 @@ def test_the_recorded_curves_have_the_columns() -> None:
     for path in (ROOT / "plots/curves").glob("*.csv"):
         header = path.read_text().partition("\n")[0].split(",")
         assert {"epoch", *CHARTS.values()} <= set(header), path
-
-
-def test_many_variants_differ_in_colour_or_shape() -> None:
-    template = json.loads((ROOT / ".dvc/plots/curves.json").read_text())
-    colours = template["encoding"]["color"]["scale"]["range"]
-    shapes = template["layer"][1]["encoding"]["shape"]["scale"]["range"]
-    # Both lists start over where they end; no pair comes twice before their lengths' multiple.
-    assert math.lcm(len(colours), len(shapes)) == 35
-
-
-def test_dvc_draws_every_experiment_in_one_chart(tmp_path: Path) -> None:
-    keys = ["first", "second", "third"]
-    run(tmp_path, "git", "init", "-q")
-    run(tmp_path, "dvc", "init", "-q")
-    (tmp_path / ".dvc/plots/curves.json").parent.mkdir(exist_ok=True)
-    template = (ROOT / ".dvc/plots/curves.json").read_text()
-    (tmp_path / ".dvc/plots/curves.json").write_text(template)
-    (tmp_path / "plots/curves").mkdir(parents=True)
-    (tmp_path / "plots/dvc.yaml").write_text(plots_definition(keys))
-    for key in keys:
-        lines = [",".join(["epoch", *CHARTS.values()]), "1,0.1,0.2,0.3", "2,0.2,0.3,0.2", ""]
-        (tmp_path / f"plots/curves/{key}.csv").write_text("\n".join(lines))
-    assert "failed" not in run(tmp_path, "dvc", "plots", "show").stdout.lower()
-    page = (tmp_path / "dvc_plots/index.html").read_text(encoding="utf-8")
-    for title in CHARTS:
-        assert page.count(f'"title": "{title}"') == 1
-    for key in keys:
-        assert page.count(f'{key}.csv"') == 2 * len(CHARTS)  # both epochs of each chart

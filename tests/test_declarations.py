@@ -1,16 +1,13 @@
 """What dvc.yaml repeats from the code agrees with it."""
 
-import shutil
-from collections.abc import Iterator
 from dataclasses import fields, is_dataclass
 from pathlib import Path
 
 import pytest
 import yaml
-from dvc.repo import Repo
 
 from stages.code import STAGES
-from tests.repo import ROOT, run
+from tests.repo import ROOT
 from unet.data.config import DataConfig, PreprocessConfig
 from unet.inference.config import EvaluateConfig
 
@@ -50,50 +47,6 @@ def test_params_are_the_keys_of_the_sections_that_a_stage_reads(name: str) -> No
     assert sorted(stage(name)["params"]) == sorted(READ[name])
 
 
-@pytest.fixture(scope="module")
-def trained(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Repo]:
-    """A DVC project with the root's params, whose stage ``train`` declares them as the root's does
-    and has run."""
-    folder = tmp_path_factory.mktemp("params")
-    declared = [name.replace("${key}", "mp_tr_bce") for name in stage("train")["params"]]
-    stages = {"train": {"cmd": "true", "params": declared}}
-    (folder / "dvc.yaml").write_text(yaml.safe_dump({"stages": stages}))
-    shutil.copyfile(ROOT / "params.yaml", folder / "params.yaml")
-    run(folder, "dvc", "init", "-q", "--no-scm")
-    run(folder, "dvc", "repro")
-    with Repo(str(folder)) as repo:
-        yield repo
-
-
-@pytest.mark.parametrize(
-    ("names", "value"),
-    [
-        (["augment", "scale"], [0.9, 1.1]),  # nested
-        (["augment", "added"], 0),
-        (["seed"], "removed"),
-    ],
-)
-def test_dvc_notices_each_change_in_the_section_train(
-    trained: Repo, names: list[str], value: object
-) -> None:
-    file = Path(trained.root_dir, "params.yaml")
-    before = file.read_text(encoding="utf-8")
-    params = yaml.safe_load(before)
-    section = params["train"]
-    for name in names[:-1]:
-        section = section[name]
-    if value == "removed":
-        del section[names[-1]]
-    else:
-        section[names[-1]] = value
-    assert trained.status() == {}
-    file.write_text(yaml.safe_dump(params), encoding="utf-8")
-    try:
-        assert [name.rpartition(":")[2] for name in trained.status()] == ["train"]
-    finally:
-        file.write_text(before, encoding="utf-8")
-
-
 @pytest.mark.parametrize(
     "path", sorted(ROOT.glob("*/dvc.yaml")) + sorted(ROOT.glob("research/*/dvc.yaml"))
 )
@@ -110,12 +63,6 @@ def test_every_stage_depends_on_its_code_alone() -> None:
         code = [dep for dep in stage(name)["deps"] if dep.startswith("code") or ".py" in dep]
         assert code == [f"code/{name}.txt"], name
     assert PIPELINE["code"]["always_changed"] is True
-
-
-@pytest.mark.parametrize("name", PIPELINE)
-def test_commands_run_the_module_of_the_copy(name: str) -> None:
-    key = " ${key}" if "foreach" in PIPELINE[name] else ""
-    assert stage(name)["cmd"] == f"python -m stages.{name}{key}"
 
 
 @pytest.mark.parametrize("name", EVERYDAY)

@@ -1,35 +1,9 @@
-import subprocess
-import sys
-from pathlib import Path
-
 import pytest
 import torch
 
-from tests.repo import ROOT
 from unet.runtime import device
 
 CPU, CUDA, MPS = map(torch.device, ("cpu", "cuda", "mps"))
-
-
-@pytest.mark.parametrize(
-    ("there", "auto"),
-    [
-        ({"cpu"}, "cpu"), ({"mps", "cpu"}, "mps"), ({"cuda", "cpu"}, "cuda"),
-        ({"cuda", "mps", "cpu"}, "cuda"),
-    ],
-)  # fmt: skip
-def test_auto_takes_the_best_device_and_a_name_one_that_is_there(
-    monkeypatch: pytest.MonkeyPatch, there: set[str], auto: str
-) -> None:
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: "cuda" in there)
-    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: "mps" in there)
-    assert device.resolve_device("auto").type == auto
-    for name in ("cuda", "mps", "cpu"):
-        if name in there:
-            assert device.resolve_device(name).type == name
-        else:
-            with pytest.raises(ValueError, match=f"device = {name}: not available here"):
-                device.resolve_device(name)
 
 
 @pytest.mark.parametrize(
@@ -96,40 +70,3 @@ def test_auto_threads_are_the_idle_cores(
     assert device.resolve_threads("auto", CPU) == expected
     assert device.resolve_threads("auto", CUDA) == most
     assert device.resolve_threads(7, CPU) == 7
-
-
-def test_the_devices_name_is_its_makers(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(torch.cuda, "get_device_name", lambda _device: "Some GPU 100")
-    assert device.device_name(CUDA) == "Some GPU 100"
-    cpuinfo = tmp_path / "cpuinfo"
-    monkeypatch.setattr(device, "Path", lambda _path: cpuinfo)
-    monkeypatch.setattr(device.platform, "processor", lambda: "")
-    monkeypatch.setattr(device.platform, "machine", lambda: "aarch64")
-    assert device.device_name(CPU) == "aarch64"
-    cpuinfo.write_text("processor\t: 0\nmodel name\t: Some CPU @ 2.20GHz\nflags\t: fpu\n" * 2)
-    assert device.device_name(CPU) == "Some CPU @ 2.20GHz"
-
-
-@pytest.mark.skipif(sys.platform != "linux", reason="glibc's allocator")
-def test_a_stage_keeps_freed_memory() -> None:
-    """In a process of its own: there is no way back."""
-    code = """
-import resource, torch
-from unet.runtime.device import set_up
-
-def page_faults() -> int:
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
-    for _ in range(10):
-        [torch.ones(6 << 20) for _ in range(4)]  # 24 MiB each, freed at once
-    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
-
-given_back = page_faults()
-set_up("cpu")
-page_faults()
-print(given_back, page_faults())
-"""
-    done = subprocess.run(
-        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
-    )
-    given_back, kept = map(int, done.stdout.split())
-    assert kept < given_back / 10

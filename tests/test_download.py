@@ -4,7 +4,6 @@ import hashlib
 import json
 import random
 import re
-import socket
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
@@ -13,7 +12,6 @@ from pathlib import Path
 
 import pytest
 
-from stages import download as stage
 from stages.code import notice_another_mirror
 from tests.test_packing import data_config
 from unet.data import download
@@ -139,13 +137,6 @@ def assert_whole(target: Path) -> None:
     assert {path.name: path.read_bytes() for path in target.iterdir()} == FILES
 
 
-@pytest.mark.parametrize("slash", ["", "/"])
-def test_plain(site: Site, tmp_path: Path, slash: str) -> None:
-    fetch(site.url.rstrip("/") + slash, tmp_path / "data/raw")
-    assert_whole(tmp_path / "data/raw")
-    assert site.requests == [(ANNOTATIONS, None), (IMAGES, None)]
-
-
 def test_what_is_there_is_not_fetched_again(site: Site, tmp_path: Path) -> None:
     fetch(site.url, tmp_path)
     (tmp_path / ANNOTATIONS).write_bytes(b"damaged since")
@@ -186,19 +177,6 @@ def test_the_next_run_goes_on(site: Site, tmp_path: Path) -> None:
     assert site.ranges() == [f"bytes={2 * MIB}-"]
 
 
-def test_another_edition_does_not_go_on_with_the_first_ones_part(
-    site: Site, tmp_path: Path
-) -> None:
-    site.breaks = [2 * MIB + 1] + [0] * 10
-    fails(site.url, tmp_path)
-    site.breaks.clear()
-    site.requests.clear()
-    site.files[IMAGES] = random.Random(3).randbytes(3 * MIB)
-    fetch_archives(config(site.url, site.files[IMAGES]), tmp_path)
-    assert (tmp_path / IMAGES).read_bytes() == site.files[IMAGES]
-    assert site.ranges() == [None]
-
-
 @pytest.mark.parametrize("more", [b"", b"more"])
 def test_a_part_that_is_whole_or_longer(site: Site, tmp_path: Path, more: bytes) -> None:
     content = FILES[IMAGES]
@@ -209,20 +187,17 @@ def test_a_part_that_is_whole_or_longer(site: Site, tmp_path: Path, more: bytes)
     assert_whole(tmp_path)
 
 
-@pytest.mark.parametrize("where", ["site", "mirror"])
-def test_a_wrong_checksum(site: Site, mirror: Path, tmp_path: Path, where: str) -> None:
-    if where == "site":
-        (mirror / "MD5SUMS").rename(mirror / "else")
-        site.files |= {ANNOTATIONS: b"another edition", "MD5SUMS": MD5SUMS.encode()}
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setenv("OXFORD_PETS_URL", site.url)
-            message = fails(UNUSED, tmp_path / "raw")
-    else:
-        (mirror / ANNOTATIONS).write_bytes(b"another edition")
+def test_a_wrong_checksum(
+    site: Site, mirror: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (mirror / ANNOTATIONS).write_bytes(b"another edition")
+    site.files |= {ANNOTATIONS: b"another edition", "MD5SUMS": MD5SUMS.encode()}
+    for where in (str(mirror), site.url):
+        monkeypatch.setenv("OXFORD_PETS_URL", where)
         message = fails(UNUSED, tmp_path / "raw")
-    assert (site.url if where == "site" else str(mirror)) in message
-    assert checksum(b"another edition") in message and checksum(FILES[ANNOTATIONS]) in message
-    assert list((tmp_path / "raw").iterdir()) == []
+        assert where in message
+        assert checksum(b"another edition") in message and checksum(FILES[ANNOTATIONS]) in message
+        assert list((tmp_path / "raw").iterdir()) == []
 
 
 @pytest.mark.parametrize(("status", "times"), [(403, 1), (404, 1), (503, 5)])
@@ -235,21 +210,8 @@ def test_trouble_that_stays(site: Site, tmp_path: Path, status: int, times: int)
 
 
 def test_a_host_that_is_not_there(tmp_path: Path) -> None:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        url = f"http://127.0.0.1:{free.getsockname()[1]}/"
-    for address in (url, "http://host:port/"):
-        message = fails(address, tmp_path)
-        assert f"{ANNOTATIONS} cannot be fetched (" in message and "make demo" in message
-
-
-@pytest.mark.parametrize("target", ["file:///etc/passwd", "images.tar.gz"])
-def test_a_redirect_to_no_web_address_is_not_followed(
-    site: Site, tmp_path: Path, target: str
-) -> None:
-    site.redirect = target  # the last leads to itself
-    assert f"{site.url}{IMAGES} cannot be fetched (" in fails(site.url, tmp_path)
-    assert not list(tmp_path.glob("*images*"))
+    message = fails("http://127.0.0.1:9/", tmp_path)  # nothing listens there
+    assert f"{ANNOTATIONS} cannot be fetched (" in message and "make demo" in message
 
 
 def test_a_folder_as_the_url_or_as_the_mirror(
@@ -283,41 +245,6 @@ def test_another_edition_as_the_mirror(mirror: Path, tmp_path: Path) -> None:
     (mirror / "MD5SUMS").write_text(sums, encoding="utf-8")
     fetch(UNUSED, tmp_path / "raw")
     assert (tmp_path / "raw" / IMAGES).read_bytes() == b"small"
-
-
-def test_an_address_as_the_mirror(
-    site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("OXFORD_PETS_URL", site.url.rstrip("/"))
-    assert f"{site.url}MD5SUMS cannot be fetched (404)" in fails(UNUSED, tmp_path)
-    site.files["MD5SUMS"] = MD5SUMS.encode()
-    site.requests.clear()
-    fetch(UNUSED, tmp_path)
-    assert_whole(tmp_path)
-    assert [name for name, _ in site.requests] == ["MD5SUMS", ANNOTATIONS, IMAGES]
-
-
-@pytest.mark.parametrize("name", [IMAGES, "MD5SUMS"])
-def test_a_mirror_that_lacks_a_file(mirror: Path, tmp_path: Path, name: str) -> None:
-    (mirror / name).unlink()
-    assert str(mirror / name) in fails(UNUSED, tmp_path / "raw")
-
-
-@pytest.mark.parametrize("kind", ["fetched", "drawn", "own folder"])
-def test_what_was_left_over_is_no_part_of_the_output(
-    mirror: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
-) -> None:
-    changes = {"drawn": {"source": "synthetic"}, "own folder": {"path": "mine"}}.get(kind, {})
-    settings = replace(config(str(mirror)), **changes)
-    monkeypatch.setattr(stage, "load_section", lambda *_: settings)
-    monkeypatch.chdir(tmp_path)
-    raw = tmp_path / "data/raw"
-    raw.mkdir(parents=True)
-    for name in (f"{IMAGES}.0123abcd.part", f".{ANNOTATIONS}.999999999.tmp"):
-        (raw / name).touch()
-    stage.main()
-    kept = set() if kind == "own folder" else {IMAGES, ANNOTATIONS}
-    assert {path.name for path in raw.iterdir()} == kept
 
 
 def test_another_mirror_than_the_archives_here_is_noticed(

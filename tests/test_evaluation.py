@@ -11,7 +11,6 @@ from unet import metrics
 from unet.data.masks import BACKGROUND, BOUNDARY, BOUNDARY_RULES, NOT_COUNTED, OBJECT
 from unet.data.packed import Split
 from unet.inference.evaluation import COUNTS, RULE_ENDINGS, Evaluation, cost, evaluate
-from unet.model import TTA
 
 SIZE = 20
 # An object of 6 x 8 pixels within its boundary, one pixel wide, of 8 x 10.
@@ -77,17 +76,6 @@ def test_scores_of_object_everywhere() -> None:
     assert result.masks.all()
 
 
-def test_scores_of_the_truth() -> None:
-    split = ringed_split()
-    result = run(Painted(), painted_split((split.masks == OBJECT).float(), split))
-    rules = {
-        "accuracy_boundary_object": 1 - RING_AREA / ALL,
-        "iou_boundary_object": OBJECT_AREA / (OBJECT_AREA + RING_AREA),
-    }
-    assert result.scores == pytest.approx(dict.fromkeys(result.scores, 1.0) | rules)
-    assert (result.masks == (split.masks == OBJECT).numpy()).all()
-
-
 @pytest.mark.parametrize("rule", BOUNDARY_RULES)
 def test_a_model_is_scored_by_the_rule_that_it_learnt(rule: str) -> None:
     split = ringed_split()
@@ -106,26 +94,6 @@ def test_a_model_is_scored_by_the_rule_that_it_learnt(rule: str) -> None:
         assert result.scores["iou"] == result.scores[f"iou{RULE_ENDINGS[rule]}"]
 
 
-def test_the_middle_of_the_boundary_is_scored_whatever_was_learnt() -> None:
-    """A thick boundary, one half of it found: wrong as background and as object, right by this."""
-    mask = torch.full((1, 20, 40), BACKGROUND, dtype=torch.uint8)
-    mask[:, :, :10], mask[:, :, 10:20] = OBJECT, BOUNDARY
-    split = Split(torch.zeros(1, 20, 40, 3, dtype=torch.uint8), mask, ("cat_1",))
-    found = torch.zeros(1, 20, 40)
-    found[:, :, :15] = 1
-    results = {
-        rule: run(Painted(), painted_split(found, split), boundary=rule).scores
-        for rule in BOUNDARY_RULES
-    }
-    for scores in results.values():
-        named = {f"{s}_boundary_middle" for s in ("accuracy", "iou", "boundary_iou")}
-        assert all(scores[name] == 1 for name in named)
-    for score in ("accuracy", "iou"):
-        right = {rule for rule, scores in results.items() if scores[score] == 1}
-        assert right == {"middle", "ignore"}
-    assert results["background"]["boundary_iou"] < results["middle"]["boundary_iou"] == 1
-
-
 def test_pooled_and_per_image_scores_differ() -> None:
     split = ringed_split(2)
     larger = split.masks.clone()
@@ -137,14 +105,6 @@ def test_pooled_and_per_image_scores_differ() -> None:
     assert result.scores["iou_per_image"] == pytest.approx(0.75)
     assert result.scores["dice_per_image"] == pytest.approx((1 + 2 / 3) / 2)
     assert result.table["iou"].tolist() == pytest.approx([1, 0.5])
-
-
-def test_a_pixel_at_the_threshold_is_background() -> None:
-    painted = painted_split(torch.full((1, SIZE, SIZE), 0.5), ringed_split(1))
-    level, model = round(0.5 * 255) / 255, Painted()
-    assert not run(model, painted, threshold=level + 1e-6).masks.any()
-    assert run(model, painted, threshold=level - 1e-6, **TTA).masks.all()
-    assert model.options == TTA
 
 
 def test_the_table_is_in_the_splits_order_and_sums_to_the_scores() -> None:

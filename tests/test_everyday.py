@@ -75,15 +75,3 @@ def test_a_clone_takes_its_training_as_done(released: Path, tmp_path: Path) -> N
     shutil.rmtree(clone / "everyday/models")
     run(clone, "python", "-m", "tools.models", "--release")
     assert run(clone, "git", "status", "--short").stdout == ""
-
-
-@pytest.mark.slow
-def test_code_that_dvc_has_not_seen_is_refused_there_too(released: Path, tmp_path: Path) -> None:
-    copy = Path(shutil.copytree(released, tmp_path / "copy", symlinks=True))
-    evaluation = copy / "unet/inference/evaluation.py"
-    evaluation.write_text(evaluation.read_text(encoding="utf-8") + "\nMORE = 1\n")
-    command = ("dvc", "--cd", "everyday", "repro", "-s", "-f", f"evaluate@{KEY}")
-    done = run(copy, *command, check=False)
-    assert done.returncode != 0 and "the source changed since the stage `code` ran" in done.stdout
-    # Without DVC, as on another machine, nothing is recorded and nothing refused.
-    run(copy / "everyday", "python", "-m", "stages.evaluate", KEY, PYTHONPATH="..")

@@ -96,31 +96,8 @@ def test_the_file_says_how_to_use_it() -> None:
         "model_sha256": SHA256,
         "licence": "weights: trained on the Oxford-IIIT Pet dataset (CC BY-SA 4.0); code: MIT",
     }
-    session = onnxruntime.InferenceSession(content)
-    (images,), (probabilities,) = session.get_inputs(), session.get_outputs()
-    assert (images.name, images.type, images.shape[1]) == ("images", "tensor(float)", 3)
-    assert (probabilities.name, probabilities.type) == ("probabilities", "tensor(float)")
-    assert probabilities.shape[1] == 1
-    names = [images.shape[i] for i in (0, 2, 3)]
-    assert names == [probabilities.shape[i] for i in (0, 2, 3)]
-    assert all(isinstance(name, str) for name in names), "a fixed batch or side"
     others = {source: about(INFO | {"source": source})["licence"] for source in ("folder", "")}
     assert "licence is unknown" in others["folder"] and "unknown licence" in others[""]
-
-
-def test_kernels_in_half_precision_stay_so_and_the_probabilities_torch_s(tmp_path: Path) -> None:
-    save_model(tmp_path / "half.safetensors", used_model().state_dict(), INFO, store="float16")
-    model, info = load_model(tmp_path / "half.safetensors")
-    half, images = to_onnx(model, info, SHA256), drawn(*3 * [(32, 32)])
-    assert (run(half, images) - model.predict(images)).abs().max() < TOLERANCE
-    assert (run(half, images) - used_model().predict(images)).abs().max() > TOLERANCE
-
-    def kinds(content: bytes) -> dict[str, int]:
-        weights = onnx.load_model_from_string(content).graph.initializer
-        return {t.name: t.data_type for t in weights if len(t.dims) == 4 and min(t.dims[2:]) > 1}
-
-    assert set(kinds(exported()).values()) == {onnx.TensorProto.FLOAT}
-    assert set(kinds(half).values()) == {onnx.TensorProto.FLOAT16}
 
 
 def test_the_exported_file_is_the_released_model_s(root: Path) -> None:
@@ -158,20 +135,6 @@ def test_the_largest_difference_is_found_wherever_it_is(packed: Path) -> None:
     assert found > 100 * TOLERANCE
     torch.nn.init.constant_(model.head.bias, torch.nan)
     assert not largest_difference(other, model, split, batch_size=7) < TOLERANCE
-
-
-@pytest.mark.slow
-def test_the_command_prints_one_line(tmp_path: Path, root: Path) -> None:
-    """In a process of its own: the exporter prints and warns by several ways."""
-    source, out = tmp_path / f"{KEY}.safetensors", tmp_path / "some.onnx"
-    save_model(source, used_model().state_dict(), INFO)
-    command = [sys.executable, "-m", "tools.export", source, "--out", out]
-    done = subprocess.run(command, cwd=root, capture_output=True, text=True)
-    said = f"{out}: 0.1 MB, images of 32 pixels a side, threshold 0.701\n"
-    assert (done.returncode, done.stdout, done.stderr) == (0, said, "")
-    # The same bytes each time, with nothing of this machine.
-    assert out.read_bytes() == exported().replace(SHA256.encode(), file_sha256(source).encode())
-    assert not any(word in exported() for word in (str(root).encode(), b".py", b"site-packages"))
 
 
 def test_a_key_is_looked_up_in_models_first_and_checked(

@@ -1,18 +1,12 @@
 """Files: written whole or not at all, by one process at a time."""
 
-import errno
 import hashlib
-import os
-import subprocess
-import sys
 from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
 from unet.runtime.files import atomic_write, exclusive, file_sha256, sha256
-
-posix_only = pytest.mark.skipif(os.name != "posix", reason="sends SIGKILL")
 
 
 def test_a_file_appears_when_it_is_whole(tmp_path: Path) -> None:
@@ -57,51 +51,6 @@ def test_a_second_run_here_is_refused(tmp_path: Path) -> None:
         raise KeyError
     with exclusive(lock, "mp_tr_bce"):
         pass
-
-
-HOLDER = """
-import sys, time
-from pathlib import Path
-from unet.runtime.files import exclusive
-with exclusive(Path(sys.argv[1]), "it"):
-    print("held", flush=True)
-    time.sleep(120)
-"""
-
-
-@posix_only
-def test_a_killed_run_frees_its_lock(tmp_path: Path, root: Path) -> None:
-    lock = tmp_path / "lock"
-    command = [sys.executable, "-c", HOLDER, str(lock)]
-    with subprocess.Popen(command, cwd=root, stdout=subprocess.PIPE, text=True) as holder:
-        try:
-            assert holder.stdout.readline() == "held\n"
-            with pytest.raises(ValueError, match="wait for it, or stop it"), exclusive(lock, "it"):
-                raise AssertionError("two at once")
-        finally:
-            holder.kill()
-    with exclusive(lock, "it"):
-        pass
-
-
-def test_what_a_killed_process_left_is_removed(tmp_path: Path) -> None:
-    path = tmp_path / "cat[1].png"  # a pattern
-    with subprocess.Popen([sys.executable, "-c", ""]) as dead:
-        pass
-    others = [tmp_path / f".{path.name}.{os.getppid()}.tmp", tmp_path / f".other.{dead.pid}.tmp"]
-    for left in (*others, tmp_path / f".{path.name}.{dead.pid}.tmp"):
-        left.touch()
-    with atomic_write(path) as temporary:
-        temporary.touch()
-    assert sorted(tmp_path.iterdir()) == sorted([*others, path])
-
-
-def test_a_full_disk_names_the_file(tmp_path: Path) -> None:
-    path = tmp_path / "scores.json"
-    with pytest.raises(OSError) as caught, atomic_write(path):
-        raise OSError(errno.ENOSPC, "No space left on device")
-    assert caught.value.filename == str(path)
-    assert not list(tmp_path.iterdir())
 
 
 def test_sha256_is_of_all_contents_in_their_order(tmp_path: Path) -> None:

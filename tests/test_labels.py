@@ -1,6 +1,5 @@
 """Copies of photographs, agreement of masks, and suspect masks, end to end on drawn images."""
 
-import shutil
 from pathlib import Path
 
 import numpy as np
@@ -10,11 +9,11 @@ import torch
 import yaml
 from torch.nn.functional import interpolate as resize
 
-from research.labels import check, report
-from research.labels.ceiling import SCORES, agreement, photographs
-from research.labels.fold import HERE, LabelsConfig, fold_of
+from research.labels import report
+from research.labels.ceiling import agreement
+from research.labels.fold import HERE
 from research.labels.pairs import find_pairs
-from research.labels.rank import even, label_quality
+from research.labels.rank import label_quality
 from research.labels.report import subsets
 from tests.repo import ROOT, commit_all, copy_repository, run
 from tests.test_declarations import keys_of
@@ -24,7 +23,6 @@ from unet.data.masks import BACKGROUND, BOUNDARY, NOT_COUNTED, OBJECT
 from unet.data.synthetic import write_archives
 from unet.report.tables import fill
 from unet.training.config import TrainConfig
-from unet.training.steps import SCRATCH
 
 # Copies of a photograph
 
@@ -67,29 +65,12 @@ def test_a_copy_a_mirror_image_and_a_crop_are_found_and_nothing_else() -> None:
 def test_a_mask_agrees_with_itself_and_another_less() -> None:
     masks = tiny_split(6).masks
     whole = agreement(masks, masks, list(range(6)))
-    assert list(whole["score"]) == list(SCORES)
     np.testing.assert_array_equal(whole[["value", "low", "high"]], 1.0)
     other = agreement(masks, masks.roll(1, dims=-1), list(range(6)))
     assert (other["value"] < 1).all() and (other["low"] < other["high"]).all()
     assert ((other["low"] <= other["value"]) & (other["value"] <= other["high"])).all()
     back = agreement(masks.roll(1, dims=-1), masks, list(range(6)))
     pd.testing.assert_frame_equal(other, back)  # neither is the truth
-
-
-def test_pairs_of_one_photograph_are_drawn_together() -> None:
-    assert photographs([("a", "b"), ("c", "d"), ("b", "e")]) == [1, 0, 1]
-    masks = tiny_split(6).masks
-    shifted = masks.roll(1, dims=-1)
-    apart = agreement(masks, shifted, list(range(6)))
-    twice = agreement(masks.repeat(2, 1, 1), shifted.repeat(2, 1, 1), [*range(6), *range(6)])
-    pd.testing.assert_frame_equal(apart, twice)
-
-
-def test_every_score_of_the_record_that_a_mask_can_have() -> None:
-    recorded = yaml.safe_load(next((ROOT / "metrics/scores").glob("*.json")).read_text())
-    outlined = {"accuracy_outlined", "iou_outlined"}  # of models that learnt the boundary as object
-    assert SCORES.keys() - outlined <= recorded.keys()
-    assert outlined < SCORES.keys()
 
 
 # Suspect masks
@@ -103,35 +84,6 @@ def test_quality_is_the_soft_minimum() -> None:
     expected = (weights * own).sum() / weights.sum()
     assert label_quality(probabilities, masks).item() == pytest.approx(expected, rel=1e-5)
     assert min(own) < expected < np.mean(own)
-
-
-def test_a_mask_without_a_pixel_that_counts_is_no_suspect() -> None:
-    masks = torch.full((1, 2, 2), NOT_COUNTED, dtype=torch.uint8)
-    assert label_quality(torch.rand(1, 2, 2), masks).item() == 1
-
-
-def test_an_inverted_mask_is_the_most_suspect() -> None:
-    split = tiny_split(8)
-    truth = split.masks == OBJECT
-    probabilities = 0.1 + 0.8 * truth.float()
-    masks = split.masks.clone()
-    masks[3] = torch.where(truth[3], BACKGROUND, OBJECT)
-    quality = label_quality(probabilities, masks)
-    assert quality.argmin() == 3 and quality[3] < 0.5 < quality[torch.arange(8) != 3].min()
-
-
-def test_an_even_probability_is_one_half_at_the_threshold() -> None:
-    moved = even(torch.tensor([0.0, 0.5, 0.75, 1.0]), 0.75)  # of a weight of 3
-    assert moved.tolist() == pytest.approx([0, 0.25, 0.5, 1])
-    assert even(torch.tensor([0.3]), 0.5).item() == pytest.approx(0.3)
-
-
-def test_folds_share_the_images_out() -> None:
-    folds = fold_of(23, LabelsConfig("any", 0, [0, 1, 2, 3, 4]))
-    assert sorted(torch.bincount(folds).tolist()) == [4, 4, 5, 5, 5]
-    assert not torch.equal(folds, fold_of(23, LabelsConfig("any", 1, [0, 1, 2, 3, 4])))
-    with pytest.raises(ValueError, match="must count 0, 1, 2"):
-        LabelsConfig("any", 0, [1, 2])
 
 
 def test_subsets_leave_out_copies_and_wrong_masks() -> None:
@@ -189,30 +141,6 @@ def test_a_fold_declares_what_it_reads() -> None:
     assert declared == trained | {"evaluate.batch_size", "model", suspected}
 
 
-def test_the_folds_follow_the_weights_that_they_start_from(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    fold = yaml.safe_load((ROOT / HERE / "dvc.yaml").read_text())["stages"]["fold"]
-    assert "code/start.txt" in fold["deps"]
-    (tmp_path / HERE).mkdir(parents=True)
-    shutil.copyfile(ROOT / HERE / "params.yaml", tmp_path / HERE / "params.yaml")
-    params = (ROOT / "params.yaml").read_text(encoding="utf-8")
-    start = tmp_path / "start" / "mp_tr_bce.safetensors"
-    start.parent.mkdir()
-    monkeypatch.chdir(tmp_path)
-    found = []
-    for content, named in ((b"a", start), (b"b", start), (b"b", start.parent), (b"b", SCRATCH)):
-        start.write_bytes(content)
-        Path("params.yaml").write_text(params.replace(SCRATCH, str(named)), encoding="utf-8")
-        check.main()
-        found.append((HERE / "code/start.txt").read_text())
-    assert found[0] != found[1] == found[2]
-    assert found[3] == (ROOT / HERE / "code/start.txt").read_text()
-    Path("params.yaml").write_text(params.replace(SCRATCH, "nowhere"), encoding="utf-8")
-    with pytest.raises(ValueError, match=r"train\.start_from = nowhere"):
-        check.main()
-
-
 # The record
 
 
@@ -221,8 +149,3 @@ def test_the_tables_are_those_of_the_record(monkeypatch: pytest.MonkeyPatch) -> 
     for path, blocks in report.blocks().items():
         text = path.read_text(encoding="utf-8")
         assert fill(text, blocks) == text, "make readme"
-
-
-def test_masks_that_are_known_to_be_inverted_are_the_first() -> None:
-    ranking = pd.read_csv(ROOT / HERE / "test_suspects.csv")
-    assert {"Persian_268", "Persian_273", "Maine_Coon_268"} <= set(ranking["name"].head(6))

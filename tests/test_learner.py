@@ -7,8 +7,7 @@ import torch
 
 from tests.tiny import CPU, tiny_config, tiny_experiment
 from unet.config import load_params
-from unet.losses import DiceLoss, WeightedBCELoss
-from unet.training.learner import Learner, build_model
+from unet.training.learner import Learner
 
 PARAMS = load_params()
 
@@ -29,38 +28,6 @@ def test_every_experiment_builds_and_learns(key: str) -> None:
     loss, logits = learner.step(images, (images[:, :1] > 0.7).float(), 0.004)
     assert torch.isfinite(loss) and logits.shape == (2, 1, side, side)
     assert not torch.equal(learner.model.head.weight, before)
-
-
-def test_the_model_is_what_the_experiment_says() -> None:
-    model = build_model(
-        tiny_experiment(downsample="str_conv", upsample="ups", width=6, depth=3), prior=0.2
-    )
-    assert model.depth == len(model.encoder) == 3
-    assert model.head.in_channels == 6
-    assert isinstance(model.down[0], torch.nn.Conv2d)
-    assert isinstance(model.up[0][0], torch.nn.Upsample)
-    assert model.head.bias.sigmoid().item() == pytest.approx(0.2)
-    pooled = build_model(tiny_experiment())
-    assert isinstance(pooled.down[0], torch.nn.MaxPool2d)
-    assert isinstance(pooled.up[0], torch.nn.ConvTranspose2d)
-    assert pooled.head.bias.item() == 0
-
-
-def test_the_loss_is_what_the_experiment_says() -> None:
-    automatic, given, dice = (
-        new_learner(share=0.2, **changes).loss_function
-        for changes in ({"pos_weight": "auto"}, {"pos_weight": 1.5}, {"loss": "dice"})
-    )
-    assert isinstance(automatic, WeightedBCELoss) and isinstance(given, WeightedBCELoss)
-    assert automatic.pos_weight.item() == pytest.approx(0.8 / 0.2)  # background over object
-    assert given.pos_weight.item() == 1.5
-    assert isinstance(dice, DiceLoss) and dice.per_image
-
-
-@pytest.mark.parametrize(("loss", "prior"), [("bce", 0.5), ("dice", 0.2)])
-def test_the_model_begins_at_the_losss_prior(loss: str, prior: float) -> None:
-    learner = new_learner(share=0.2, loss=loss)
-    assert learner.model.head.bias.sigmoid().item() == pytest.approx(prior)
 
 
 def test_a_learner_goes_on_from_its_state() -> None:

@@ -1,4 +1,3 @@
-import math
 import multiprocessing
 import os
 import random
@@ -7,14 +6,12 @@ import tempfile
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
 
 from tests.tiny import (
     CPU,
-    foreground_share,
     run_training,
     same_weights,
     tiny_augment,
@@ -24,25 +21,18 @@ from tests.tiny import (
     tiny_split,
 )
 from unet.data.augment import draw_transforms
-from unet.data.masks import BOUNDARY, BOUNDARY_RULES, NOT_COUNTED, OBJECT, without_boundary
+from unet.data.masks import NOT_COUNTED, OBJECT
 from unet.data.packed import Split
 from unet.losses import DiceLoss, WeightedBCELoss
 from unet.training.checkpoint import STATE, load_state
 from unet.training.loop import (
     RunningScores,
     Training,
-    fit,
     image_size_of,
     load_batch,
     one_cycle,
     validate,
 )
-from unet.training.start import Start
-
-COLUMNS = [
-    "epoch", "learning_rate", "train_loss", "train_accuracy", "train_iou", "train_dice",
-    "val_loss", "val_accuracy", "val_iou", "val_dice", "best_epoch",
-]  # fmt: skip
 
 AMPS = ["none", "bf16"]
 
@@ -87,14 +77,6 @@ def test_learns_what_can_be_learnt(tmp_path: Path, loss: str, modes: tuple[str, 
     assert last["val_iou"] > 0.8
 
 
-def test_first_loss_is_near_that_of_the_prior(tmp_path: Path) -> None:
-    split = tiny_split()
-    training = run_training(tmp_path, epochs=1, max_lr=1e-9, augment=tiny_augment())
-    # Both classes weigh the same, and each pixel costs log 2 of its weight.
-    expected = 2 * (1 - foreground_share(split)) * math.log(2)
-    assert training.curve[0]["train_loss"] == pytest.approx(expected, rel=1e-4)
-
-
 @pytest.mark.parametrize("amp", AMPS)
 def test_the_seed_decides_every_bit(tmp_path: Path, amp: str) -> None:
     first = run_training(tmp_path / "a", amp=amp)
@@ -104,18 +86,6 @@ def test_the_seed_decides_every_bit(tmp_path: Path, amp: str) -> None:
     assert same_training(first, second)
     assert first.curve != other.curve
     assert not same_weights(first.weights, other.weights)
-
-
-@pytest.mark.parametrize("num_images", [1, 17])
-@pytest.mark.parametrize("amp", AMPS)
-def test_a_last_batch_of_one_image(tmp_path: Path, num_images: int, amp: str) -> None:
-    split = tiny_split(num_images)
-    validation = tiny_split(1, seed=1)
-    training = run_training(
-        tmp_path, train_split=split, val_split=validation, watched=[0, 0], amp=amp, epochs=2
-    )
-    assert len(training.curve) == 2
-    assert all(math.isfinite(value) for value in training.curve[-1].values())
 
 
 @pytest.mark.parametrize("loss", ["bce", "dice"])
@@ -215,62 +185,7 @@ def test_a_resumed_training_keeps_what_auto_found(
     assert (anew.amp, anew.threads, numbers[-1]) == ("none", 2, 2)
 
 
-# Trained weights to start from
-
-
-def a_start(seed: int = 5) -> Start:
-    """Other weights than those that a training begins with by itself."""
-    return Start(tiny_model(seed, random_head=True).state_dict(), Path("some/model"), "0123")
-
-
-@pytest.mark.parametrize("amp", AMPS)
-def test_a_training_starts_from_given_weights(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], amp: str
-) -> None:
-    begun = {"epochs": 1, "max_lr": 1e-6, "amp": amp}
-    start, untouched = a_start(), a_start()
-
-    def distance(training: Training) -> float:
-        return max((training.weights[k] - v).abs().max().item() for k, v in start.weights.items()
-                   if "running" not in k and "num_batches" not in k)  # fmt: skip
-
-    training = run_training(tmp_path / "given", start=start, **begun)
-    assert "starts at epoch 1 of 1 from some/model, 3 steps in all" in said(capsys)
-    assert distance(training) < 1e-4
-    assert same_weights(start.weights, untouched.weights)
-    assert distance(run_training(tmp_path / "random", **begun)) > 0.1
-
-
-def test_a_resumed_training_takes_no_start(tmp_path: Path) -> None:
-    whole = run_training(tmp_path / "whole", start=a_start())
-    with pytest.raises(KeyboardInterrupt):
-        run_training(tmp_path / "broken", start=a_start(), on_epoch=stop_at(2))
-    resumed = run_training(tmp_path / "broken", start=a_start(seed=6))
-    assert same_training(resumed, whole)
-
-
 # What is kept
-
-
-def test_every_epoch_is_reported_with_its_row(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    with pytest.raises(KeyboardInterrupt):
-        run_training(tmp_path, on_epoch=stop_at(2))
-    monkeypatch.setattr("unet.training.loop.device_name", lambda device: f"another {device.type}")
-    calls: list[int] = []
-    training = run_training(
-        tmp_path, on_epoch=lambda training: calls.append(training.curve[-1]["epoch"])
-    )
-    assert calls == [1, 2, 3]
-    assert [list(row) for row in training.curve] == [COLUMNS] * 3
-    assert [row["epoch"] for row in training.curve] == [1, 2, 3]
-    assert all(math.isfinite(value) for row in training.curve for value in row.values())
-    for row in training.timing:
-        assert list(row) == ["epoch", "seconds", "images_per_second", "device", "torch"]
-        assert row["images_per_second"] == pytest.approx(24 / row["seconds"])
-        assert (row["device"] == "another cpu") == (row["epoch"] > 1)
-        assert row["torch"] == torch.__version__
 
 
 @pytest.mark.parametrize("keep", ["last", "best"])
@@ -303,38 +218,6 @@ def test_kept_weights_are_of_the_best_or_last_epoch(
         assert not same_weights(seen[0], seen[1])
 
 
-@pytest.mark.parametrize("keep", ["last", "best"])
-def test_the_model_has_the_kept_weights_and_their_scores(tmp_path: Path, keep: str) -> None:
-    train_split, val_split = tiny_split(), tiny_split(10, seed=1)
-    model, threshold, training = fit(
-        tiny_experiment(), tiny_config(keep=keep, amp="none"), train_split=train_split,
-        val_split=val_split, foreground_share=foreground_share(train_split), device=CPU,
-        checkpoint=tmp_path, name="train",
-    )  # fmt: skip
-    assert same_weights(model.state_dict(), training.weights) and not model.training
-    # In balanced BCE both classes weigh the same where the share of the background is the sigmoid.
-    assert threshold == pytest.approx(1 - foreground_share(train_split))
-    loss = WeightedBCELoss(threshold / (1 - threshold))
-    scores = validate(model, loss, val_split, batch_size=4, device=CPU, amp="none")
-    row = training.curve[training.kept_epoch - 1]
-    assert scores == pytest.approx({name: row[f"val_{name}"] for name in scores}, rel=1e-4)
-
-
-@pytest.mark.parametrize(
-    ("epochs", "milestones"), [(1, [1]), (2, [1, 2]), (4, [1, 2, 4]), (5, [1, 3, 5])]
-)
-def test_snapshots_at_the_first_middle_and_last_epoch(
-    tmp_path: Path, epochs: int, milestones: list[int]
-) -> None:
-    training = run_training(tmp_path, epochs=epochs, train_split=tiny_split(8))
-    assert list(training.snapshots) == milestones
-    model = tiny_model()
-    model.load_state_dict(training.weights)
-    images, _ = tiny_split(10, seed=1).batch(torch.tensor([0, 4]), CPU)
-    difference = training.snapshots[epochs] - 255 * model.predict(images).squeeze(1)
-    assert difference.abs().max() < 0.51
-
-
 # Schedule
 
 
@@ -342,13 +225,6 @@ def test_one_cycle_at_known_steps() -> None:
     rates = {0: 0.02, 10: (0.02 + 0.5) / 2, 20: 0.5, 60: 0.25, 100: 0.0}
     found = {step: one_cycle(step, 100, max_lr=0.5, warmup=0.2) for step in rates}
     assert found == pytest.approx(rates, abs=1e-12)
-
-
-def test_the_curve_holds_each_epochs_last_learning_rate(tmp_path: Path) -> None:
-    training = run_training(tmp_path, max_lr=0.01, warmup=0.5, train_split=tiny_split(17))
-    # 17 images in batches of 8 are 3 steps an epoch, 9 in all.
-    expected = [one_cycle(step, 9, max_lr=0.01, warmup=0.5) for step in (2, 5, 8)]
-    assert [row["learning_rate"] for row in training.curve] == expected
 
 
 @pytest.mark.parametrize(
@@ -387,46 +263,6 @@ def test_every_image_is_seen_once_an_epoch(tmp_path: Path, monkeypatch: pytest.M
     assert first != second != list(range(24))
 
 
-def test_training_images_alone_are_augmented_at_their_epochs_size(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    seen: list[tuple[int, int]] = []
-
-    def augmented(images, targets, transforms, *, size, soft_edges):
-        seen.append((len(images), size))
-        return images, targets
-
-    monkeypatch.setattr("unet.training.loop.augment", augmented)
-    run_training(tmp_path, epochs=4, batch_size=24, grow_from=0.5, grow_until=1.0)
-    # 16 (1/2 + (epoch - 1) / 8), to the nearest multiple of 4 (halves to the even one).
-    assert seen == [(24, 8), (24, 8), (24, 12), (24, 16)]
-
-
-def ringed(split: Split, rule: str) -> Split:
-    """``split`` with the upper half of each image, objects and all, as boundary."""
-    masks = split.masks.clone()
-    masks[:, :8] = BOUNDARY
-    return Split(split.images, without_boundary(masks, rule), split.names)
-
-
-def batch_of(split: Split, **options: Any):
-    transforms = draw_transforms(4, tiny_augment(), torch.Generator())
-    return load_batch(split, torch.arange(4), transforms, size=16, device=CPU, **options)
-
-
-def test_a_batch_follows_the_rule() -> None:
-    batches = {rule: batch_of(ringed(tiny_split(), rule)) for rule in BOUNDARY_RULES}
-    upper = torch.zeros(4, 1, 16, 16, dtype=torch.bool)
-    upper[:, :, :8] = True
-    plain = batches["background"].targets
-    assert plain.dtype == torch.float32
-    assert not plain[upper].any() and plain.any()
-    assert torch.equal(batches["object"].targets, torch.where(upper, 1.0, plain))
-    assert torch.equal(batches["ignore"].targets, plain)
-    assert torch.equal(batches["ignore"].counted, ~upper)
-    assert batches["background"].counted is None and batches["object"].counted is None
-
-
 def test_along_a_soft_edge_counts_what_counts_wholly() -> None:
     """Half of each image is object, the other half does not count: no blend of both counts."""
     split = tiny_split()
@@ -440,17 +276,6 @@ def test_along_a_soft_edge_counts_what_counts_wholly() -> None:
     assert ((batch.targets > 0.001) & (batch.targets < 0.999)).any()
     assert batch.counted.float().mean() > 0.3
     assert (batch.targets[batch.counted] > 0.999).all()
-
-
-def test_training_runs_where_some_pixels_do_not_count(tmp_path: Path) -> None:
-    """The object is not counted: background everywhere is then right."""
-    split = tiny_split()
-    masks = torch.where(split.masks == OBJECT, NOT_COUNTED, split.masks)
-    masks[0] = split.masks[0]
-    training = run_training(
-        tmp_path, train_split=Split(split.images, masks, split.names), foreground_share=0.2
-    )
-    assert training.curve[-1]["train_accuracy"] > 0.97
 
 
 # Scores
@@ -470,19 +295,6 @@ def test_validation_does_not_depend_on_the_batch_size(
     assert found == pytest.approx(expected, rel=1e-5)
     assert 0 < expected["iou"] < 1
     assert same_weights(model.state_dict(), before)
-
-
-def test_validation_of_a_constant_prediction() -> None:
-    split = tiny_split(10, seed=1)
-    share, weight = foreground_share(split), 3.0
-    for prior, accuracy, iou in [(0.76, share, share), (0.74, 1 - share, 0.0)]:
-        scores = validate(
-            tiny_model(prior=prior), WeightedBCELoss(weight), split, batch_size=4, device=CPU,
-            amp="none",
-        )  # fmt: skip
-        loss = -weight * share * math.log(prior) - (1 - share) * math.log(1 - prior)
-        expected = {"loss": loss, "accuracy": accuracy, "iou": iou, "dice": 2 * iou / (1 + iou)}
-        assert scores == pytest.approx(expected, rel=1e-5)
 
 
 def test_running_scores_weigh_a_batch_by_its_images() -> None:

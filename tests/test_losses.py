@@ -7,14 +7,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from tests.tiny import CPU, foreground_share, tiny_experiment, tiny_model, tiny_split
+from tests.tiny import CPU, tiny_experiment, tiny_model, tiny_split
 from unet import losses
 from unet.losses import (
     DiceLoss,
     Loss,
     WeightedBCELoss,
     build_loss,
-    pos_weight_from_share,
 )
 from unet.training.config import ExperimentConfig
 from unet.training.loop import targets_of
@@ -78,15 +77,6 @@ def test_weighted_bce_is_least_at_its_prior(sixteenths: int, weight: float) -> N
     assert logits.grad.sum().item() == pytest.approx(0, abs=1e-5)
 
 
-def test_thresholds_are_where_both_classes_are_equally_likely() -> None:
-    for weight in (0.25, 1.0, 9.0):
-        loss_function = WeightedBCELoss(weight)
-        assert loss_function.threshold == pytest.approx(weight / (1 + weight))
-        assert loss_function.prior(0.5) == pytest.approx(loss_function.threshold)
-    assert (DiceLoss().threshold, DiceLoss().prior(0.29)) == (0.5, 0.29)
-    assert pos_weight_from_share(0.25) == 3
-
-
 @pytest.mark.parametrize(
     ("name", "pos_weight", "expected"),
     [("bce", "auto", 4), ("bce", 1.5, 1.5), ("dice", None, None)],
@@ -96,29 +86,6 @@ def test_a_loss_is_built_by_name(name: str, pos_weight: float | str, expected: f
     assert type(built) is losses.LOSSES[name]
     assert getattr(built, "pos_weight", None) == (expected and pytest.approx(expected))
     assert getattr(built, "per_image", True)
-
-
-@pytest.mark.parametrize("pos_weight", ["auto", 1.0, 5.0])
-def test_a_new_models_first_loss_in_closed_form(pos_weight: float | str) -> None:
-    split = tiny_split()
-    share = foreground_share(split)
-    weight = (1 - share) / share if pos_weight == "auto" else pos_weight
-    loss_function = build_loss("bce", pos_weight=pos_weight, share=share)
-    model = tiny_model(prior=loss_function.prior(share))
-    images, masks = split.batch(torch.arange(len(split)), CPU)
-    loss = loss_function(model(images), targets_of(masks)[0])
-    best = weight * share / (weight * share + 1 - share)
-    assert loss.item() == pytest.approx(weighted_entropy(best, share, weight), rel=1e-5)
-
-
-def test_a_new_models_batch_dice_is_one_less_its_datas_share() -> None:
-    split = tiny_split()
-    share = foreground_share(split)
-    model = tiny_model(prior=share)
-    images, masks = split.batch(torch.arange(len(split)), CPU)
-    loss = DiceLoss(per_image=False)(model(images), targets_of(masks)[0])
-    # Predicting p everywhere: 2 p p n / (p n + p n) = p.
-    assert loss.item() == pytest.approx(1 - share, rel=1e-4)
 
 
 @pytest.mark.parametrize("per_image", [True, False])

@@ -13,7 +13,6 @@ from PIL import Image
 from tests.test_packing import data_config, encoded
 from unet.data.mask_values import read_mask
 from unet.data.masks import BACKGROUND, NOT_COUNTED, OBJECT
-from unet.data.photos import ORIENTATION, UPRIGHT
 
 H, W = 60, 80
 DISC = np.hypot(*np.mgrid[-30:30, -40:40]) < 20  # (H, W) bool
@@ -49,29 +48,6 @@ def antialiased() -> Image.Image:
     return grey(255 * large).resize((W, H), Image.Resampling.BOX)
 
 
-FORMS = {
-    "0 and 255": lambda: grey(WHITE),
-    "0 and 1": lambda: grey(DISC),
-    "one bit": lambda: grey(WHITE).convert("1"),
-    "RGB": lambda: grey(WHITE).convert("RGB"),
-    "opaque RGBA": lambda: grey(WHITE).convert("RGBA"),
-    "opaque LA": lambda: grey(WHITE).convert("LA"),
-    "VOC's palette": lambda: palette([(0, 0, 0), (128, 0, 0)], DISC),
-    "grey palette": lambda: palette([(0, 0, 0), (255, 255, 255)], DISC),
-    "grey palette, white first": lambda: palette([(255, 255, 255), (0, 0, 0)], ~DISC),
-    "16 bits, 0 and 65535": lambda: Image.fromarray(DISC.astype(np.uint16) * 65535),
-    "16 bits, 0 and 1": lambda: Image.fromarray(DISC.astype(np.uint16)),
-    "0 and 128": lambda: grey(DISC * 128),
-}
-
-
-@pytest.mark.parametrize("form", FORMS)
-def test_every_form_is_the_same_mask(form: str) -> None:
-    found = read(FORMS[form]())
-    np.testing.assert_array_equal(found.codes, np.where(DISC, OBJECT, BACKGROUND))
-    assert found.unusual == (form == "0 and 128")  # test_folder says what follows
-
-
 def test_antialiased_edges_are_cut_at_half() -> None:
     found = read(antialiased())
     assert found.form == "grey (antialiased, 128 and more is object)"
@@ -102,31 +78,13 @@ def test_exact_values_of_a_lossy_file_are_refused(tmp_path: Path, kind: str) -> 
         assert (is_object(content) != DISC).mean() < 0.02
 
 
-@settings(deadline=None, max_examples=60)
-@given(
-    kind=st.sampled_from(["JPEG", "WEBP", "AVIF"]), quality=st.sampled_from([50, 75, 95]),
-    value=st.integers(1, 60),
-)  # fmt: skip
-def test_a_dark_object_in_a_lossy_file_is_refused(
-    tmp_path_factory: pytest.TempPathFactory, kind: str, quality: int, value: int
-) -> None:
-    file = tmp_path_factory.mktemp("mask") / "a"
-    found = read(saved(file, grey(DISC * value), kind, quality=quality))
-    # Nothing can tell a file in which the format left only black from one without an object.
-    assert isinstance(found, str) or found.form == "0 alone"
-
-
 FLAT = np.zeros((H, W), int)
 FLAT[:, 20:40], FLAT[-9:] = 1, 255
 AMBIGUOUS = {
-    "labels": (QUARTERS, "0, 1, 2, 3"),
-    "grey levels": (QUARTERS * 85, "0, 85, 170, 255"),
     "unknown band": (np.where(QUARTERS == 1, 128, 255 * (QUARTERS > 1)), "0, 128, 255"),
     "the release's trimap": (QUARTERS % 3 + 1, "1, 2, 3"),
     "VOC with its border": (np.where(QUARTERS == 1, 255, QUARTERS > 1), "0, 1, 255"),
-    "a photograph": (np.add.outer(np.arange(H) * 2, np.arange(W)), "values from 0 to"),
     "labels and a void of white": (FLAT, "0, 1, 255"),
-    "two labels and white": (np.where(np.arange(W) > 60, 2, FLAT), "0, 1, 2, 255"),
     "ids and white": ((np.arange(W) // 10 * 3 + FLAT // 255 * 255).clip(0, 255), "8 values"),
 }  # fmt: skip
 
@@ -175,13 +133,6 @@ def test_not_counted_pixels() -> None:
     np.testing.assert_array_equal(found.codes, codes[QUARTERS])
 
 
-def test_other_forms_are_refused() -> None:
-    red = Image.fromarray(DISC[..., None] * np.uint8([255, 0, 0]))
-    assert read(red).startswith("has colours, (255, 0, 0) say: save it in grey")
-    see_through = Image.merge("LA", [grey(WHITE)] * 2)
-    assert read(see_through).startswith("has transparent pixels: save it in grey")
-
-
 COLOURS = st.tuples(st.integers(0, 255), st.integers(0, 255), st.integers(0, 255))
 
 
@@ -202,30 +153,3 @@ def test_a_coloured_palette_is_its_indices_where_0_is_black(
     else:
         np.testing.assert_array_equal(is_object(content), DISC)
     np.testing.assert_array_equal(is_object(content, (1,)), DISC)
-
-
-@settings(deadline=None, max_examples=50)
-@given(st.lists(st.integers(0, 255), min_size=1, max_size=12), st.randoms(use_true_random=False))
-def test_a_mask_is_read_whole_or_not_at_all(values: list[int], random: Any) -> None:
-    """Of any grey values: a rule reads each pixel, and never calls a darker pixel more an object
-    than a lighter one."""
-    array = np.array([random.choice(values) for _ in range(64)], dtype=np.uint8).reshape(8, 8)
-    found = read(grey(array))
-    if isinstance(found, str):
-        return
-    mask = found.codes
-    assert set(np.unique(mask)) <= {BACKGROUND, OBJECT}
-    if (mask == OBJECT).any() and (mask == BACKGROUND).any():
-        assert array[mask == OBJECT].min() > array[mask == BACKGROUND].max()
-
-
-@pytest.mark.parametrize("kind", ["PNG", "TIFF"])
-@pytest.mark.parametrize("orientation", range(1, 9))
-def test_a_mask_is_turned_by_its_own_tag(tmp_path: Path, kind: str, orientation: int) -> None:
-    exif = Image.Exif()
-    exif[ORIENTATION] = orientation
-    half = grey(WHITE[:, : W // 2])
-    found = read(saved(tmp_path / "a", half, kind, exif=exif))
-    upright = half.transpose(UPRIGHT[orientation]) if orientation > 1 else half
-    np.testing.assert_array_equal(found.codes == OBJECT, np.asarray(upright) == 255)
-    assert found.orientation == orientation

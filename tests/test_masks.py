@@ -55,13 +55,6 @@ def test_in_the_middle_each_pixel_belongs_to_the_nearer(mask: np.ndarray) -> Non
         assert found[tuple(pixel)] == expected
 
 
-@pytest.mark.parametrize(("width", "num_object"), [(1, 0), (2, 1), (3, 1), (4, 2), (9, 4)])
-def test_half_of_a_boundary_is_object_and_a_tie_is_background(width: int, num_object: int) -> None:
-    line = [OBJECT] * 5 + [BOUNDARY] * width + [BACKGROUND] * 5
-    found = applied(np.array([line] * 3, dtype=np.uint8), "middle")
-    assert (found == OBJECT).sum(axis=1).tolist() == [5 + num_object] * 3
-
-
 @pytest.mark.parametrize("as_tensor", [True, False], ids=["torch", "numpy"])
 @settings(deadline=None, max_examples=20)
 @given(mask=a_mask)

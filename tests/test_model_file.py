@@ -94,19 +94,13 @@ def saved(tensors: State, **changes: object) -> bytes:
 WEIGHT = {"weight": torch.zeros(3)}
 NO_MODELS: dict[str, Callable[[], bytes]] = {
     "garbage": lambda: b"\x80 no model at all " * 20,
-    "empty": lambda: b"",
     "cut short": lambda: saved({})[:-100],
     "no metadata": lambda: safetensors.torch.save(WEIGHT),
-    "of others": lambda: safetensors.torch.save(WEIGHT, {"format": "pt"}),
     "no JSON": lambda: safetensors.torch.save(WEIGHT, {"unet": "width: 4"}),
-    "a list": lambda: safetensors.torch.save(WEIGHT, {"unet": "[4, 2]"}),
     "without upsample": lambda: saved({}, upsample=None),
-    "another upsample": lambda: saved({}, upsample="bicubic"),
-    "another width": lambda: saved({}, width=8),
     "another architecture": lambda: saved({}, downsample="mp"),
     "a tensor more": lambda: saved(WEIGHT),
     "NaN": lambda: saved({"head.bias": torch.tensor([math.nan])}),
-    "infinity": lambda: saved({"head.weight": torch.full((1, 4, 1, 1), math.inf)}),
 }
 
 
@@ -118,8 +112,3 @@ def test_what_is_no_model_is_one_line_naming_the_file(tmp_path: Path, name: str)
         load_model(path)
     text = str(error.value)
     assert text.startswith(f"{path} is not a model of this project") and "\n" not in text
-
-
-def test_a_missing_model_says_how_to_get_it(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="is missing: run `dvc repro`, or `make models`"):
-        load_model(tmp_path / "model.safetensors")

@@ -6,14 +6,11 @@ import tarfile
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from unet.data.oxford_pets import (
     ANNOTATIONS,
     IMAGE_MEMBERS,
     IMAGES,
-    TRIMAP_MEMBERS,
     breed,
     members,
     read_index,
@@ -87,22 +84,6 @@ def test_a_damaged_archive(raw: Path, tmp_path: Path, damage: str) -> None:
     with pytest.raises(ValueError, match="delete it and run `dvc repro -f download`") as caught:
         read_index(archive)
     assert len(str(caught.value).splitlines()) == 1 and str(archive) in str(caught.value)
-
-
-@settings(deadline=None, max_examples=40)
-@given(share=st.floats(0, 1, exclude_max=True))
-def test_no_cut_invents_a_member(
-    raw: Path, tmp_path_factory: pytest.TempPathFactory, share: float
-) -> None:
-    whole = (raw / ANNOTATIONS).read_bytes()
-    archive = tmp_path_factory.mktemp("cut") / ANNOTATIONS
-    archive.write_bytes(whole[: int(share * len(whole))])
-    expected = list(members(raw / ANNOTATIONS, TRIMAP_MEMBERS))
-    got = []
-    with pytest.raises(ValueError, match="cannot be read"):
-        for member in members(archive, TRIMAP_MEMBERS):
-            got.append(member)
-    assert got == expected[: len(got)]
 
 
 LACKING = {

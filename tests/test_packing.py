@@ -1,8 +1,6 @@
 """From archives to arrays: what they contain, what is left out, and what cannot be used."""
 
 import io
-import json
-import re
 import shutil
 import tarfile
 from pathlib import Path
@@ -102,37 +100,6 @@ def read_pair(image: bytes, trimap: bytes) -> tuple[Any, ...]:
     return image, mask and mask.codes, about["problems"]
 
 
-def test_shapes_names_and_summary(packed: Packed, files: tuple[Files, Files]) -> None:
-    out, summary = packed
-    listed = {
-        which: sorted(
-            line.split()[0] for line in files[1][f"annotations/{which}.txt"].decode().splitlines()
-        )
-        for which in ("trainval", "test")
-    }
-    names, empty = {}, []
-    for split in SPLITS:
-        images, masks, names[split] = arrays(out / split)
-        n = len(names[split])
-        assert (images.shape, images.dtype) == ((n, SIZE, SIZE, 3), np.uint8)
-        assert (masks.shape, masks.dtype) == ((n, SIZE, SIZE), np.uint8)
-        assert names[split] == sorted(names[split])
-        said = summary["splits"][split]
-        assert said["images"] == n
-        for label, code in (("object", OBJECT), ("background", BACKGROUND), ("boundary", BOUNDARY)):
-            assert said["shares"][label] == pytest.approx(float((masks == code).mean()))
-        empty += [n for n, m in zip(names[split], masks, strict=True) if np.all(m == BACKGROUND)]
-    assert sorted(names["train"] + names["val"]) == listed["trainval"]
-    assert names["test"] == listed["test"]
-    assert summary["background_only"] == sorted(empty) and len(empty) == 1
-    used = {name for split in SPLITS for name in names[split]}
-    trimaps = {m[1] for name in files[1] if (m := re.search(r"trimaps/([^.].*)\.png$", name))}
-    assert summary["left_out"] == {"on_no_list": sorted(trimaps - used), "junk_files": 48}
-    assert len(trimaps - used) == 1
-    assert (summary["image_size"], summary["split"]) == (SIZE, "official")
-    assert json.loads(json.dumps(summary)) == summary
-
-
 def test_each_row_is_its_image_and_its_trimap_as_a_mask(
     packed: Packed, files: tuple[Files, Files]
 ) -> None:
@@ -227,28 +194,6 @@ def test_a_failed_packing_leaves_what_was_there_and_says_how_many_files(
     assert not folder.with_name(".packed").exists()
 
 
-@settings(deadline=None, max_examples=60)
-@given(data=st.data())
-@pytest.mark.parametrize("kind", ["image", "mask"])
-def test_damaged_bytes_are_an_answer_and_no_crash(
-    files: tuple[Files, Files], kind: str, data: st.DataObject
-) -> None:
-    names = sorted(name for name in files[0] if name.endswith(".jpg"))
-    name = data.draw(st.sampled_from(names)).removeprefix("images/").removesuffix(".jpg")
-    good = {
-        "image": files[0][f"images/{name}.jpg"],
-        "mask": files[1][f"annotations/trimaps/{name}.png"],
-    }
-    content = bytearray(good[kind])
-    for _ in range(data.draw(st.integers(0, 6))):
-        reach = data.draw(st.sampled_from([64, len(content)]))
-        content[data.draw(st.integers(0, reach - 1))] = data.draw(st.integers(0, 255))
-    damaged = good | {kind: bytes(content[: data.draw(st.integers(0, 2 * len(content)))])}
-    _, mask, problems = read_pair(damaged["image"], damaged["mask"])
-    assert all(problem.startswith(f"its {kind} ") for problem in problems)
-    assert problems or set(np.unique(mask)) <= {OBJECT, BACKGROUND, BOUNDARY}
-
-
 @settings(deadline=None, max_examples=40)
 @given(height=st.integers(1, 300), width=st.integers(1, 300), seed=st.integers(0, 2**32 - 1))
 def test_trimaps_are_shrunk_as_torchs_nearest_exact(height: int, width: int, seed: int) -> None:
@@ -259,50 +204,6 @@ def test_trimaps_are_shrunk_as_torchs_nearest_exact(height: int, width: int, see
     expected = F.interpolate(tensor.float(), size=(SIZE, SIZE), mode="nearest-exact")[0, 0]
     np.testing.assert_array_equal(mask, expected.numpy())
     assert (found == (1, 200, 3)).all(), "one colour stays one colour"
-
-
-def test_shrinking_is_antialiased() -> None:
-    stripes = np.zeros((256, 256, 3), dtype=np.uint8)
-    stripes[:, ::2] = 200
-    trimap = encoded(Image.new("L", (256, 256), 1))
-    found, _, _ = read_pair(encoded(Image.fromarray(stripes)), trimap)
-    assert np.all(np.abs(found.astype(int) - 100) < 12)
-
-
-@pytest.mark.parametrize("there_before", [True, False])
-def test_pack_into_makes_the_folder_anew(
-    raw: Path, packed: Packed, tmp_path: Path, capsys: pytest.CaptureFixture[str],
-    there_before: bool,
-) -> None:  # fmt: skip
-    folder = tmp_path / "data" / "packed"
-    killed = folder.with_name(".packed")  # what a run that was killed left
-    if there_before:
-        for stale in (folder, killed):
-            stale.mkdir(parents=True)
-            (stale / "stale").write_text("old")
-    pack_into(folder, raw, data_config(), config())
-    made = tree(folder)
-    assert json.loads(made.pop("dataset.json")) == packed[1]
-    assert made == tree(packed[0])
-    assert not killed.exists()
-    told = capsys.readouterr().out.splitlines()
-    train = packed[1]["splits"]["train"]
-    assert told[0].startswith(f"train: {train['images']} images; object ")
-    assert told[-1] == "left out: 1 images on no list, 48 junk files"
-
-
-def test_data_without_an_object_is_refused(files: tuple[Files, Files], tmp_path: Path) -> None:
-    """Boundary alone is no object: the loss would have nothing to learn from."""
-    trimaps = {
-        name: Image.open(io.BytesIO(content)).size
-        for name, content in files[1].items()
-        if re.search(r"trimaps/[^.].*\.png$", name)
-    }
-    for code in (2, 3, 1):
-        blank = {name: encoded(Image.new("L", size, code)) for name, size in trimaps.items()}
-        folder = write_pair(tmp_path / "raw", (files[0], files[1] | blank))
-        with pytest.raises(ValueError, match="hold no object, or nothing else"):
-            pack(folder, tmp_path / f"out{code}", data_config(), config(limit=3))
 
 
 def test_a_mask_of_boundary_alone_is_not_background_only(

@@ -7,16 +7,13 @@ import re
 import shutil
 import signal
 import subprocess
-import sys
 import time
 from itertools import accumulate
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import psutil
 import pytest
-import torch
 import yaml
 from PIL import Image
 
@@ -27,16 +24,12 @@ from tests.repo import (
     ROOT,
     RUNNING,
     commit_all,
-    copy_repository,
     run,
     start_queue,
 )
 from tools.compare import DASH
 from tools.fresh import stale_stages
-from unet.data.masks import OBJECT
-from unet.data.packed import load_split
-from unet.inference.model_file import load_model, save_model
-from unet.model import TTA
+from unet.inference.model_file import load_model
 from unet.report.results import load_scores
 
 FIRST, LAST = FINISHED[0], FINISHED[-1]
@@ -66,42 +59,13 @@ def test_outputs(finished: Path) -> None:
             assert min(image.size) > 400 and np.asarray(image).std() > 10
 
 
-@pytest.mark.parametrize("tta", [False, True])
-def test_scores_are_those_of_the_prediction_with_augmentation_or_without(
-    repository: Path, tta: bool
-) -> None:
-    path = repository / "params.yaml"
-    params = yaml.safe_load(path.read_text())
-    params["evaluate"]["tta"] = tta
-    path.write_text(yaml.safe_dump(params, sort_keys=False))
-    model, info = load_model(repository / f"models/{FIRST}.safetensors")
-    torch.manual_seed(0)
-    torch.nn.init.normal_(model.head.weight)  # so that few probabilities are alike
-    save_model(repository / f"models/{FIRST}.safetensors", model.state_dict(), info)
-    run(repository, "python", "-m", "stages.evaluate", FIRST)
-    split = load_split(repository / "data/packed/test", torch.device("cpu"))
-    images, masks = split.batch(torch.arange(len(split)), torch.device("cpu"))
-
-    def accuracy(**augmentation: Any) -> float:
-        found = model.predict(images, **augmentation)[:, 0] > info["threshold"]
-        return (found == (masks == OBJECT)).double().mean().item()
-
-    expected, other = (accuracy(**TTA), accuracy()) if tta else (accuracy(), accuracy(**TTA))
-    assert load_scores(repository, FIRST)["accuracy"] == pytest.approx(expected, abs=1e-4)
-    assert abs(expected - other) > 1e-3
-
-
-def test_nothing_to_do_the_second_time_and_tracked_files_stay(repository: Path) -> None:
+def test_only_what_is_new_runs_and_going_back_trains_nothing(repository: Path) -> None:
     assert ran(run(repository, "dvc", "repro").stdout) == {"code"}
     assert run(repository, "git", "status", "--short").stdout == ""
     dry = run(repository, "dvc", "repro", "--dry", "--allow-missing").stdout
     assert ran(dry) == {"code"}
     assert stale_stages(repository) == {}
 
-
-def test_a_changed_experiment_reruns_its_own_stages_and_going_back_trains_nothing(
-    repository: Path,
-) -> None:
     width = f"+experiments.{LAST}.width=6"  # another than the section model says
     output = run(repository, "dvc", "exp", "run", "-S", width).stdout
     assert ran(output) == {"code", f"train@{LAST}", f"evaluate@{LAST}", "plot"}
@@ -110,20 +74,6 @@ def test_a_changed_experiment_reruns_its_own_stages_and_going_back_trains_nothin
     assert not {name for name in ran(output) if name.startswith("train")}
     assert "is cached" in output
     assert run(repository, "git", "status", "--short").stdout == ""
-
-
-def test_the_same_seed_gives_the_same_bits_and_another_does_not(repository: Path) -> None:
-    first = model_md5(repository, LAST)
-    curve = (repository / f"plots/curves/{LAST}.csv").read_bytes()
-    run(repository, "dvc", "repro", "-f", "-s", f"train@{LAST}")
-    assert model_md5(repository, LAST) == first
-    assert (repository / f"plots/curves/{LAST}.csv").read_bytes() == curve
-    params = repository / "params.yaml"
-    parameters = yaml.safe_load(params.read_text())
-    parameters["train"]["seed"] = 1
-    params.write_text(yaml.safe_dump(parameters, sort_keys=False))
-    run(repository, "dvc", "repro", "-s", f"train@{LAST}")
-    assert model_md5(repository, LAST) != first
 
 
 def test_a_training_from_weights_follows_their_file(repository: Path) -> None:
@@ -188,40 +138,6 @@ def test_a_queued_sweep_gives_an_experiment_a_value(repository: Path) -> None:
     assert run(repository, "git", "status", "--short").stdout == ""
 
 
-def test_an_experiment_is_shared_between_two_clones(repository: Path, tmp_path: Path) -> None:
-    run(repository, "dvc", "remote", "add", "-d", "store", str(tmp_path / "store"))
-    commit_all(repository)
-    run(tmp_path, "git", "clone", "-q", "--bare", str(repository), "origin")
-    run(repository, "git", "remote", "add", "origin", str(tmp_path / "origin"))
-    run(repository, "dvc", "exp", "run", "-n", "mine", "-S", "train.seed=1", f"evaluate@{FIRST}")
-    run(repository, "dvc", "exp", "push", "origin", "mine")
-
-    run(tmp_path, "git", "clone", "-q", "origin", "theirs")
-    theirs = tmp_path / "theirs"
-    run(theirs, "dvc", "exp", "pull", "origin", "mine")
-    assert "mine" in run(theirs, "python", "-m", "tools.compare").stdout
-    run(theirs, "dvc", "exp", "apply", "mine")
-    assert ran(run(theirs, "dvc", "repro", f"evaluate@{FIRST}").stdout) == {"code"}
-    models = [folder / f"models/{FIRST}.safetensors" for folder in (repository, theirs)]
-    assert models[0].read_bytes() == models[1].read_bytes()
-    run(theirs, "dvc", "repro", "-f", "-s", f"train@{FIRST}")
-    assert models[0].read_bytes() == models[1].read_bytes()
-
-
-def test_wrong_params_end_in_one_line_and_lose_nothing(repository: Path) -> None:
-    def files() -> dict[Path, bytes]:
-        folders = ("models", "predictions", "metrics", "plots", "code", "data")
-        found = (path for folder in folders for path in (repository / folder).rglob("*"))
-        return {path: path.read_bytes() for path in found if path.is_file()}
-
-    before = files()
-    done = run(repository, "dvc", "exp", "run", "-S", "train.amp=off", check=False)
-    assert done.returncode != 0
-    assert "Traceback" not in done.stdout
-    assert "train.amp = \"off\": Input should be 'auto', 'bf16', 'fp16' or 'none'" in done.stdout
-    assert files() == before
-
-
 def test_killed_dvc_takes_its_stage_along_and_the_next_run_resumes(repository: Path) -> None:
     key = FIRST
     params = repository / "params.yaml"
@@ -255,8 +171,7 @@ def test_killed_dvc_takes_its_stage_along_and_the_next_run_resumes(repository: P
     assert model_md5(repository, key) == resumed
 
 
-@pytest.mark.parametrize("sign", [signal.SIGTERM, signal.SIGHUP])
-def test_back_from_a_killed_experiment(repository: Path, sign: signal.Signals) -> None:
+def test_back_from_a_killed_experiment(repository: Path) -> None:
     """By README's command; meanwhile a row of `make compare` shows the run."""
     module = repository / "unet/metrics.py"
     edited = f"{module.read_text()}\n# not committed\n"
@@ -265,7 +180,6 @@ def test_back_from_a_killed_experiment(repository: Path, sign: signal.Signals) -
     dvc = subprocess.Popen(
         ["dvc", "exp", "run", "-n", "broken", "-S", "train.epochs=50000", f"train@{FIRST}"],
         cwd=repository, env=ENVIRONMENT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-        preexec_fn=lambda: signal.signal(sign, signal.SIG_DFL),  # `nohup make test` ignores SIGHUP
     )  # fmt: skip
     try:
         deadline = time.monotonic() + 120
@@ -277,7 +191,7 @@ def test_back_from_a_killed_experiment(repository: Path, sign: signal.Signals) -
         assert "50000" in row and DASH in row
     finally:
         stages = psutil.Process(dvc.pid).children(recursive=True)
-        dvc.send_signal(sign)
+        dvc.terminate()
         dvc.wait(timeout=60)
         assert not psutil.wait_procs(stages, timeout=20)[1]
     assert "M  params.yaml" in run(repository, "git", "status", "--short").stdout  # staged
@@ -289,21 +203,6 @@ def test_back_from_a_killed_experiment(repository: Path, sign: signal.Signals) -
     run(repository, "dvc", "exp", "run", f"train@{FIRST}")
     assert yaml.safe_load((repository / "params.yaml").read_text())["train"]["epochs"] == 2
     assert (repository / f"plots/curves/{FIRST}.csv").read_text().count("\n") == 1 + 2
-
-
-def test_two_variants_train_side_by_side_and_one_variant_only_once(repository: Path) -> None:
-    train = (sys.executable, "-m", "stages.train")
-    with subprocess.Popen([*train, FIRST], cwd=repository, env=ENVIRONMENT) as first:
-        while not list(repository.glob(f".checkpoints/{FIRST}/*/lock")):
-            assert first.poll() is None
-            time.sleep(0.01)
-        psutil.Process(first.pid).suspend()
-        refused = run(repository, *train, FIRST, check=False)
-        assert refused.returncode == 1
-        assert f"another run of {FIRST} is at work here" in refused.stdout
-        run(repository, *train, LAST)
-        first.kill()
-    run(repository, *train, FIRST)
 
 
 def test_all_variants_two_at_a_time(repository: Path, finished: Path) -> None:
@@ -358,59 +257,24 @@ def parallel(
     return done.returncode, calls, (folder / "times").read_text().splitlines()
 
 
-def test_a_failed_training_stops_no_other(tmp_path: Path) -> None:
-    status, calls, _ = parallel(tmp_path, "1", cores=2)
-    trained = [call.split()[-1] for call in calls if "--single-item" in call]
-    assert trained == list(TRAININGS)
-    assert status != 0
-    assert calls[-1].endswith("train@c")  # what needs all of them is not begun
-
-
 @pytest.mark.parametrize(
-    ("arguments", "cores", "at_once", "threads"),
+    ("arguments", "variables", "cores", "at_once", "threads"),
     [
-        ((), 1, 1, "1"),
-        ((), 2, 2, "1"),
-        ((), 8, 3, "2"),  # no more than there are trainings, which share the cores
-        (("1",), 8, 1, "8"),
-        (("3",), 2, 3, "1"),
+        ((), {}, 1, 1, "1"),
+        ((), {}, 8, 3, "2"),  # no more than there are trainings, which share the cores
+        (("1",), {}, 8, 1, "8"),
+        (("3",), {"OMP_NUM_THREADS": "5"}, 2, 3, "5"),
+        ((), {"CUDA_VISIBLE_DEVICES": "0"}, 8, 1, "any"),  # one at a time on a GPU
     ],
 )
-def test_on_a_cpu_a_training_a_core(
-    tmp_path: Path, arguments: tuple[str, ...], cores: int, at_once: int, threads: str
-) -> None:
-    _, calls, times = parallel(tmp_path, *arguments, cores=cores, at_once=at_once)
-    assert sum("--single-item" in call for call in calls) == len(TRAININGS)
+def test_trainings_share_the_cores_and_a_failed_one_stops_no_other(
+    tmp_path: Path, arguments: tuple[str, ...], variables: dict[str, str], cores: int,
+    at_once: int, threads: str,
+) -> None:  # fmt: skip
+    status, calls, times = parallel(tmp_path, *arguments, cores=cores, at_once=at_once, **variables)
+    trained = [call.split()[-1] for call in calls if "--single-item" in call]
+    assert sorted(trained) == list(TRAININGS)
+    assert status != 0 and calls[-1].split()[-1] in TRAININGS  # what needs all of them waits
     changes = [1 if time.startswith("start") else -1 for time in times]
     assert max(accumulate(changes)) == at_once
     assert {time.split()[1] for time in times} == {threads}
-
-
-def test_a_number_of_threads_that_is_asked_for_stays(tmp_path: Path) -> None:
-    _, _, times = parallel(tmp_path, cores=2, OMP_NUM_THREADS="5")
-    assert {time.split()[1] for time in times} == {"5"}
-
-
-def test_a_gpu_takes_one_training_at_a_time_whatever_the_cores(tmp_path: Path) -> None:
-    _, _, times = parallel(tmp_path, cores=8, CUDA_VISIBLE_DEVICES="0")
-    assert [time.split() for time in times] == [["start", "any"], ["end", "any"]] * 3
-
-
-def test_a_profile_leaves_all_as_it_is(repository: Path) -> None:
-    output = run(repository, "python", "-m", "tools.profile", FIRST).stdout
-    assert "convolution_backward" in output and f"profile/{FIRST}.json.gz" in output
-    assert (repository / f"profile/{FIRST}.json.gz").stat().st_size > 1000
-    assert run(repository, "git", "status", "--short").stdout == ""
-    assert stale_stages(repository) == {}
-
-
-def test_an_experiment_repeats_where_the_cache_lacks_the_record(tmp_path: Path) -> None:
-    repository = copy_repository(tmp_path / "repo")
-    settings = (
-        "data.source=synthetic", "data.num_synthetic=48", "preprocess.image_size=32",
-        "train.epochs=1", "train.threads=1", "model.width=4",
-    )  # fmt: skip
-    changes = [word for setting in settings for word in ("-S", setting)]
-    for _ in range(2):
-        output = run(repository, "dvc", "exp", "run", "--temp", *changes, f"train@{FIRST}").stdout
-    assert f"Stage 'train@{FIRST}' is cached - skipping run" in output

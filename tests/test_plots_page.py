@@ -30,10 +30,3 @@ def test_the_page_holds_all_that_it_needs(
     libraries, _, charts = page.partition("<body>")
     assert all(libraries.count(library) == 1 for library in LIBRARIES)
     assert charts.count("vegaEmbed(") >= 3  # the three charts of all variants, at least
-
-
-def test_git_shows_no_diff_of_the_libraries(clone: Path) -> None:
-    page = clone / ".dvc/plots/page.html"
-    page.write_text(page.read_text(encoding="utf-8") + "\n", encoding="utf-8")
-    shown = run(clone, "git", "diff").stdout
-    assert "Binary files" in shown and len(shown) < 1000

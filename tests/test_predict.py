@@ -1,8 +1,6 @@
 """Users' own photographs: the API of three lines."""
 
-import itertools
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +10,7 @@ from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
 
-from tests.photographs import BOX, SIZE, iou, other_model, photograph, pixels_of, truth
+from tests.photographs import iou, other_model, photograph, pixels_of, truth
 from tests.repo import readme_block
 from unet.data.photos import ORIENTATION
 from unet.inference import pictures
@@ -43,17 +41,6 @@ def test_a_photograph_is_predicted_as_by_hand(size: tuple[int, int]) -> None:
     assert (found.mask.dtype, found.probabilities.dtype) == (torch.bool, torch.float32)
     assert torch.equal(found.mask, found.probabilities > 0.6)
     assert 0 < found.mask.sum() < found.mask.numel()
-
-
-@pytest.mark.parametrize(
-    ("size", "box"), [(SIZE, BOX), ((400, 90), (40, 10, 180, 60)), ((12, 10), (1, 1, 7, 6))]
-)
-def test_a_trained_model_finds_the_object(
-    model: TrainedModel, size: tuple[int, int], box: tuple[int, ...]
-) -> None:
-    found = predict(photograph(size, box), model)
-    assert iou(found.mask, truth(size, box)) > 0.75
-    assert iou(found.mask.flip(1), truth(size, box)) < 0.75
 
 
 def test_a_photograph_may_be_a_path_a_picture_or_a_tensor(
@@ -119,49 +106,6 @@ def test_batches_answer_as_one_by_one(model: TrainedModel, batch_size: int) -> N
     for photo, each in found:
         torch.testing.assert_close(each.probabilities, predict(photo, model).probabilities)
     assert list(predict_all([], model)) == []
-
-
-def test_photographs_without_end_are_read_a_batch_or_two_ahead(model: TrainedModel) -> None:
-    taken = itertools.count()
-
-    def endless():
-        while True:
-            next(taken)
-            yield photograph()
-
-    results = predict_all(endless(), model, batch_size=3)
-    assert len(list(itertools.islice(results, 10))) == 10
-    assert next(taken) <= 10 + 2 * 3 + 1
-    results.close()
-
-
-def test_what_cannot_be_read_is_told_and_the_rest_done(model: TrainedModel, tmp_path: Path) -> None:
-    photograph().save(tmp_path / "good.png")
-    (tmp_path / "bad.png").write_bytes(b"")
-    photos = [tmp_path / name for name in ("bad.png", "good.png", "none.png", "good.png")]
-    told = []
-    found = predict_all(photos, model, on_error=lambda photo, error: told.append((photo, error)))
-    assert [photo.name for photo, _ in found] == ["good.png", "good.png"]
-    assert [(photo.name, str(error)) for photo, error in told] == [
-        ("bad.png", f"{photos[0]} is empty"),
-        ("none.png", f"{photos[2]} cannot be read (No such file or directory)"),
-    ]
-    with pytest.raises(ValueError, match="bad.png is empty"):
-        list(predict_all(photos, model))
-
-
-def test_a_buffer_that_is_used_again(model: TrainedModel) -> None:
-    photos = [torch.rand(3, 20, 30) for _ in range(5)]
-    buffer = torch.empty(3, 20, 30)
-
-    def camera() -> Iterator[torch.Tensor]:
-        for photo in photos:
-            yield buffer.copy_(photo)
-
-    found = [prediction for _, prediction in predict_all(camera(), model, batch_size=4)]
-    for photo, prediction in zip(photos, found, strict=True):
-        expected = predict(photo, model).probabilities
-        torch.testing.assert_close(prediction.probabilities, expected, atol=1e-5, rtol=0)
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,6 @@ import re
 from pathlib import Path
 
 import pytest
-import yaml
 
 from research.ablation.design import NAMED
 from research.ablation.figure import SCORES
@@ -103,28 +102,6 @@ def test_all_experiments_are_recorded() -> None:
     recorded = read_yaml(ROOT / "dvc.lock")["stages"]
     assert {f"{stage}@{key}" for stage in ("train", "evaluate") for key in KEYS} <= recorded.keys()
     assert tuple(scores(ROOT).index) == KEYS
-
-
-def test_the_shown_score_is_the_scores_own() -> None:
-    for key, row in scores(ROOT).iterrows():
-        shown = json.loads((ROOT / f"metrics/{key}.json").read_text(encoding="utf-8"))
-        assert shown == {"iou": {key: row["iou_boundary_background"]}}
-
-
-def test_only_other_results_leave_the_record_untested(tmp_path: Path) -> None:
-    model = tmp_path / "released/mine.safetensors"
-    model.parent.mkdir()
-    model.write_text("a")
-    run(tmp_path, "git", "init", "-q")
-    commit_all(tmp_path)
-    out = {"path": "models/mine.safetensors", "md5": md5(model)}
-    lock = yaml.safe_dump({"stages": {"train@mine": {"outs": [out]}}})
-    (tmp_path / "dvc.lock").write_text(lock)
-    assert not has_own_results(tmp_path)
-    (tmp_path / "dvc.lock").write_text(lock.replace(out["md5"], "0" * 32))
-    assert has_own_results(tmp_path)
-    (tmp_path / "released/mine.onnx").touch()
-    assert not has_own_results(tmp_path), "a file more"
 
 
 @of_the_record

@@ -1,7 +1,5 @@
 """Fitting probabilities to a photograph's edges, and the pictures that are made of them."""
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 import torch
@@ -9,11 +7,7 @@ from PIL import Image
 from scipy.ndimage import gaussian_filter
 from torch.nn import functional as F
 
-import unet
-from tests.photographs import INFO
-from tests.tiny import tiny_model
 from unet.inference import refine
-from unet.inference.model_file import DEFAULT, save_model
 from unet.inference.pictures import cutout_picture
 from unet.inference.predict import Prediction
 from unet.inference.refine import fit
@@ -74,13 +68,6 @@ def test_the_fit_is_the_paper_s(height: int, width: int, monkeypatch: pytest.Mon
     np.testing.assert_allclose(fit(colours, values), fit_by_hand(colours, values, 3), atol=1e-5)
 
 
-def test_what_is_the_same_everywhere_stays() -> None:
-    photo = Image.fromarray((255 * noise(50, 70)).astype(np.uint8))
-    for value in (0.0, 0.3, 1.0):
-        found = refine.refine(torch.full((16, 16), value), photo)
-        torch.testing.assert_close(found, torch.full((50, 70), value), atol=1e-5, rtol=0)
-
-
 def test_a_blurred_outline_moves_to_the_photograph_s_edge() -> None:
     where = disc(300, 400)
     photo = coloured(where, (200, 120, 60), (60, 90, 140))
@@ -101,15 +88,6 @@ def test_strips_do_not_show(size: tuple[int, int], monkeypatch: pytest.MonkeyPat
     assert 0 <= whole.min() <= whole.max() <= 1
     monkeypatch.setattr(refine, "STRIP", 7)
     torch.testing.assert_close(refine.refine(square, photo), whole, atol=1e-6, rtol=0)
-
-
-def test_panoramas_keep_their_object() -> None:
-    where = np.zeros((30, 9000), bool)
-    where[5:25, 2000:6000] = True
-    photo = coloured(where, (200, 120, 60), (60, 90, 140))
-    rough = F.interpolate(torch.from_numpy(where).float()[None, None], (160, 160), mode="area")
-    found = refine.refine(rough[0, 0], photo).numpy() > 0.5
-    assert (found & where).sum() / (found | where).sum() > 0.8
 
 
 def test_a_cutout_leaves_the_surroundings_out_of_its_edge() -> None:
@@ -148,39 +126,3 @@ def test_a_cutout_has_no_haze_where_the_model_is_merely_unsure() -> None:
     assert (drawn[~near] == 0).all() and (drawn[where] == 255).all()
     nothing = cutout_picture(of_alpha(np.full((200, 300), 0.45)), photo)
     assert nothing.getextrema()[3] == (0, 0)
-
-
-def test_a_cutout_on_a_ground_and_cropped() -> None:
-    where = disc(100, 200)
-    photo = coloured(where, (200, 100, 50), (0, 0, 0))
-    found = of_alpha(where.astype(float))
-    on_blue = cutout_picture(found, photo, background="#1a2b6d")
-    assert (on_blue.mode, on_blue.size) == ("RGB", (200, 100))
-    assert on_blue.getpixel((0, 0)) == (0x1A, 0x2B, 0x6D)
-    assert on_blue.getpixel((90, 50)) == photo.getpixel((90, 50))
-    ground = Image.new("RGB", (30, 30), "white")
-    ground.paste("red", (0, 0, 30, 10))  # a square covers 200 x 100 with its middle
-    on_picture = cutout_picture(found, photo, background=ground)
-    assert [on_picture.getpixel((2, y)) for y in (2, 97)] == [(255, 0, 0), (255, 255, 255)]
-    rows, columns = np.nonzero(where)
-    cropped = cutout_picture(found, photo, crop=True)
-    margin = round(0.02 * 61)
-    assert cropped.size == (np.ptp(columns) + 1 + 2 * margin, np.ptp(rows) + 1 + 2 * margin)
-    nothing = cutout_picture(of_alpha(np.zeros((100, 200))), photo, crop=True)
-    assert nothing.size == photo.size and nothing.getextrema()[3] == (0, 0)
-
-
-def test_the_front_door(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """``cutout`` of a path, a picture and a tensor; by a model, a file and the default."""
-    photo = coloured(disc(60, 90), (200, 120, 60), (60, 90, 140))
-    path = tmp_path / f"models/{DEFAULT}.safetensors"
-    save_model(path, tiny_model(seed=3, random_head=True).state_dict(), INFO)
-    photo.save(tmp_path / "photo.png")
-    model = unet.load_model(path)
-    expected = cutout_picture(unet.predict(photo, model), photo)
-    assert expected.mode == "RGBA" and expected.size == photo.size
-    tensor = torch.from_numpy(np.array(photo)).permute(2, 0, 1)
-    monkeypatch.chdir(tmp_path)
-    for given in (photo, "photo.png", tensor):
-        for by in (model, path, DEFAULT, None):
-            np.testing.assert_array_equal(unet.cutout(given, by), expected)

@@ -1,16 +1,11 @@
 """Reading results, refusing those of another run, and the pictures made from them."""
 
-import itertools
 import json
-import subprocess
-from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
-import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from matplotlib.axes import Axes
@@ -18,16 +13,11 @@ from matplotlib.colors import to_hex, to_rgb
 from matplotlib.figure import Figure
 from PIL import Image
 
-from stages import plot
-from tests.repo import ROOT
-from tests.tiny import tiny_split
-from unet.data.packed import Split, create_split
 from unet.report import figures
 from unet.report.outlines import save_figure
 from unet.report.results import (
     EXAMPLE_QUANTILES,
     Result,
-    check_leftovers,
     extreme_rows,
     load_result,
     read_table,
@@ -180,26 +170,6 @@ def test_predictions_of_other_images_are_refused(tmp_path: Path) -> None:
     assert "its table is of other images" in text and text.endswith(EVALUATE)
 
 
-def test_leftovers_are_named_with_the_command_that_removes_them(tmp_path: Path) -> None:
-    wanted = ("metrics/mine.json", "metrics/scores/mine.json", "plots/curves/mine.csv")
-    left = (
-        "metrics/old.json", "metrics/summary.json", "metrics/scores/old.json",
-        "plots/curves/old one.csv", "plots/timing/old.csv",
-    )  # fmt: skip
-    for name in (*wanted, *left, "metrics/.gitignore", "plots/comparison.jpg"):
-        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / name).touch()
-    with pytest.raises(ValueError) as error:
-        check_leftovers(tmp_path, ["mine", "not_run_yet"])
-    text = str(error.value)
-    assert len(text.splitlines()) == 1
-    assert text.startswith("old, summary, old one: not in params.yaml, but has results here: rm ")
-    subprocess.run(text[text.index("rm ") :], shell=True, cwd=tmp_path, check=True)
-    assert not any((tmp_path / name).exists() for name in left)
-    assert all((tmp_path / name).exists() for name in wanted)
-    check_leftovers(tmp_path, ["mine"])
-
-
 @settings(deadline=None, max_examples=30)
 @given(data=st.data(), num_images=st.integers(1, 30))
 def test_rows_at_quantiles_rise_in_mean_iou(data: st.DataObject, num_images: int) -> None:
@@ -221,13 +191,6 @@ def test_rows_at_quantiles_rise_in_mean_iou(data: st.DataObject, num_images: int
     assert means[-1] == max(with_object)
 
 
-def test_rows_at_known_quantiles() -> None:
-    ious = [0.9, 0.1, 0.5, 0.7, 0.3, 0.0, 1.0]
-    objects = [True, True, True, True, True, False, False]
-    rows = rows_at_quantiles({"a": result_of(table_of(ious, objects))}, (0, 0.25, 0.5, 0.75, 1))
-    assert rows == [1, 4, 2, 3, 0]
-
-
 def test_extreme_rows() -> None:
     ious = [0.9, 0.1, 0.5, 0.7, 0.3, 0.0, 1.0]
     objects = [True, True, True, True, True, False, False]
@@ -238,30 +201,41 @@ def test_extreme_rows() -> None:
 # Drawing
 
 
-@pytest.mark.parametrize(("count", "kinds"), [(1, ("dice",)), (5, ("bce", "dice", "focal"))])
-def test_learning_curves_draw_each_variant(
-    tmp_path: Path, count: int, kinds: tuple[str, ...]
-) -> None:
-    kind = itertools.cycle(kinds)
-    curves = {key: curve_of(next(kind), 1 + i) for i, key in enumerate(keys_of(count))}
-    figure = figures.learning_curves(curves)
-    rendered(figure, tmp_path)
-    iou, accuracy, *others = figure.axes
-    losses = {ax.get_title(): ax for ax in others if ax.axison}
-    for ax, column, factor in ((iou, "val_iou", 1), (accuracy, "val_accuracy", 100)):
-        assert [line.get_label() for line in ax.lines] == list(curves)
-        for line, frame in zip(ax.lines, curves.values(), strict=True):
-            assert list(line.get_xdata()) == frame["epoch"].tolist()
-            assert list(line.get_ydata()) == pytest.approx((factor * frame[column]).tolist())
-    assert losses.keys() == {f"losses of the {kind} variants" for kind in kinds}
-    for kind in kinds:
-        of_kind = {k: curve for k, curve in curves.items() if curve.attrs["loss_name"] == kind}
-        lines = {line.get_label(): line for line in losses[f"losses of the {kind} variants"].lines}
-        parts = {"training": "train_loss", "validation": "val_loss"}
-        assert lines.keys() == {f"{key}, {part}" for key in of_kind for part in parts}
-        for (key, frame), (part, column) in itertools.product(of_kind.items(), parts.items()):
-            drawn = lines[f"{key}, {part}"].get_ydata()
-            assert list(drawn) == pytest.approx(frame[column].tolist())
+@pytest.mark.parametrize("count", [1, 5])
+def test_every_variant_is_drawn(tmp_path: Path, count: int) -> None:
+    keys, images, targets = keys_of(count), photographs(3), masks(3)
+    curves = figures.learning_curves({key: curve_of(("bce", "dice")[len(key) % 2]) for key in keys})
+    for ax, column, factor in zip(curves.axes, ("val_iou", "val_accuracy"), (1, 100), strict=False):
+        assert [line.get_label() for line in ax.lines] == keys
+        for line in ax.lines:
+            assert list(line.get_ydata()) == pytest.approx((factor * curve_of()[column]).tolist())
+
+    predicted = {key: masks(3, seed=i) for i, key in enumerate(keys)}
+    notes = {key: [f"{key} {row}" for row in range(3)] for key in keys}
+    comparison = figures.comparison(images, targets, predicted, list("abc"), notes, title="")
+    grid = np.array(comparison.axes).reshape(3, 2 + count)
+    assert [ax.get_title() for ax in grid[0]] == ["photograph", "truth", *keys]
+    for row in range(3):
+        assert np.array_equal(pixels(grid[row, 0]), images[row])
+        for ax, mask in zip(grid[row, 1:], [targets, *predicted.values()], strict=True):
+            expected = figures.overlay(images[row], mask[row], targets[row])
+            assert np.array_equal(pixels(ax), expected)
+
+    tables = {key: table_of(np.random.default_rng(0).random(50).tolist()) for key in keys}
+    tile = (images[0], targets[0], targets[1])
+    spread = figures.iou_spread(tables, [(key, *tile) for key in keys], title="")
+    for line, table in zip(spread.axes[1].lines, tables.values(), strict=True):
+        assert list(line.get_xdata()) == sorted(table["iou"])
+    assert [ax.get_title() for ax in spread.axes[2:] if ax.axison] == keys
+
+    found = {key: masks(2, 3, seed=i) for i, key in enumerate(keys)}
+    progress = figures.progress(images, targets, found, [1, 8], title="")
+    rows = np.array(progress.axes).reshape(count + 1, 3, 2)  # row, image, epoch
+    for row, mask in zip(rows[1:], found.values(), strict=True):
+        expected = figures.overlay(images[2], mask[1, 2], targets[2])
+        assert np.array_equal(pixels(row[2, 1]), expected)
+    for figure in (curves, comparison, spread, progress):
+        rendered(figure, tmp_path)
 
 
 def test_variants_are_told_apart_and_have_no_colour_of_the_overlays() -> None:
@@ -277,70 +251,6 @@ def test_variants_are_told_apart_and_have_no_colour_of_the_overlays() -> None:
     assert len(set(looks[0][:32])) == 32 and len({color for color, _ in looks[0][:8]}) == 8
     painted = {to_hex(colour) for colour in figures.LEGEND.values()}
     assert not painted & {color for color, _ in looks[0]}
-
-
-@pytest.mark.parametrize("count", [1, 5])
-def test_comparison_has_a_tile_a_variant_and_image(tmp_path: Path, count: int) -> None:
-    images, targets = photographs(3), masks(3)
-    predicted = {key: masks(3, seed=i) for i, key in enumerate(keys_of(count))}
-    notes = {key: [f"{key} {row}" for row in range(3)] for key in predicted}
-    labels = ["easy", "middling", "hard"]
-    figure = figures.comparison(images, targets, predicted, labels, notes, title="All together")
-    rendered(figure, tmp_path)
-    grid = np.array(figure.axes).reshape(3, 2 + count)
-    assert [ax.get_title() for ax in grid[0]] == ["photograph", "truth", *predicted]
-    assert [ax.get_ylabel() for ax in grid[:, 0]] == labels
-    for row in range(3):
-        assert [ax.get_xlabel() for ax in grid[row, 2:]] == [f"{key} {row}" for key in predicted]
-        assert np.array_equal(pixels(grid[row, 0]), images[row])
-        found = [targets, *predicted.values()]
-        for ax, mask in zip(grid[row, 1:], found, strict=True):
-            expected = figures.overlay(images[row], mask[row], targets[row])
-            assert np.array_equal(pixels(ax), expected)
-
-
-@pytest.mark.parametrize("count", [1, 5])
-def test_iou_spread_counts_every_image(tmp_path: Path, count: int) -> None:
-    keys = keys_of(count)
-    rng = np.random.default_rng(0)
-    tables = {key: table_of(rng.random(50).tolist()) for key in keys}
-    tile = (photographs(1)[0], masks(1)[0], masks(1, seed=1)[0])
-    tiles = [(f"{key} {which}", *tile) for key in keys for which in ("best", "median", "worst")]
-    figure = figures.iou_spread(tables, tiles, title="Spread")
-    rendered(figure, tmp_path)
-    histogram, shares, *pictures = figure.axes
-    assert len(histogram.patches) == count
-    for line, table in zip(shares.lines, tables.values(), strict=True):
-        assert list(line.get_xdata()) == sorted(table["iou"])
-        assert list(line.get_ydata()) == pytest.approx([2.0 * i for i in range(1, 51)])
-        assert f"median {np.median(table['iou']):.3f}" in line.get_label()
-    shown = {ax.get_title(): pixels(ax) for ax in pictures if ax.axison}
-    assert list(shown) == [caption for caption, *_ in tiles]
-    assert all(np.array_equal(picture, figures.overlay(*tile)) for picture in shown.values())
-
-
-@pytest.mark.parametrize(("count", "epochs"), [(1, [1]), (2, [1, 2]), (5, [1, 8, 15])])
-def test_progress_has_a_row_a_variant(tmp_path: Path, count: int, epochs: list[int]) -> None:
-    predicted = {key: masks(len(epochs), 3, seed=i) for i, key in enumerate(keys_of(count))}
-    images, targets = photographs(3), masks(3, seed=9)
-    figure = figures.progress(images, targets, predicted, epochs, title="Progress")
-    rendered(figure, tmp_path)
-    grid = np.array(figure.axes).reshape(count + 1, 3, max(2, len(epochs)))  # row, image, epoch
-    assert [ax.get_ylabel() for ax in grid[1:, 0, 0]] == list(predicted)
-    for k in range(3):
-        head = [ax for ax in grid[0, k] if ax.axison]
-        assert [ax.get_title() for ax in head] == ["photograph", "truth"]
-        truth = figures.overlay(images[k], targets[k], targets[k])
-        assert np.array_equal(pixels(head[0]), images[k])
-        assert np.array_equal(pixels(head[1]), truth)
-        for row, mask in zip(grid[1:, k], predicted.values(), strict=True):
-            shown = [ax for ax in row if ax.axison]
-            for e, ax in enumerate(shown):
-                expected = figures.overlay(images[k], mask[e, k], targets[k])
-                assert np.array_equal(pixels(ax), expected)
-            assert len(shown) == len(epochs)
-        shown = [ax.get_title() for ax in grid[1, k] if ax.axison]
-        assert shown == [f"epoch {epoch}" for epoch in epochs]
 
 
 def test_overlay_colours_hits_misses_and_false_alarms_as_the_legend_says() -> None:
@@ -364,46 +274,3 @@ def test_overlay_colours_hits_misses_and_false_alarms_as_the_legend_says() -> No
     painted = figures.overlay(image[0], predicted[0], target[0])
     assert painted.dtype == np.uint8 and np.abs(painted - expected).max() <= 1
     assert np.array_equal(image, before)
-
-
-def write_split(folder: Path, split: Split) -> None:
-    images, masks = create_split(folder, list(split.names), split.image_size)
-    images[:], masks[:] = split.images.numpy(), split.masks.numpy()
-
-
-@pytest.mark.parametrize("source", ["synthetic", "official"])
-def test_titles_of_drawn_pictures_say_drawn(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, source: str
-) -> None:
-    test, val = tiny_split(6, SIZE), tiny_split(8, SIZE, seed=1)
-    test = replace(test, names=tuple(f"{i} $\\no_$mathematics" for i in range(6)))
-    for name, split in (("test", test), ("val", val)):
-        write_split(tmp_path / "data/packed" / name, split)
-    splits = {"train": {"shares": {"object": 0.3}}}
-    content = {"source": source, "split": "official", "splits": splits}
-    (tmp_path / "data/packed/dataset.json").write_text(json.dumps(content))
-    experiments = {
-        key: {"downsample": "mp", "upsample": "tr", "loss": "dice", "width": 4, "depth": 2}
-        for key in ("a", "b")
-    }
-    train = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))["train"]
-    params = {"experiments": experiments, "train": train | {"boundary": "background"}}
-    (tmp_path / "params.yaml").write_text(yaml.safe_dump(params))
-    for key in experiments:
-        write_result(tmp_path, key, names=test.names)
-    monkeypatch.chdir(tmp_path)
-    drawn: dict[str, Figure] = {}
-
-    def save(figure: Figure, path: Path, **options: Any) -> None:
-        drawn[path.name] = figure
-        if source == "synthetic":
-            save_figure(figure, path, **options)
-
-    monkeypatch.setattr(plot, "save_figure", save)
-    plot.main()
-    titles = {name: figure.get_suptitle() for name, figure in drawn.items()}
-    of_images = {"comparison.jpg", "iou_spread.jpg", "progress.jpg"}
-    assert titles.keys() == of_images | {"learning_curves.png"}
-    for name in of_images:
-        assert "official split" in titles[name]
-        assert ("drawn images" in titles[name]) == (source == "synthetic")

@@ -2,15 +2,12 @@
 
 import json
 from pathlib import Path
-from typing import Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from tests.repo import ROOT, commit_all, run
 from tools.fresh import stale_stages
-from tools.same import compare, leaves, refuse_params, shrink
+from tools.same import compare
 from unet.runtime.config import read_yaml
 
 # Comparing
@@ -45,56 +42,6 @@ def test_outputs_are_compared_without_times(
     tmp_path: Path, path: str, old: str, new: str, same: bool
 ) -> None:
     assert outcome(tmp_path, path, old, new) == ("same" if same else f"different: {path}")
-
-
-def test_other_outputs_cannot_be_compared(tmp_path: Path) -> None:
-    entries = [{"outs": [{"path": path, "md5": "1"}]} for path in ("a", "b")]
-    assert compare((".", "stage"), [tmp_path] * 2, entries).startswith("not comparable: a, b")
-    assert compare((".", "stage"), [tmp_path] * 2, [entries[0], None]).startswith("not comparable")
-
-
-# Params
-
-PARAMS = st.recursive(
-    st.integers(), lambda children: st.dictionaries(st.sampled_from("abc"), children, min_size=1)
-)
-
-
-def refused(now: Any, recorded: Any, small: Any) -> bool:
-    entries = [{"params": {"p.yaml": values}} for values in (recorded, small)]
-    try:
-        refuse_params({"p.yaml": now}, entries[0], [entries[1]])
-    except ValueError:
-        return True
-    return False
-
-
-@given(now=PARAMS, recorded=PARAMS, small=PARAMS)
-def test_params_leaf_by_leaf(now: Any, recorded: Any, small: Any) -> None:
-    now, recorded, small = ({"root": values} for values in (now, recorded, small))
-    new, old, tried = map(leaves, (now, recorded, small))
-    fine = all(
-        new[key] == old[key] if key in new and key in old else tried.get(key, value) == value
-        for key, value in (old | new).items()
-    )
-    assert refused(now, recorded, small) != fine
-
-
-def test_a_section_that_replaces_its_keys() -> None:
-    keys = {"train.epochs": 15, "train.augment.flip": True}
-    section = {"train": {"epochs": 15, "augment": {"flip": True}}}
-    small = {"train": {"epochs": 2, "augment": {"flip": True}}}
-    assert not refused(section, keys, small)
-    section["train"]["more"] = small["train"]["more"] = 1
-    assert not refused(section, keys, small)
-    small["train"]["more"] = 2
-    assert refused(section, keys, small)
-
-
-def test_small_params_are_set_wherever_they_stand() -> None:
-    params = {"a": {"width": 16, "b": {"seeds": [4, 5, 6]}}, "c": 1}
-    assert shrink(params, {"width": 4, "depth": 2}) == {"width", "seeds"}
-    assert params == {"a": {"width": 4, "b": {"seeds": [4, 5]}}, "c": 1}
 
 
 # The tool

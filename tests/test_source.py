@@ -3,13 +3,10 @@
 
 import ast
 import hashlib
-import string
 import textwrap
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from tests.repo import ROOT
 from unet.runtime.source import source_hashes, stripped
@@ -130,39 +127,6 @@ def test_no_meaning_is_lost_of_any_file_here(folder: str) -> None:
         assert stripped(stripped(source)) == stripped(source), path
 
 
-texts = st.text(string.ascii_letters + "#'\"\\ \n\t{}äß本\u2028\f", max_size=12)
-words = st.text(string.ascii_letters + "#'\" äß本", max_size=12)
-literals = st.one_of(
-    texts.map(repr),
-    texts.map(lambda text: "'''" + text.replace("\\", "").replace("'", "") + "'''"),
-    texts.map(lambda text: 'f"""' + "".join(c for c in text if c not in '\\"{}') + '{1}"""'),
-    st.integers().map(str),
-)
-spaces = st.sampled_from(["", " ", "  \t", "\n", "\n  \n", "\f"])
-
-
-@st.composite
-def statements(draw: st.DrawFn) -> tuple[str, str]:
-    """The same lines twice, with other comments and spaces at the ends."""
-    literal = draw(literals)
-    first, second = (
-        f"x = {literal}{draw(st.just('') | words.map('  # {}'.format))}{draw(spaces)}\n"
-        for _ in range(2)
-    )
-    return first, second
-
-
-@settings(deadline=None, max_examples=100)
-@given(parts=st.lists(statements(), min_size=1, max_size=4), docstring=texts.map(repr))
-def test_no_meaning_is_lost_of_made_up_sources(
-    parts: list[tuple[str, str]], docstring: str
-) -> None:
-    first, second = ("".join(part) for part in zip(*parts, strict=True))
-    assert meaning(stripped(first)) == meaning(first)
-    assert stripped(first) == stripped(second)
-    assert stripped(f"{docstring}\n{second}") == stripped(first) or first.startswith("'")
-
-
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
     """A project of one stage that imports in each way."""
@@ -224,13 +188,6 @@ def test_the_hash_of_a_crlf_checkout_is_the_same(root: Path) -> None:
     assert source_hashes("stages.run", root) == before
 
 
-def test_what_is_no_python_is_named(root: Path) -> None:
-    (root / "unet/late.py").write_text("x = 1\nx = (\n")
-    with pytest.raises(SyntaxError, match="never closed") as caught:
-        source_hashes("stages.run", root)
-    assert caught.value.filename == str(root / "unet/late.py") and caught.value.lineno == 2
-
-
 @pytest.mark.parametrize("stage", ["download", "preprocess", "train", "evaluate", "plot"])
 def test_the_stages_of_this_project(stage: str) -> None:
     hashes = source_hashes(f"stages.{stage}")
@@ -241,11 +198,3 @@ def test_the_stages_of_this_project(stage: str) -> None:
     # Of the packages that hold more than words: the front door, which stages do not use.
     packages = [name for name in hashes if name.endswith("__init__.py")]
     assert packages == ["unet/__init__.py"]
-
-
-def test_where_a_module_and_a_package_share_a_name_python_runs_the_package(tmp_path: Path) -> None:
-    (tmp_path / "main.py").write_text("import part\n")
-    (tmp_path / "part.py").write_text("A = 1\n")
-    (tmp_path / "part").mkdir()
-    (tmp_path / "part/__init__.py").write_text("A = 2\n")
-    assert list(source_hashes("main", tmp_path)) == ["main.py", "part/__init__.py"]

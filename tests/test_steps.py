@@ -1,35 +1,13 @@
 """The number of steps, known before any training begins."""
 
-import sys
 from pathlib import Path
 
 import pytest
 
 from stages import preprocess as stage
-from tests.repo import ROOT, make_tiny, run
+from tests.repo import ROOT, make_tiny
 from unet.runtime.config import load_section
-from unet.runtime.source import source_hashes
-from unet.training.steps import FEW_STEPS, SCRATCH, Length, start_file
-
-
-@pytest.mark.parametrize(
-    ("num_images", "epochs", "batch_size", "expected"),
-    [(1, 1, 16, 1), (16, 1, 16, 1), (17, 3, 16, 6), (5, 7, 1, 35)],
-)
-def test_the_last_batch_counts(
-    num_images: int, epochs: int, batch_size: int, expected: int
-) -> None:
-    assert Length(epochs, batch_size, SCRATCH).num_steps(num_images) == expected
-
-
-def test_what_helps_is_said_where_steps_are_few() -> None:
-    length = Length(1, 8, SCRATCH)
-    assert length.hint(8 * FEW_STEPS - 7) == ""
-    text = length.hint(8 * FEW_STEPS - 8)
-    assert text.startswith(f"{FEW_STEPS - 1} steps are few") and "\n" not in text
-    for advice in ("train.epochs (= 1)", "train.batch_size (= 8)", "train.start_from=released"):
-        assert advice in text
-    assert "start_from" not in Length(1, 8, "released").hint(8), "it is set already"
+from unet.training.steps import SCRATCH, Length, start_file
 
 
 def test_a_start_is_a_file_or_a_folders_file_of_the_key(tmp_path: Path) -> None:
@@ -56,14 +34,3 @@ def test_preprocessing_says_it(
     stage.main()
     # 22 drawn images are for training, in batches of 8.
     assert ("training: 6 steps are few" in capsys.readouterr().out) == few
-
-
-def test_preprocessing_depends_on_no_other_code_of_the_training() -> None:
-    paths = {path for path in source_hashes("stages.preprocess") if "training" in path}
-    assert paths == {"unet/training/steps.py"}
-    run(
-        ROOT,
-        sys.executable,
-        "-c",
-        "import sys, unet.training.steps; assert 'torch' not in sys.modules",
-    )

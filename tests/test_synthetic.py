@@ -7,12 +7,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from PIL import Image
 
 from unet.data.oxford_pets import ANNOTATIONS, IMAGE_MEMBERS, IMAGES, breed, members, read_index
-from unet.data.synthetic import BACKGROUND, BOUNDARY, BREEDS, PET, draw_animal, write_archives
+from unet.data.synthetic import BACKGROUND, BREEDS, write_archives
 
 
 @pytest.fixture(scope="module")
@@ -53,38 +51,3 @@ def test_it_has_the_releases_oddities(
     for name in BREEDS:
         counts = [sum(breed(n) == name for n in index.lists[kind]) for kind in ("trainval", "test")]
         assert abs(counts[0] - counts[1]) <= 1 and sum(counts) in (7, 8)
-
-
-def test_sizes_and_shares_are_like_the_releases(
-    images: dict[str, Image.Image], trimaps: dict[str, np.ndarray]
-) -> None:
-    assert {n: i.size[::-1] for n, i in images.items()} == {n: t.shape for n, t in trimaps.items()}
-    sizes = {trimap.shape for trimap in trimaps.values()}
-    assert len(sizes) > 40 and all(96 <= side <= 224 for size in sizes for side in size)
-    counts = sum(np.bincount(trimap.ravel(), minlength=4) for trimap in trimaps.values())
-    shares = counts / counts.sum()
-    assert shares[0] == 0
-    assert 0.06 < shares[BOUNDARY] < 0.2 and 0.15 < shares[PET] < 0.45
-
-
-@settings(deadline=None, max_examples=15)
-@given(seed=st.integers(0, 2**32 - 1))
-def test_any_animal_has_a_body_an_outline_and_surroundings(seed: int) -> None:
-    image, trimap = draw_animal(np.random.default_rng(seed))
-    codes = np.asarray(trimap)
-    assert (image.mode, trimap.mode) == ("RGB", "L")
-    assert image.size == trimap.size
-    assert set(np.unique(codes)) == {PET, BACKGROUND, BOUNDARY}
-    inner, outer = codes[:, 1:], codes[:, :-1]
-    assert not np.any((inner == PET) & (outer == BACKGROUND)), "a band lies between the two"
-    assert not np.any((inner == BACKGROUND) & (outer == PET))
-
-
-def test_the_pet_can_be_told_from_its_background() -> None:
-    differences = []
-    for seed in range(12):
-        image, trimap = draw_animal(np.random.default_rng(seed))
-        pixels, codes = np.asarray(image, dtype=float), np.asarray(trimap)
-        means = [pixels[codes == code].mean(axis=0) for code in (PET, BACKGROUND)]
-        differences.append(np.abs(means[0] - means[1]).max())
-    assert np.median(differences) > 20

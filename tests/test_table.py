@@ -1,26 +1,14 @@
 """The README's tables are made from the metrics and nothing else."""
 
-import json
 import shutil
-import sys
 from pathlib import Path
-from typing import Any
 
-import pandas as pd
 import pytest
-import yaml
 
 from tests.repo import ROOT
-from tools.table import main, readme_blocks, scores
+from tools.table import scores
 from unet.config import load_params
-from unet.data.masks import BOUNDARY_RULES
-from unet.report.tables import fill, markdown, rewrite
-
-
-def test_markdown() -> None:
-    table = pd.DataFrame({"key": ["x", "y"], "score": ["1", "2"]})
-    expected = ["| key | score |", "| --- | ---: |", "| x | 1 |", "| y | 2 |"]
-    assert markdown(table).splitlines() == expected
+from unet.report.tables import fill, rewrite
 
 
 def test_pages_are_filled_between_their_markers_all_or_none(tmp_path: Path) -> None:
@@ -37,112 +25,8 @@ def test_pages_are_filled_between_their_markers_all_or_none(tmp_path: Path) -> N
     assert fill(first.read_text(), {"x": "old"}) == text
 
 
-SCORES = {
-    **dict.fromkeys(
-        f"{score}{rule}"
-        for score in ("accuracy", "iou")
-        for rule in ("", "_at_half", "_boundary_object", "_boundary_middle", "_boundary_ignored")
-    ),
-    "dice": None, "iou_per_image": None, "boundary_iou": None,
-}  # fmt: skip
-KEYS = list(load_params(ROOT / "params.yaml").experiments)
-
-
-@pytest.fixture
-def record(tmp_path: Path) -> Path:
-    """A repository's params, scores and times; each score of each experiment is a number apart."""
+def test_an_experiment_without_scores_is_named(tmp_path: Path) -> None:
     shutil.copy(ROOT / "params.yaml", tmp_path)
-    for folder in ("metrics/scores", "plots/timing"):
-        (tmp_path / folder).mkdir(parents=True)
-    for i, key in enumerate(KEYS):
-        scores = {name: 0.5 + 0.1 * i + 0.001 * j for j, name in enumerate(SCORES)}
-        scores |= {"parameters": 1_940_000, "gflops": 1.5, "num_images": 3669, "threshold": 0.7}
-        scores |= {"epoch": 15, "predictions": "0" * 64}
-        (tmp_path / f"metrics/scores/{key}.json").write_text(json.dumps(scores))
-        times = pd.DataFrame({"seconds": [60.0, 120.0], "images_per_second": [100.0, 50.0 + 2 * i]})
-        times.to_csv(tmp_path / f"plots/timing/{key}.csv", index=False)
-    return tmp_path
-
-
-def edit(path: Path, **changes: Any) -> None:
-    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
-
-
-def test_scores_are_in_the_order_of_params(record: Path) -> None:
-    frame = scores(record)
-    assert list(frame.index) == KEYS
-    assert frame["accuracy"].tolist() == pytest.approx([0.5 + 0.1 * i for i in range(len(KEYS))])
-    params = yaml.safe_load((record / "params.yaml").read_text())
-    params["experiments"] = dict(reversed(params["experiments"].items()))
-    del params["experiments"][KEYS[1]]
-    (record / "params.yaml").write_text(yaml.safe_dump(params, sort_keys=False))
-    turned = scores(record)
-    assert list(turned.index) == [KEYS[0], *KEYS[2:]][::-1]
-    pd.testing.assert_frame_equal(turned, frame.loc[turned.index])
-
-
-def test_an_experiment_without_scores_is_named(record: Path) -> None:
-    (record / f"metrics/scores/{KEYS[1]}.json").unlink()
-    for command in (scores, readme_blocks):
-        with pytest.raises(ValueError, match=f"^{KEYS[1]} has no scores .*run `dvc repro`$"):
-            command(record)
-
-
-def test_the_tables_hold_the_scores(record: Path) -> None:
-    edit(
-        record / f"metrics/scores/{KEYS[0]}.json",
-        accuracy=0.91234, iou=0.81234, accuracy_boundary_object=0.85, iou_boundary_object=0.65,
-        accuracy_boundary_middle=0.90, iou_boundary_middle=0.75, accuracy_boundary_ignored=0.95,
-        iou_boundary_ignored=0.87, accuracy_at_half=0.93, iou_at_half=0.83, dice=0.89,
-        iou_per_image=0.79, boundary_iou=0.45,
-    )  # fmt: skip
-    blocks = readme_blocks(record)
-    rows = {name: [line for line in block.splitlines() if line.startswith(f"| {KEYS[0]} |")]
-            for name, block in blocks.items()}  # fmt: skip
-    assert rows == {
-        "scores": [f"| {KEYS[0]} | 91.23% | 0.8123 | 0.8900 | 0.7900 | 0.4500 | 1.94 M | 1.50 |"],
-        "treatments": [
-            f"| {KEYS[0]} | 0.700 | 91.23%, 0.8123 | 93.00%, 0.8300 | 85.00%, 0.6500 "
-            "| 90.00%, 0.7500 | 95.00%, 0.8700 |"
-        ],
-        "times": [f"| {KEYS[0]} | 3.0 min | 75 |"],
-    }
-
-
-def test_caption_and_columns_follow_the_params(record: Path) -> None:
-    params = yaml.safe_load((record / "params.yaml").read_text(encoding="utf-8"))
-    params["train"] |= {"keep": "best", "boundary": "object"}
-    params["evaluate"]["tta"] = True
-    (record / "params.yaml").write_text(yaml.safe_dump(params, sort_keys=False), "utf-8")
-    for i, key in enumerate(KEYS):
-        path = record / f"metrics/scores/{key}.json"
-        edit(path, accuracy_boundary_background=0.5 + i / 10, iou_boundary_background=0.4)
-    edit(record / f"metrics/scores/{KEYS[1]}.json", epoch=12)
-    blocks = readme_blocks(record)
-    assert blocks["scores"].splitlines()[0] == (
-        "Official test split, 3,669 images, boundary as object, weights after epoch 15 or 12 (the "
-        "best), predicted with test-time augmentation (six passes, the GFLOP shown are of one), "
-        "one seed."
-    )
-    header, _, first, *_ = blocks["treatments"].splitlines()
-    others = [words for rule, words in BOUNDARY_RULES.items() if rule != "object"]
-    assert header.endswith(f"at 0.5 | {' | '.join(others)} |")
-    assert "| 50.00%, 0.4000 |" in first
-
-
-def test_the_command_prints_a_row_an_experiment(
-    record: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setattr(sys, "argv", ["table", str(record)])
-    main()
-    header, *rows = capsys.readouterr().out.splitlines()
-    assert header.split()[:3] == ["experiment", "accuracy", "IoU"]
-    assert [row.split()[0] for row in rows] == KEYS
-
-
-def test_models_of_another_run_do_not_get_these_scores(record: Path) -> None:
-    (record / "released").mkdir()
-    (record / f"released/{KEYS[0]}.safetensors").write_bytes(b"of the record")
-    (record / "dvc.lock").write_text("stages: {}\n", encoding="utf-8")
-    with pytest.raises(ValueError, match="is not the model that dvc.lock records"):
-        readme_blocks(record)
+    key = next(iter(load_params(ROOT / "params.yaml").experiments))
+    with pytest.raises(ValueError, match=f"^{key} has no scores .*run `dvc repro`$"):
+        scores(tmp_path)

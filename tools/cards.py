@@ -22,32 +22,19 @@ from unet.inference.export import trained_on
 from unet.inference.model_file import load_model
 from unet.report.results import load_scores, read_table, was_evaluated
 from unet.report.tables import markdown
-from unet.runtime.files import atomic_write
 from unet.runtime.process import run_stage
 
 TEMPLATE = Path(__file__).with_name("card.md")
 DOWNSAMPLE = {"mp": "max pooling", "str_conv": "strided convolution"}
 UPSAMPLE = {"tr": "transposed convolution", "ups": "nearest-neighbour upsampling"}
 PETS = "the Oxford-IIIT Pet dataset"
-OXFORD = ("official", "mirror")  # sources of it
-SOURCES = {  # source -> what was learnt, from which data
-    "official": ("a cat or dog", PETS),
-    "mirror": (
-        "a cat or dog",
-        f"{PETS}, from an edition with other bytes than the official archives "
-        "([which](../docs/numbers.md))",
-    ),
-    "synthetic": (
-        "an animal of those that the project draws",
-        "images that the project drew itself",
-    ),
-    "folder": ("an object like those of the owner's images", "a folder of the owner's images"),
+DATA = {  # source -> how the card names it
+    "official": PETS,
+    "mirror": f"{PETS}, from an edition with other bytes than the official archives "
+    "([which](../docs/numbers.md))",
+    "synthetic": "images that the project drew itself",
+    "folder": "a folder of the owner's images",
 }
-LICENCE = (
-    "- The data: O. M. Parkhi, A. Vedaldi, A. Zisserman, C. V. Jawahar, *Cats and Dogs*, CVPR "
-    "2012, under [CC BY-SA 4.0](https://creativecommons.org/licenses/by-sa/4.0/); the copyright of "
-    "the photographs stays with their owners.\n"
-)
 BAND = {  # boundary rule -> what the band is, and does
     "background": ("background", "counts as background"),
     "object": ("object", "counts as object"),
@@ -66,9 +53,8 @@ def main() -> None:
     for stale in {*RELEASED.glob("*.md")} - texts.keys():
         stale.unlink()
     for path, text in texts.items():
-        with atomic_write(path) as temporary:
-            temporary.write_text(text, encoding="utf-8", newline="\n")
-    print(f"{RELEASED}/: {', '.join(path.name for path in texts) or 'no models, no cards'}")
+        path.write_text(text, encoding="utf-8", newline="\n")
+    print(f"{RELEASED}/: {', '.join(path.name for path in texts)}")
 
 
 def cards(root: Path) -> dict[Path, str]:
@@ -91,26 +77,20 @@ def card(home: Path, path: Path) -> str:
     params, scores = load_params(home / "params.yaml"), load_scores(home, key)
     times = pd.read_csv(home / f"plots/timing/{key}.csv")
     source, rule, threshold = info["source"], info["boundary"], info["threshold"]
-    loss = {"bce": "weighted binary cross-entropy", "dice": "Dice"}.get(info["loss"], info["loss"])
-    if params.experiments[key].threshold != "auto":
-        loss += f"; threshold {threshold:g}, a setting of its own"
-    elif info["loss"] == "bce":
-        loss += (
-            f", the object's pixels weighing {threshold / (1 - threshold):.2f}, which puts the "
-            f"threshold at {threshold:.3f}"
+    loss = "Dice"
+    if info["loss"] == "bce":
+        loss = (
+            "weighted binary cross-entropy, the object's pixels weighing "
+            f"{threshold / (1 - threshold):.2f}, which puts the threshold at {threshold:.3f}"
         )
     precision = "float32" if info["amp"] == "none" else info["amp"]
     precision += f" on {info['device']}, {info['threads']} thread{'s' * (info['threads'] != 1)}"
-    if "store" in info:
-        precision += f"; the file holds the kernels as {info['store']}, which is what was scored"
-    elif info["amp"] != "none":
-        precision += "; the file holds float32"
+    stored = "the kernels as float16, which is what was scored" if "store" in info else "float32"
     return TEMPLATE.read_text(encoding="utf-8").format(
-        key=key, info=info, scores=scores, train=params.train, loss=loss, precision=precision,
+        key=key, info=info, scores=scores, train=params.train, loss=loss, data=DATA[source],
+        precision=f"{precision}; the file holds {stored}",
         downsample=DOWNSAMPLE[info["downsample"]],
         upsample=UPSAMPLE[info["upsample"]],
-        learnt=SOURCES[source][0],
-        data=SOURCES[source][1],
         band=BAND[rule][1],
         rule=BOUNDARY_RULES[rule].capitalize(),
         megabytes=path.stat().st_size / 1e6,
@@ -119,12 +99,8 @@ def card(home: Path, path: Path) -> str:
         start=f", from the weights of {info['start_from']}" if "start_from" in info else "",
         augmentation=augmented(params.train.augment),
         passes=TTA if params.evaluate.tta else ONE_PASS,
-        boundary="The masks have no\nboundary of their own."
-        if source == "folder"
-        else "The boundary is the band that the\nannotators left unclassified.",
         score_table=score_table(scores, rule),
-        measured=measured(home, path, scores["predictions"], source=source, rule=rule),
-        licence=LICENCE if source in OXFORD else "",
+        measured=measured(home, path, scores["predictions"], rule=rule),
         trained_on=trained_on(info),
     )  # fmt: skip
 
@@ -160,7 +136,7 @@ def score_table(scores: dict[str, Any], rule: str) -> str:
     return markdown(pd.DataFrame(cells, columns=columns))
 
 
-def measured(home: Path, path: Path, predictions: str, *, source: str, rule: str) -> str:
+def measured(home: Path, path: Path, predictions: str, *, rule: str) -> str:
     """What the model at ``path`` is bad at: measured, or copied from its existing card.
 
     Args:
@@ -172,7 +148,7 @@ def measured(home: Path, path: Path, predictions: str, *, source: str, rule: str
     """
     if was_evaluated(home, path.stem, predictions):
         table = read_table(home / f"predictions/{path.stem}/images.csv")
-        return weaknesses(table, source=source, rule=rule)
+        return weaknesses(table, rule)
     existing = path.with_suffix(".md")
     text = existing.read_text(encoding="utf-8") if existing.exists() else ""
     marked = rf"<!-- predictions {predictions} -->\n(.*?)\n<!-- /predictions -->"
@@ -185,40 +161,35 @@ def measured(home: Path, path: Path, predictions: str, *, source: str, rule: str
     return found[1]
 
 
-def weaknesses(table: pd.DataFrame, *, source: str, rule: str) -> str:
+def weaknesses(table: pd.DataFrame, rule: str) -> str:
     """Markdown: the share of failures, the worst breeds, images and object sizes.
 
     Args:
         table: one row per image, as in :class:`unet.inference.evaluation.Evaluation`.
-        source: where the data come from; it tells whether file names contain the breed.
         rule: the rule for the boundary by which the images were scored.
     """
     shown = table.assign(
         object=(table["tp"] + table["fn"]) / table[list(COUNTS)].sum(axis=1),
         wrong=table["fp"] + table["fn"],
     )[table["tp"] + table["fn"] > 0]
-    lines = [
-        f"From the test images one by one, at the threshold, {BOUNDARY_RULES[rule]}.\n",
-        f"- {(table['iou'] < 0.5).mean():.1%} of them have an IoU below 0.5.",
+    breeds = shown["name"].map(breed)
+    cats = breeds.str[0].str.isupper()
+    means = shown["iou"].groupby(breeds).agg(["mean", "size"]).sort_values("mean").head(3)
+    worst = [
+        f"{name.replace('_', ' ')} ({row['mean']:.3f}, n = {row['size']:.0f})"
+        for name, row in means.iterrows()
     ]
-    if source != "folder":
-        breeds = shown["name"].map(breed)
-        cats = breeds.str[0].str.isupper()
-        means = shown["iou"].groupby(breeds).agg(["mean", "size"]).sort_values("mean").head(3)
-        worst = [
-            f"{name.replace('_', ' ')} ({row['mean']:.3f}, n = {row['size']:.0f})"
-            for name, row in means.iterrows()
-        ]
-        lines += [
-            f"- Mean IoU: cats {shown['iou'][cats].mean():.3f}, dogs "
-            f"{shown['iou'][~cats].mean():.3f}.",
-            f"- The three breeds of least mean IoU: {', '.join(worst)}.",
-        ]
     # If two images have the same IoU, the one with more wrong pixels is worse.
     order = shown.sort_values(["iou", "wrong", "name"], ascending=[True, False, True]).head(5)
     names = [f"{name} ({iou:.3f})" for name, iou in zip(order["name"], order["iou"], strict=True)]
-    lines.append(f"- The five worst images: {', '.join(names)}.")
-    if source in OXFORD and (inverted := sorted({*INVERTED} & {*table["name"]})):
+    lines = [
+        f"From the test images one by one, at the threshold, {BOUNDARY_RULES[rule]}.\n",
+        f"- {(table['iou'] < 0.5).mean():.1%} of them have an IoU below 0.5.",
+        f"- Mean IoU: cats {shown['iou'][cats].mean():.3f}, dogs {shown['iou'][~cats].mean():.3f}.",
+        f"- The three breeds of least mean IoU: {', '.join(worst)}.",
+        f"- The five worst images: {', '.join(names)}.",
+    ]
+    if inverted := sorted({*INVERTED} & {*table["name"]}):
         lines.append(
             f"- Not its fault: the trimaps of {', '.join(inverted)} are inverted, object for "
             "background."

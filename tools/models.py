@@ -71,53 +71,45 @@ def place(recorded: Recorded) -> None:
 
     Raises:
         ValueError: a file is missing, is not what ``dvc.lock`` records, or would replace a model
-            that has no other copy.
+            that has no other copy; or DVC fails.
     """
-    files = sorted(RELEASED.glob("*.safetensors")) + sorted(RELEASED.glob("*.npz"))
-    keys = {path.name.split(".")[0] for path in files}
-    names = [name for name in recorded if name.split(".")[0] in keys]
-    missing = {*names} - {path.name for path in files}
-    if missing or not files:
-        what = RELEASED / min(missing, default="")
-        raise ValueError(f"{what} is missing or empty: `git restore -SW {RELEASED}`")
-    for source in files:
-        found = md5(source)
-        if source.name not in names or recorded[source.name][1] != found:
+    files = {path.name for kind in ("*.safetensors", "*.npz") for path in RELEASED.glob(kind)}
+    keys = {name.split(".")[0] for name in files}
+    names = sorted(files | {name for name in recorded if name.split(".")[0] in keys})
+    if not names:
+        raise ValueError(f"{RELEASED}/ holds no model: `git restore -SW {RELEASED}`")
+    for name in names:
+        source, (home, digest) = RELEASED / name, recorded.get(name, (Path(), ""))
+        if not source.exists() or md5(source) != digest:
             raise ValueError(
                 f"{source} is not the model that dvc.lock records: `git restore -SW {RELEASED}` if "
                 "it was changed; if your runs changed dvc.lock, `git restore -SW dvc.lock "
                 "params.yaml`"
             )
-        home = recorded[source.name][0]
-        target = home / MODELS / source.name
-        if target.exists() and (other := md5(target)) != found:
+        target = home / MODELS / name
+        if target.exists() and (other := md5(target)) != digest:
             with dvc_in(home) as repo:
                 if not repo.cache.local.exists(other):
                     raise ValueError(
                         f"{target} is another model than the released one, and nowhere else: move "
                         "it away"
                     )
-    for source in files:
-        with atomic_write(recorded[source.name][0] / MODELS / source.name) as temporary:
-            shutil.copyfile(source, temporary)
+    for name in names:
+        with atomic_write(recorded[name][0] / MODELS / name) as temporary:
+            shutil.copyfile(RELEASED / name, temporary)
     for home in sorted({recorded[name][0] for name in names}):
         # Experiments that run in copies of the repository find the models in the cache.
         with dvc_in(home) as repo:
-            for out in repo.index.outs:
-                if Path(out.fs_path).name in names:
-                    out.commit()
-        models = [name for name in names if name.endswith(".safetensors")]
-        placed = [Path(name).stem for name in models if recorded[name][0] == home]
-        print(f"{home / MODELS}/: {', '.join(placed)}")
+            placed = [out for out in repo.index.outs if Path(out.fs_path).name in names]
+            for out in placed:
+                out.commit()
+        models = [Path(out.fs_path).stem for out in placed if out.fs_path.endswith(".safetensors")]
+        print(f"{home / MODELS}/: {', '.join(models)}")
 
 
 @contextmanager
 def dvc_in(project: Path) -> Iterator[Repo]:
-    """DVC's view of the project.
-
-    Raises:
-        ValueError: DVC fails; the message is its own.
-    """
+    """DVC's view of the project; its errors become ValueErrors."""
     try:
         with Repo(str(project)) as repo:
             yield repo

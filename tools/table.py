@@ -77,12 +77,10 @@ def readme_blocks(root: Path) -> dict[str, str]:
         for other, ending in RULE_ENDINGS.items()
         if other != rule
     }
-    timing = {key: pd.read_csv(root / f"plots/timing/{key}.csv") for key in frame.index}
+    timing = [pd.read_csv(root / f"plots/timing/{key}.csv") for key in frame.index]
     times = {
-        "training, all epochs": [f"{t['seconds'].sum() / 60:.1f} min" for t in timing.values()],
-        "median images a second": [
-            f"{t['images_per_second'].median():.0f}" for t in timing.values()
-        ],
+        "training, all epochs": [f"{t['seconds'].sum() / 60:.1f} min" for t in timing],
+        "median images a second": [f"{t['images_per_second'].median():.0f}" for t in timing],
     }
     blocks = {
         "scores": _captioned(root, frame),
@@ -103,8 +101,6 @@ def _captioned(project: Path, frame: pd.DataFrame, **more: list[str]) -> str:
     params = load_params(project / "params.yaml")
     epochs = " or ".join(str(epoch) for epoch in frame["epoch"].unique())
     which = f"{params.preprocess.split.capitalize()} test split"
-    if not params.data.is_from_download:
-        which = f"Test split of {params.data.path}"
     passes = "predicted with test-time augmentation (six passes, the GFLOP shown are of one), "
     caption = (
         f"{which}, {frame['num_images'].iloc[0]:,} images, "
