@@ -57,7 +57,7 @@ def notice_another_mirror() -> None:
     """Say if the mirror has other archives: DVC does not track the environment variable."""
     with suppress(ValueError, OSError, KeyError):  # nothing packed, or the mirror is unreachable
         here = json.loads(Path("data/packed/dataset.json").read_text("utf-8"))["archives_md5"]
-        if here and (offered := mirror_checksums(tries=1)) and offered != here:
+        if here and (offered := mirror_checksums()) and offered != here:
             print(
                 f"{MIRROR_VARIABLE} offers other archives than those that were packed, which are "
                 "kept: `dvc repro -f download` takes the new ones"

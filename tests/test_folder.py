@@ -188,25 +188,6 @@ def test_a_turned_photograph_is_packed_upright(
         assert any("taken as upright; look at them" in line for line in told(summary))
 
 
-@pytest.mark.parametrize("tag", [5, 6, 7, 8])
-@pytest.mark.parametrize("suffix", [".png", ".tif"])
-@pytest.mark.parametrize("upright", [True, False])
-def test_a_masks_own_tag_is_followed_unless_it_was_only_copied(
-    own: Path, tag: int, suffix: str, upright: bool
-) -> None:
-    name = NAMES[0]
-    before = rows(packed(own)[0])[name][1]
-    turn_photo(own, name, tag, stored_mask=not upright)
-    exif = Image.Exif()
-    exif[ORIENTATION] = tag
-    file = of(own, "masks", name)
-    with Image.open(file) as mask:
-        mask.load()
-    file.unlink()
-    mask.save(file.with_suffix(suffix), exif=exif)
-    assert (rows(packed(own)[0])[name][1] != before).mean() < (1e-9 if upright else 0.02)
-
-
 def test_a_folder_that_changes_while_it_is_read_is_refused(
     own: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -1,13 +1,13 @@
 """Pack photographs and masks from any supported layout into arrays of one image size."""
 
 import json
-import operator
 import os
 import shutil
-from collections import Counter, defaultdict, deque
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,6 @@ from unet.data.masks import BACKGROUND, BOUNDARY, NOT_COUNTED, OBJECT
 from unet.data.packed import create_split
 from unet.data.photos import UPRIGHT, read_upright, to_rgb
 from unet.data.sources import Dataset, File, open_source
-from unet.runtime.files import exclusive
 
 
 def pack_into(
@@ -34,19 +33,18 @@ def pack_into(
         What ``dataset.json`` holds.
 
     Raises:
-        ValueError: as :func:`pack`, or another process is packing.
+        ValueError: as :func:`pack`.
     """
     new = packed.with_name(f".{packed.name}")
-    with exclusive(packed.with_name(f".{packed.name}.lock"), "preprocess"):
-        try:
-            shutil.rmtree(new, ignore_errors=True)  # left by a killed run
-            summary = pack(raw, new, data, config)
-            text = json.dumps(summary, indent=2) + "\n"
-            (new / "dataset.json").write_text(text, encoding="utf-8")
-            shutil.rmtree(packed, ignore_errors=True)
-            new.rename(packed)
-        finally:
-            shutil.rmtree(new, ignore_errors=True)
+    shutil.rmtree(new, ignore_errors=True)  # left by a killed run
+    try:
+        summary = pack(raw, new, data, config)
+        text = json.dumps(summary, indent=2) + "\n"
+        (new / "dataset.json").write_text(text, encoding="utf-8")
+        shutil.rmtree(packed, ignore_errors=True)
+        new.rename(packed)
+    finally:
+        shutil.rmtree(new, ignore_errors=True)
     print("\n".join(told(summary)))
     return summary
 
@@ -170,7 +168,6 @@ def _fill(
     problems: dict[str, list[str]] = defaultdict(list)  # what is wrong -> with which names
     problems[f"has no {source.mask}"] += sorted(rows.keys() - source.masks.keys())
     pairs: dict[str, dict[str, Any]] = {}
-    unusual: dict[str, tuple[int, ...]] = {}
     values: set[int] = set()
     photos: set[str] = set()
 
@@ -180,25 +177,29 @@ def _fill(
             if name in rows and name in source.masks:
                 yield name, file, source.masks[name]
 
-    with tqdm(total=len(rows), desc="decode", unit="image", leave=False, disable=None) as bar:
-        size = next(iter(arrays.values()))[1].shape[1]
-        read = partial(_read_pair, read_mask=source.read_mask, size=size)
-        for name, (image, mask, pair) in _in_order(read, wanted()):
-            bar.update()
-            for problem in pair["problems"]:
-                problems[problem].append(name)
-            if pair["problems"]:
-                continue
-            for split, row in rows[name]:
-                arrays[split][0][row], arrays[split][1][row] = image, mask.codes
-            values.update(mask.values)
-            if mask.unusual:
-                unusual[name] = mask.values
-            pairs[name] = pair
+    size = next(iter(arrays.values()))[1].shape[1]
+    read = partial(_read_pair, read_mask=source.read_mask, size=size)
+    files, few = wanted(), 8 * (os.cpu_count() or 1)  # at a time in memory
+    with (
+        tqdm(total=len(rows), desc="decode", unit="image", leave=False, disable=None) as bar,
+        ThreadPoolExecutor() as pool,  # Pillow releases the GIL while it decodes and resizes
+    ):
+        while some := list(islice(files, few)):
+            names, *parts = zip(*some, strict=True)
+            for name, (image, codes, pair) in zip(names, pool.map(read, *parts), strict=True):
+                bar.update()
+                for problem in pair["problems"]:
+                    problems[problem].append(name)
+                if not pair["problems"]:
+                    for split, row in rows[name]:
+                        arrays[split][0][row], arrays[split][1][row] = image, codes
+                    values.update(pair["values"])
+                    pairs[name] = pair
     problems["has no photograph"] += sorted(rows.keys() - photos)
     if len(values - {0, not_counted}) > 1:  # then either may be the object
-        for name, held in unusual.items():
-            problems[f"its mask {which(held)}"].append(name)
+        for name, pair in pairs.items():
+            if pair["unusual"]:
+                problems[f"its mask {which(pair['values'])}"].append(name)
     if any(problems.values()):
         raise ValueError(_refusal(problems, folder))
     return pairs, values, photos
@@ -217,7 +218,7 @@ def _shares(pixels: np.ndarray, is_folder: bool) -> dict[str, float]:
 
 def _read_pair(
     photo_file: File, mask_file: File, *, read_mask: Callable[[File], Mask], size: int
-) -> tuple[np.ndarray | None, Mask | None, dict[str, Any]]:
+) -> tuple[np.ndarray | None, np.ndarray | None, dict[str, Any]]:
     """The photograph (S, S, 3) uint8, resized with antialiasing, its mask (S, S), by nearest
     neighbour, both upright, and what is known of them: above all, their ``problems``."""
     problems, photo = [], None
@@ -237,44 +238,41 @@ def _read_pair(
     codes = np.asarray(upright.resize((size, size), Image.Resampling.NEAREST))
     border = np.concatenate([codes[0], codes[-1], codes[:, 0], codes[:, -1]])
     pixels = np.bincount(codes.ravel(), minlength=256)
-    return (
-        image,
-        mask._replace(codes=codes),
-        {
-            "problems": [],
-            "pixels": pixels,  # of each code (256,)
-            "form": mask.form,
-            "without_object": any(mask.values) and not (mask.codes == OBJECT).any(),
-            "background_only": not pixels[OBJECT] + pixels[BOUNDARY],
-            "turned": turned,  # the mask was drawn on the stored picture, judged by its shape
-            "unclear": unclear,  # its shape fits both the stored and the upright picture
-            "at_the_border": (border == OBJECT).mean() > 0.75,
-        },
-    )
+    about = {
+        "problems": [],
+        "pixels": pixels,  # of each code (256,)
+        "form": mask.form,
+        "values": mask.values,
+        "unusual": mask.unusual,
+        "without_object": any(mask.values) and not (mask.codes == OBJECT).any(),
+        "background_only": not pixels[OBJECT] + pixels[BOUNDARY],
+        "turned": turned,  # the mask was drawn on the stored picture, judged by its shape
+        "unclear": unclear,  # its shape fits both the stored and the upright picture
+        "at_the_border": (border == OBJECT).mean() > 0.75,
+    }
+    return image, codes, about
 
 
 def _upright(mask: Mask, size: tuple[int, int], tag: int) -> tuple[Image.Image, bool, bool]:
     """The codes as they fit the photograph, of upright ``size`` (width, height) and EXIF ``tag``;
-    whether they were turned with it; and whether that fits as well.
+    whether they were turned with it; and whether both ways fit.
 
     Raises:
         ValueError: the mask has another shape.
     """
-    picture, own = Image.fromarray(mask.codes), mask.orientation
-    # Without a tag it may be drawn on the stored picture. With one it may have been upright
-    # already, the tag copied from the photograph: then back again.
-    turn = UPRIGHT.get(tag if own == 1 else {6: 8, 8: 6}.get(own, own))
-    other = picture if turn is None else picture.transpose(turn)
-    fits, other_fits = same_shape(size, picture.size), same_shape(size, other.size)
-    if not fits and not other_fits:
-        exif = " (upright, as EXIF says)" if tag > 1 else ""
-        turned = ": one of the two is turned" if picture.size == size[::-1] else ""
-        raise ValueError(
-            f"is {picture.width} x {picture.height} pixels, its photograph {size[0]} x {size[1]}"
-            f"{exif}{turned}"
-        )
-    stored = other_fits and own == 1 and tag > 1
-    return picture if fits else other, stored and not fits, stored and fits
+    picture = Image.fromarray(mask.codes)
+    fits, stored_fits = same_shape(size, picture.size), False
+    if tag > 1 and mask.orientation == 1:  # it may be drawn on the stored picture
+        stored = picture.transpose(UPRIGHT[tag])
+        stored_fits = same_shape(size, stored.size)
+    if fits or stored_fits:
+        return picture if fits else stored, not fits, fits and stored_fits
+    exif = " (upright, as EXIF says)" if tag > 1 else ""
+    turned = ": one of the two is turned" if picture.size == size[::-1] else ""
+    raise ValueError(
+        f"is {picture.width} x {picture.height} pixels, its photograph {size[0]} x {size[1]}"
+        f"{exif}{turned}"
+    )
 
 
 def same_shape(first: tuple[int, int], second: tuple[int, int]) -> bool:
@@ -290,41 +288,23 @@ def same_shape(first: tuple[int, int], second: tuple[int, int]) -> bool:
     return lowest <= highest
 
 
-def _in_order(
-    read: Callable[[File, File], Any], files: Iterable[tuple[str, File, File]]
-) -> Iterator[tuple[str, Any]]:
-    """Yield (name, ``read(photograph, mask)``), on all cores, with few in memory at a time.
-
-    Uses threads, because Pillow releases the GIL while it decodes and resizes.
-    """
-    workers = os.cpu_count() or 1
-    waiting: deque[tuple[str, Future]] = deque()
-    with ThreadPoolExecutor(workers) as pool:
-        for name, *pair in files:
-            waiting.append((name, pool.submit(read, *pair)))
-            if len(waiting) > 8 * workers:
-                first, future = waiting.popleft()
-                yield first, future.result()
-        for name, future in waiting:
-            yield name, future.result()
-
-
 def _modified(folder: Path) -> dict[Path, int]:
     """Each file in ``folder`` -> when it was modified, in ns."""
     return {path: path.stat().st_mtime_ns for path in folder.rglob("*") if path.is_file()}
 
 
-def _refusal(problems: dict[str, list[str]], folder: Path, at_most: int = 12) -> str:
+def _refusal(problems: dict[str, list[str]], folder: Path) -> str:
     """One line on all that is wrong, each reason once with the names it holds for."""
     lines = []
-    for problem, (first, *more) in filter(operator.itemgetter(1), problems.items()):
-        others = f" (and {len(more)} more: {_some(more, at_most)})" if more else ""
-        lines.append(f"{first}{others}: {problem}")
-    shown = "; ".join(lines[:at_most] + ["…"] * (len(lines) > at_most))
+    for problem, names in problems.items():
+        if names:
+            more = f" (and {len(names) - 1} more: {_some(names[1:], 12)})" * (len(names) > 1)
+            lines.append(f"{names[0]}{more}: {problem}")
     count = sum(map(len, problems.values()))
     return (
-        f"{count} file{'s' * (count > 1)} of {folder} cannot be used: {shown}. Mend them, move "
-        "photograph and mask away, or bring another copy"
+        f"{count} file{'s' * (count > 1)} of {folder} cannot be used: {'; '.join(lines[:12])}"
+        f"{'; …' * (len(lines) > 12)}. Mend them, move photograph and mask away, or bring another "
+        "copy"
     )
 
 
