@@ -158,10 +158,6 @@ def test_a_cutout_on_a_ground_and_cropped() -> None:
     assert (on_blue.mode, on_blue.size) == ("RGB", (200, 100))
     assert on_blue.getpixel((0, 0)) == (0x1A, 0x2B, 0x6D)
     assert on_blue.getpixel((90, 50)) == photo.getpixel((90, 50))
-    ground = Image.new("RGB", (30, 30), "white")
-    ground.paste("red", (0, 0, 30, 10))  # a square covers 200 x 100 with its middle
-    on_picture = cutout_picture(found, photo, background=ground)
-    assert [on_picture.getpixel((2, y)) for y in (2, 97)] == [(255, 0, 0), (255, 255, 255)]
     rows, columns = np.nonzero(where)
     cropped = cutout_picture(found, photo, crop=True)
     margin = round(0.02 * 61)
