@@ -50,6 +50,7 @@ def load_result(root: Path, key: str, loss_name: str, *, names: Sequence[str]) -
         ValueError: a file is missing, or of other data or another run; names the stage to rerun (as
             a single item, or DVC would retrain the model that it evaluates).
     """
+    again = f"`dvc repro -s -f evaluate@{key}`"
     try:
         scores = load_scores(root, key)
         table = read_table(root / f"predictions/{key}/images.csv")
@@ -58,11 +59,7 @@ def load_result(root: Path, key: str, loss_name: str, *, names: Sequence[str]) -
             raise ValueError("its predictions are of another run")
         if table["name"].tolist() != list(names):
             raise ValueError("its table is of other images")
-    except (OSError, ValueError) as error:
-        raise ValueError(
-            f"results of {key} cannot be read ({error}): run `dvc repro -s -f evaluate@{key}`"
-        ) from None
-    try:
+        again = f"`dvc repro -s -f train@{key}`, then `dvc repro`"
         path = root / f"plots/curves/{key}.csv"
         curve = pd.read_csv(path)
         with np.load(root / f"models/{key}.progress.npz") as archive:
@@ -70,10 +67,7 @@ def load_result(root: Path, key: str, loss_name: str, *, names: Sequence[str]) -
         if progress["curve"] != sha256(path):
             raise ValueError("its progress is of another training")
     except (OSError, ValueError) as error:
-        raise ValueError(
-            f"results of {key} cannot be read ({error}): run `dvc repro -s -f train@{key}`, "
-            "then `dvc repro`"
-        ) from None
+        raise ValueError(f"results of {key} cannot be read ({error}): run {again}") from None
     curve.attrs["loss_name"] = loss_name
     masks = np.unpackbits(packed, axis=-1, count=packed.shape[1]).astype(bool)
     seen = progress["probabilities"] > 255 * scores["threshold"]

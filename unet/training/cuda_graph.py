@@ -48,10 +48,10 @@ class StepGraph:
 
     def fits(self, *inputs: Tensor | None) -> bool:
         """Whether ``inputs`` have the shapes that were recorded."""
-        shapes = [
-            [None if x is None else x.shape for x in values] for values in (inputs, self.inputs)
-        ]
-        return shapes[0] == shapes[1]
+        return all(
+            mine is None if new is None else mine is not None and mine.shape == new.shape
+            for mine, new in zip(self.inputs, inputs, strict=True)
+        )
 
     def replay(self, *inputs: Tensor | None, learning_rate: float) -> tuple[Tensor, ...]:
         """Run the step; returns its outputs, in the same tensors each time."""
