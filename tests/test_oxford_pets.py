@@ -10,10 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from unet.data.oxford_pets import (
+    ANNOTATION_MEMBERS,
     ANNOTATIONS,
     IMAGE_MEMBERS,
     IMAGES,
-    TRIMAP_MEMBERS,
     breed,
     members,
     read_index,
@@ -97,10 +97,10 @@ def test_no_cut_invents_a_member(
     whole = (raw / ANNOTATIONS).read_bytes()
     archive = tmp_path_factory.mktemp("cut") / ANNOTATIONS
     archive.write_bytes(whole[: int(share * len(whole))])
-    expected = list(members(raw / ANNOTATIONS, TRIMAP_MEMBERS))
+    expected = list(members(raw / ANNOTATIONS, ANNOTATION_MEMBERS))
     got = []
     with pytest.raises(ValueError, match="cannot be read"):
-        for member in members(archive, TRIMAP_MEMBERS):
+        for member in members(archive, ANNOTATION_MEMBERS):
             got.append(member)
     assert got == expected[: len(got)]
 

@@ -28,14 +28,13 @@ def pictures(folder: Path) -> tuple[dict[str, Path], int, list[str]]:
     files = [file for file in visible if not file.is_dir()]
     found: dict[str, Path] = {}
     for file in filter(is_photo, files):
-        other = found.setdefault(_name(file.stem), file)
-        if other is not file:
+        if (other := found.setdefault(_name(file.stem), file)) is not file:
             raise ValueError(f"{folder}: {other.name} and {file.name} have one name: move one away")
     if not found:
-        way = f", but {', '.join(folders[:5])}: put them into {folder.name}/ itself"
-        raise ValueError(
-            f"{folder} holds no pictures of a format that can be read{way if folders else ''}"
+        inside = f", but {', '.join(folders[:5])}: put them into {folder.name}/ itself" * bool(
+            folders
         )
+        raise ValueError(f"{folder} holds no pictures of a format that can be read{inside}")
     return found, len(files) - len(found), folders
 
 
@@ -50,12 +49,9 @@ def masks_of(images: dict[str, Path], found: dict[str, Path]) -> dict[str, Path]
         # A photograph's own name may end like this: an exact match comes first.
         may_be = (own, own.removesuffix("_mask"), re.sub("^mask_", "image_", own))
         name = next((name for name in may_be if name in images), may_be[1])
-        other = masks.setdefault(name, file)
-        if other is not file:
-            raise ValueError(
-                f"{file.parent}: {other.name} and {file.name} are masks of one photograph: move "
-                "one away"
-            )
+        if (other := masks.setdefault(name, file)) is not file:
+            both = f"{file.parent}: {other.name} and {file.name}"
+            raise ValueError(f"{both} are masks of one photograph: move one away")
     return masks
 
 
@@ -74,10 +70,8 @@ def read_lists(path: Path, names: set[str]) -> dict[str, list[str]]:
     lists = {file.removesuffix(".txt"): _read_list(files[file], names) for file in sorted(files)}
     counts = Counter(name for entries in lists.values() for name in entries)
     if twice := [name for name, count in counts.items() if count > 1]:
-        where = [f"{split}.txt" for split, entries in lists.items() if twice[0] in entries]
-        raise ValueError(
-            f"{path}: {twice[0]} is listed twice, in {' and '.join(where)}: each may stand once"
-        )
+        where = " and ".join(f"{name}.txt" for name in lists if twice[0] in lists[name])
+        raise ValueError(f"{path}: {twice[0]} is listed twice, in {where}: each may stand once")
     return lists
 
 

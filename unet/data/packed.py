@@ -49,11 +49,8 @@ class Split:
     @cached_property
     def foreground_share(self) -> float:
         """The object's share of the pixels that count, in (0, 1)."""
-        num_object = num_counted = 0
-        for some in self.masks.split(256):
-            is_object, counted = foreground(some)
-            num_object += int(is_object.sum())
-            num_counted += int(counted.sum())
+        sums = [[int(part.sum()) for part in foreground(some)] for some in self.masks.split(256)]
+        num_object, num_counted = map(sum, zip(*sums, strict=True))
         return num_object / num_counted
 
     def batch(self, indices: Tensor, device: torch.device) -> tuple[Tensor, Tensor]:

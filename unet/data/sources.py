@@ -6,9 +6,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from unet.data import oxford_pets
-from unet.data.config import DOWNLOADED, DataConfig, PreprocessConfig
-from unet.data.folder import LISTS, masks_of, pictures, read_lists
+from unet.data import oxford_pets as pets
+from unet.data.config import DataConfig, PreprocessConfig
+from unet.data.folder import masks_of, pictures, read_lists
 from unet.data.mask_values import Mask, read_mask
 from unet.data.splits import assign_splits, folder_splits
 
@@ -50,17 +50,13 @@ def open_source(path: Path, data: DataConfig, config: PreprocessConfig) -> Datas
     has = {file.name for file in path.iterdir()}
     if {"images", "masks"} <= has:
         return _folder(path, data, config)
-    for images, annotations in (
-        (oxford_pets.IMAGES, oxford_pets.ANNOTATIONS), ("images", "annotations")
-    ):  # fmt: skip
+    for images, annotations in ((pets.IMAGES, pets.ANNOTATIONS), ("images", "annotations")):
         if {images, annotations} <= has:
             return _release(path / images, path / annotations, data, config)
-    if path == DOWNLOADED:
-        raise ValueError(f"{path} lacks the archives: run `dvc repro -f download`")
     raise ValueError(
         f"data.path = {path} holds {', '.join(sorted(has)[:8]) or 'nothing'}: it must hold images/ "
-        "and masks/, or the Oxford-IIIT Pet release: its two archives, or its images/ and "
-        "annotations/"
+        "and masks/, or the Oxford-IIIT Pet release: its two archives (`dvc repro -f download`), "
+        "or its images/ and annotations/"
     )
 
 
@@ -68,30 +64,21 @@ def _release(
     images: Path, annotations: Path, data: DataConfig, config: PreprocessConfig
 ) -> Dataset:
     """The Oxford-IIIT Pet release, as two archives or as the folders that they unpack to."""
-    if data.object_values != "auto" or data.not_counted is not None:
-        raise ValueError(
-            f"data.object_values = {data.object_values}, data.not_counted = {data.not_counted}: "
-            "only masks of your own have them; for the Oxford-IIIT Pet release they must be auto "
-            "and null"
-        )
-    sums = {file.name: oxford_pets.md5(file) for file in (images, annotations) if file.is_file()}
+    sums = {file.name: pets.md5(file) for file in (images, annotations) if file.is_file()}
     is_official = list(sums.values()) == [data.images_md5, data.annotations_md5]
     source = "official" if is_official else "mirror"
-    index = oxford_pets.read_index(annotations)
+    source = "synthetic" if data.source == "synthetic" else source
+    index = pets.read_index(annotations)
     listed = {name for names in index.lists.values() for name in names}
-    found = oxford_pets.members(images, oxford_pets.IMAGE_MEMBERS)
     return Dataset(
         names=sorted(index.trimaps),
         splits=partial(assign_splits, index),
         listed=None if config.split == "sorted" else listed,
-        images=((name, file) for name, file in found if not oxford_pets.is_junk(name)),
+        images=pets.members(images, pets.IMAGE_MEMBERS),
         masks=index.trimaps,
-        read_mask=oxford_pets.read_trimap,
+        read_mask=pets.read_trimap,
         mask="trimap",
-        about={
-            "source": "synthetic" if data.source == "synthetic" else source,
-            "archives_md5": sums,
-        },
+        about={"source": source, "archives_md5": sums},
         split=config.split,
         left_out={"junk_files": index.num_junk},
     )
@@ -102,8 +89,7 @@ def _folder(path: Path, data: DataConfig, config: PreprocessConfig) -> Dataset:
     if config.split != "official":
         raise ValueError(
             f"preprocess.split = {config.split} is of the Oxford-IIIT Pet release: for a folder of "
-            f"your own it must be official, which takes {', '.join(LISTS)} there, or draws the "
-            "splits where there are none"
+            "your own set official"
         )
     images, other_images, folders = pictures(path / "images")
     found, other_masks, mask_folders = pictures(path / "masks")
