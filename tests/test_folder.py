@@ -12,7 +12,6 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from tests.test_packing import SPLITS, arrays, config, data_config, rows
-from unet.data import packing
 from unet.data.config import DataConfig
 from unet.data.duplicates import near_duplicates
 from unet.data.masks import BACKGROUND, NOT_COUNTED, OBJECT
@@ -186,19 +185,6 @@ def test_a_turned_photograph_is_packed_upright(
         assert (before[1] != mask).any() == stored_mask
         assert summary["orientation_unclear"] == [name]
         assert any("taken as upright; look at them" in line for line in told(summary))
-
-
-def test_a_folder_that_changes_while_it_is_read_is_refused(
-    own: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    last, read = of(own, "masks", NAMES[-1]), packing._read_pair
-
-    def slow(*arguments: Any, **options: Any) -> Any:
-        last.touch()
-        return read(*arguments, **options)
-
-    monkeypatch.setattr(packing, "_read_pair", slow)
-    assert "changed while it was read" in refused(own)
 
 
 @pytest.mark.parametrize("kind", ["images", "masks"])

@@ -95,7 +95,6 @@ def pack(
         ValueError: names the photographs without a mask, masks without a photograph, unreadable
             files, and masks with another shape or unknown values.
     """
-    before = _modified(raw)
     source = open_source(raw, data, config)
     splits = {"all": source.names} if every else source.splits(config)
     size = config.image_size
@@ -105,32 +104,28 @@ def pack(
         raise ValueError(
             f"data.not_counted = {data.not_counted}: no mask holds it; they hold {listed(values)}"
         )
-    if _modified(raw) != before:  # DVC records the folder as it is when the stage ends
-        raise ValueError(f"{raw} changed while it was read: run again")
     pixels = {split: sum(pairs[name]["pixels"] for name in n) for split, n in splits.items()}
-    held = f" (the masks hold {listed(values)}: see data.object_values)" if values else ""
-    if not every and pixels["train"][OBJECT] in (0, pixels["train"][:NOT_COUNTED].sum()):
-        raise ValueError(
-            f"the training images hold no object, or nothing else: nothing can be learnt{held}"
-        )
-    if not every and not pixels["test"][OBJECT]:
-        raise ValueError(
-            f"the test images hold no object: no score would say anything{held}; take more images, "
-            "another preprocess.seed, or list others in test.txt"
-        )
+    for split in ("train", "test") if not every else ():
+        if pixels[split][OBJECT] in (0, pixels[split][:NOT_COUNTED].sum()):
+            held = f" (the masks hold {listed(values)}: see data.object_values)" if values else ""
+            raise ValueError(
+                f"the {split} images hold no object, or nothing else{held}: nothing can be learnt, "
+                "and no score says anything; take more images, another preprocess.seed, or lists"
+            )
 
     def those(key: str) -> list[str]:
         return sorted(name for name, pair in pairs.items() if pair[key])
 
     is_folder = source.about["source"] == "folder"
-    masks = {
-        "forms": dict(sorted(Counter(pair["form"] for pair in pairs.values()).items())),
-        "values": sorted(values) if len(values) <= 16 else listed(values),
-        "without_object": those("without_object"),
-        "not_counted": data.not_counted,
-    }
     unlisted = (photos | set(source.names)) - source.listed if source.listed else set()
-    summary = source.about | ({"masks": masks} if is_folder else {})
+    summary = dict(source.about)
+    if is_folder:
+        summary["masks"] = {
+            "forms": dict(sorted(Counter(pair["form"] for pair in pairs.values()).items())),
+            "values": sorted(values) if len(values) <= 16 else listed(values),
+            "without_object": those("without_object"),
+            "not_counted": data.not_counted,
+        }
     summary |= {
         "image_size": size,
         "split": source.split,
@@ -286,11 +281,6 @@ def same_shape(first: tuple[int, int], second: tuple[int, int]) -> bool:
     lowest = max((side - 1) / whole for side, whole in zip(small, large, strict=True))
     highest = min((side + 1) / whole for side, whole in zip(small, large, strict=True))
     return lowest <= highest
-
-
-def _modified(folder: Path) -> dict[Path, int]:
-    """Each file in ``folder`` -> when it was modified, in ns."""
-    return {path: path.stat().st_mtime_ns for path in folder.rglob("*") if path.is_file()}
 
 
 def _refusal(problems: dict[str, list[str]], folder: Path) -> str:

@@ -42,12 +42,9 @@ class Prediction:
 
 
 def predict(
-    photo: Photo,
-    *models: TrainedModel,
-    tta: bool = True,
-    refine: bool = True,
+    photo: Photo, *models: TrainedModel, tta: bool = True, refine: bool = True,
     threshold: float | None = None,
-) -> Prediction:
+) -> Prediction:  # fmt: skip
     """Find the object in one photograph.
 
     Args:
@@ -68,14 +65,10 @@ def predict(
 
 
 def predict_all(
-    photos: Iterable[Photo],
-    *models: TrainedModel,
-    tta: bool = True,
-    refine: bool = True,
-    threshold: float | None = None,
-    batch_size: int = 16,
+    photos: Iterable[Photo], *models: TrainedModel, tta: bool = True, refine: bool = True,
+    threshold: float | None = None, batch_size: int = 16,
     on_error: Callable[[Photo, ValueError], None] | None = None,
-) -> Iterator[tuple[Photo, Prediction]]:
+) -> Iterator[tuple[Photo, Prediction]]:  # fmt: skip
     """:func:`predict` for many photographs: in batches, of which the next is read on threads.
 
     Only two batches of resized photographs, and one result, are in memory at a time: to refine it,

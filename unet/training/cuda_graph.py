@@ -22,13 +22,9 @@ class StepGraph:
     """
 
     def __init__(
-        self,
-        step: Callable[..., tuple[Tensor, ...]],
-        tensors: Callable[[], list[Tensor]],
-        inputs: Inputs,
-        *,
-        learning_rate: Tensor,
-    ) -> None:
+        self, step: Callable[..., tuple[Tensor, ...]], tensors: Callable[[], list[Tensor]],
+        inputs: Inputs, *, learning_rate: Tensor,
+    ) -> None:  # fmt: skip
         self.inputs = tuple(None if x is None else x.clone() for x in inputs)
         self.learning_rate = learning_rate
         before = {id(tensor): tensor.detach().clone() for tensor in tensors()}

@@ -52,19 +52,11 @@ class Training:
 
 
 def fit(
-    experiment: ExperimentConfig,
-    config: TrainConfig,
-    *,
-    train_split: Split,
-    val_split: Split,
-    foreground_share: float,
-    device: torch.device,
-    checkpoint: Path,
-    name: str,
-    start: Start | None = None,
-    watched: Sequence[int] = (),
+    experiment: ExperimentConfig, config: TrainConfig, *, train_split: Split, val_split: Split,
+    foreground_share: float, device: torch.device, checkpoint: Path, name: str,
+    start: Start | None = None, watched: Sequence[int] = (),
     on_epoch: Callable[[Training], None] = lambda training: None,
-) -> tuple[UNet, float, Training]:
+) -> tuple[UNet, float, Training]:  # fmt: skip
     """Train one variant, or resume from the state in the folder ``checkpoint``.
 
     Args:
