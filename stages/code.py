@@ -38,11 +38,7 @@ def main() -> None:
 
 
 def check_is_here(setting: str, value: str, advice: str) -> None:
-    """Check that a file or folder exists; DVC would notice only after it has deleted outputs.
-
-    Raises:
-        ValueError: it does not exist.
-    """
+    """Check that a file or folder exists; DVC would notice only after it has deleted outputs."""
     if not Path(value).exists():
         there = Path(os.environ.get("DVC_ROOT", "."), value).absolute()
         if there.exists():

@@ -57,11 +57,7 @@ def fetch_archives(config: DataConfig, target: Path) -> None:
 
 
 def mirror_checksums() -> dict[str, str] | None:
-    """Archive -> MD5 from the mirror in OXFORD_PETS_URL; None if it is not set.
-
-    Raises:
-        ValueError: the mirror cannot be read, or lacks a checksum.
-    """
+    """Archive -> MD5 from the mirror in OXFORD_PETS_URL; None if it is not set."""
     if not os.environ.get(MIRROR_VARIABLE, "").strip():
         return None
     source = _source("") + "MD5SUMS"

@@ -39,11 +39,7 @@ def pictures(folder: Path) -> tuple[dict[str, Path], int, list[str]]:
 
 
 def masks_of(images: dict[str, Path], found: dict[str, Path]) -> dict[str, Path]:
-    """The files of masks, ``found`` by their own names, by the names of their photographs.
-
-    Raises:
-        ValueError: a photograph has two masks.
-    """
+    """The files of masks, ``found`` by their own names, by the names of their photographs."""
     masks: dict[str, Path] = {}
     for own, file in found.items():
         # A photograph's own name may end like this: an exact match comes first.

@@ -31,9 +31,6 @@ def pack_into(
 
     Returns:
         What ``dataset.json`` holds.
-
-    Raises:
-        ValueError: as :func:`pack`.
     """
     new = packed.with_name(f".{packed.name}")
     shutil.rmtree(new, ignore_errors=True)  # left by a killed run
@@ -250,10 +247,7 @@ def _read_pair(
 
 def _upright(mask: Mask, size: tuple[int, int], tag: int) -> tuple[Image.Image, bool, bool]:
     """The codes as they fit the photograph, of upright ``size`` (width, height) and EXIF ``tag``;
-    whether they were turned with it; and whether both ways fit.
-
-    Raises:
-        ValueError: the mask has another shape.
+    whether they were turned with it; and whether both ways fit. ValueError if neither does.
     """
     picture = Image.fromarray(mask.codes)
     fits, stored_fits = same_shape(size, picture.size), False

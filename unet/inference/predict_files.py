@@ -40,11 +40,7 @@ OF_ONE = (errno.ENAMETOOLONG, errno.EISDIR, None)
 
 
 def predict_files(arguments: argparse.Namespace) -> None:
-    """Do what the arguments of :mod:`unet.inference.command` ask for.
-
-    Raises:
-        ValueError: an argument is invalid, or (at the end) some photographs failed.
-    """
+    """Do what the arguments of :mod:`unet.inference.command` ask for."""
     warnings.filterwarnings("ignore", module=r"PIL\.")  # large pictures, damaged tags
     with TemporaryDirectory() as scratch:  # pipes are files here
         stdin, stdout = Path(scratch, "stdin"), Path(scratch, "stdout.png")

@@ -96,9 +96,6 @@ def check_leftovers(root: Path, keys: Iterable[str]) -> None:
     """Refuse results of experiments that are no longer in ``params.yaml``.
 
     `plot` depends on the folders as a whole, so an extra file would make it stale.
-
-    Raises:
-        ValueError: names the files, with the command that removes them.
     """
     known = set(keys)
     found = [

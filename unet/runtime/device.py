@@ -14,11 +14,7 @@ import torch
 
 
 def set_up(name: str) -> torch.device:
-    """Prepare this process to compute reproducibly on the device ``auto | cuda | mps | cpu``.
-
-    Raises:
-        ValueError: it is not available.
-    """
+    """Prepare this process to compute reproducibly on the device ``auto | cuda | mps | cpu``."""
     device = resolve_device(name)
     make_repeatable(device)
     keep_freed_memory()

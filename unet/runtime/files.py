@@ -14,10 +14,7 @@ import psutil
 @contextmanager
 def exclusive(lock: Path, what: str) -> Iterator[None]:
     """Hold the file ``lock`` during the block; the system frees it if the process dies.
-
-    Raises:
-        ValueError: another process holds it.
-    """
+    ValueError if another process holds it."""
     lock.parent.mkdir(parents=True, exist_ok=True)
     try:
         with filelock.FileLock(lock, timeout=0):

@@ -35,9 +35,6 @@ def unfinished(key: str, module: str, *settings: Any, files: Iterable[Path]) -> 
         key: names the training in messages.
         module: what trains; its source is part of the training's settings.
         files: the data.
-
-    Raises:
-        ValueError: another process holds the folder.
     """
     name = fingerprint(settings, torch.__version__, source_hashes(module), files=files)
     folder = Path(os.environ.get("DVC_ROOT", ".")) / ".checkpoints" / key / name
