@@ -29,7 +29,7 @@ from unet.inference.command import ENDINGS
 from unet.inference.model_file import DEFAULT, find_model, load_model
 from unet.inference.predict import Photo, predict_all
 from unet.runtime.device import resolve_device
-from unet.runtime.files import atomic_write, file_sha256
+from unet.runtime.files import file_sha256, write
 
 JPEG = (".jpg", ".jpeg")
 NOTE = "unet-predict"  # the note's name among a PNG's text chunks; in a JPEG it is the comment
@@ -243,7 +243,7 @@ def is_up_to_date(targets: dict[str, Path], made: dict[str, Any]) -> bool:
 
 def _save(picture: Image.Image, path: Path, note: dict[str, Any]) -> None:
     text = json.dumps(note, sort_keys=True)
-    content = io.BytesIO()  # to memory first: Pillow's own error on a full disk would not say so
+    content = io.BytesIO()
     profile = picture.info.get("icc_profile")
     if path.suffix.lower() in JPEG:
         picture.save(content, "JPEG", quality=90, icc_profile=profile, comment=text)
@@ -251,5 +251,4 @@ def _save(picture: Image.Image, path: Path, note: dict[str, Any]) -> None:
         chunks = PngInfo()
         chunks.add_text(NOTE, text)
         picture.save(content, "PNG", compress_level=1, icc_profile=profile, pnginfo=chunks)
-    with atomic_write(path) as temporary:
-        temporary.write_bytes(content.getbuffer())
+    write(path, content.getbuffer())

@@ -44,6 +44,15 @@ def atomic_write(path: Path) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
+def write(path: Path, content: str | bytes | memoryview) -> None:
+    """Write a whole file by :func:`atomic_write`; text is UTF-8, its line ends stay.
+
+    From memory, because what libraries raise while they write to a full disk does not say so.
+    """
+    with atomic_write(path) as temporary:
+        temporary.write_bytes(content.encode() if isinstance(content, str) else content)
+
+
 def file_sha256(path: Path) -> str:
     """The SHA-256 of a file, as ``sha256sum`` prints it: 64 hexadecimal digits."""
     with path.open("rb") as file:

@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from unet.runtime.files import atomic_write, exclusive, sha256
+from unet.runtime.files import exclusive, sha256, write
 from unet.runtime.source import source_hashes
 from unet.training.distributed import rank
 
@@ -52,10 +52,8 @@ def save_state(folder: Path, state: dict[str, Any]) -> None:
     Args:
         state: made of dicts, lists, tensors, numbers and text.
     """
-    buffer = io.BytesIO()  # to memory first: torch's error on a full disk is no OSError
-    torch.save(state, buffer)
-    with atomic_write(folder / STATE) as temporary:
-        temporary.write_bytes(buffer.getbuffer())
+    torch.save(state, buffer := io.BytesIO())
+    write(folder / STATE, buffer.getbuffer())
 
 
 def load_state(folder: Path) -> dict[str, Any] | None:
