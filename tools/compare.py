@@ -26,7 +26,7 @@ import pandas as pd
 from ruamel.yaml import YAML, YAMLError
 
 from tools.commands import dvc, git
-from unet.report.statistics import mean_and_interval
+from unet.report.differences import mean_and_interval
 from unet.runtime.config import read_yaml
 from unet.runtime.process import run_stage
 from unet.runtime.source import hash_lines

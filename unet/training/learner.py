@@ -61,7 +61,7 @@ class Learner:
         if not self.captures or len(images) != self.batch_size:
             self._set_learning_rate(learning_rate)
             return self._step(images, targets, counted)
-        if self.graph is None or not self.graph.fits(images, targets, counted):
+        if self.graph is None or not self.graph.fits(images):
             self.graph = None  # frees its memory for the next one
             rate = torch.tensor(learning_rate, device=images.device)
             self._set_learning_rate(rate)
