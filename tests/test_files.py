@@ -1,18 +1,15 @@
-"""Files: written whole or not at all, by one process at a time."""
+"""Files: written whole or not at all."""
 
 import errno
 import hashlib
 import os
 import subprocess
 import sys
-from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
-from unet.runtime.files import atomic_write, exclusive, file_sha256, sha256
-
-posix_only = pytest.mark.skipif(os.name != "posix", reason="sends SIGKILL")
+from unet.runtime.files import atomic_write, file_sha256, sha256
 
 
 def test_a_file_appears_when_it_is_whole(tmp_path: Path) -> None:
@@ -41,47 +38,6 @@ def test_nothing_is_left_half_written(
         temporary.write_text("half")
         raise error
     assert [p.read_text() for p in tmp_path.iterdir()] == ([former] if former else [])
-
-
-def test_a_second_run_here_is_refused(tmp_path: Path) -> None:
-    lock = tmp_path / "locks" / "mp_tr_bce.lock"
-    with exclusive(lock, "mp_tr_bce"):
-        with (
-            pytest.raises(ValueError, match="another run of mp_tr_bce is at work here"),
-            exclusive(lock, "mp_tr_bce"),
-        ):
-            raise AssertionError("two at once")
-        with exclusive(tmp_path / "locks" / "other.lock", "other"):
-            pass
-    with suppress(KeyError), exclusive(lock, "mp_tr_bce"):
-        raise KeyError
-    with exclusive(lock, "mp_tr_bce"):
-        pass
-
-
-HOLDER = """
-import sys, time
-from pathlib import Path
-from unet.runtime.files import exclusive
-with exclusive(Path(sys.argv[1]), "it"):
-    print("held", flush=True)
-    time.sleep(120)
-"""
-
-
-@posix_only
-def test_a_killed_run_frees_its_lock(tmp_path: Path, root: Path) -> None:
-    lock = tmp_path / "lock"
-    command = [sys.executable, "-c", HOLDER, str(lock)]
-    with subprocess.Popen(command, cwd=root, stdout=subprocess.PIPE, text=True) as holder:
-        try:
-            assert holder.stdout.readline() == "held\n"
-            with pytest.raises(ValueError, match="wait for it, or stop it"), exclusive(lock, "it"):
-                raise AssertionError("two at once")
-        finally:
-            holder.kill()
-    with exclusive(lock, "it"):
-        pass
 
 
 def test_what_a_killed_process_left_is_removed(tmp_path: Path) -> None:

@@ -83,8 +83,8 @@ def predict_all(
     Yields:
         Each photograph as it was given, with its prediction, in the given order.
     """
-    own = common_threshold(models)
-    threshold = own if threshold is None else threshold
+    if threshold is None:
+        threshold = fmean(info["threshold"] for _, info in models)
     if not 0 < threshold < 1:
         raise ValueError(f"threshold = {threshold!r}: must lie between 0 and 1, 0.5 for example")
     sizes = {info["image_size"] for _, info in models}
@@ -115,22 +115,6 @@ def predict_all(
                 else:
                     found = resize(square[None, None], side)[0, 0]
                 yield photo, Prediction(found > threshold, found, threshold)
-
-
-def common_threshold(models: Iterable[TrainedModel]) -> float:
-    """The mean of the models' thresholds.
-
-    Raises:
-        ValueError: the models do not mean the same by an object.
-    """
-    # A folder's masks have no boundary.
-    rules = {i.get("boundary", "background") for _, i in models if i.get("source") != "folder"}
-    if len(rules) > 1:
-        raise ValueError(
-            f"the models learnt the object's outline by different rules ({', '.join(sorted(rules))}"
-            "): the mean of what they say is neither; take models of one rule"
-        )
-    return fmean(info["threshold"] for _, info in models)
 
 
 def _read(photo: Photo, sizes: set[int]) -> tuple[tuple[int, int], dict[int, Tensor]]:
@@ -173,8 +157,6 @@ def to_picture(photo: Photo) -> Image.Image:
         if picture.info.get("icc_profile", b"")[16:20] != b"RGB ":  # e.g. of a CMYK picture
             picture.info = {}
         return picture
-    if photo.ndim != 3 or len(photo) != 3 or not photo.numel():
-        raise ValueError(f"a photo of shape {tuple(photo.shape)}: must be (3, H, W), RGB")
     if photo.dtype != torch.uint8:
         low, high = photo.detach().aminmax()
         if not photo.is_floating_point() or not (low >= 0 and high <= 1):

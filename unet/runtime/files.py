@@ -1,4 +1,4 @@
-"""Write files completely or not at all, from one process at a time."""
+"""Write files completely or not at all; hash them."""
 
 import glob
 import hashlib
@@ -7,22 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import filelock
 import psutil
-
-
-@contextmanager
-def exclusive(lock: Path, what: str) -> Iterator[None]:
-    """Hold the file ``lock`` during the block; the system frees it if the process dies.
-    ValueError if another process holds it."""
-    lock.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        with filelock.FileLock(lock, timeout=0):
-            yield
-    except filelock.Timeout:
-        raise ValueError(
-            f"another run of {what} is at work here: wait for it, or stop it"
-        ) from None
 
 
 @contextmanager

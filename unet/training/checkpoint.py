@@ -9,9 +9,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import filelock
 import torch
 
-from unet.runtime.files import exclusive, sha256, write
+from unet.runtime.files import sha256, write
 from unet.runtime.source import source_hashes
 from unet.training.distributed import rank
 
@@ -41,8 +42,12 @@ def unfinished(key: str, module: str, *settings: Any, files: Iterable[Path]) -> 
     if rank() > 0:  # the first rank holds it for all
         yield folder
         return
-    with exclusive(folder / "lock", key):
-        yield folder
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        with filelock.FileLock(folder / "lock", timeout=0):  # freed if the process dies
+            yield folder
+    except filelock.Timeout:
+        raise ValueError(f"another run of {key} is at work here: wait for it, or stop it") from None
     shutil.rmtree(folder, ignore_errors=True)
 
 
