@@ -48,18 +48,11 @@ def main() -> None:
         files = [path for name in ("train", "val") for path in (DATA / name).iterdir()]
         with unfinished(key, "stages.train", *settings, files=files) as checkpoint:
             _, threshold, training = fit(
-                experiment,
-                config,
-                train_split=train_split,
-                val_split=val_split,
-                foreground_share=train_split.foreground_share,
-                device=device,
-                checkpoint=checkpoint,
-                name=key,
-                start=start,
-                watched=watched,
+                experiment, config, train_split=train_split, val_split=val_split,
+                foreground_share=train_split.foreground_share, device=device,
+                checkpoint=checkpoint, name=key, start=start, watched=watched,
                 on_epoch=write_curves,
-            )
+            )  # fmt: skip
             if rank() > 0:
                 return
             # DVC records params and start file as they are when the stage ends.

@@ -24,21 +24,13 @@ EDGE = 5  # pixels; an area that fills a square of this side is not an edge
 
 
 class Mask(NamedTuple):
-    """A mask that was read, upright.
+    """A mask that was read, upright."""
 
-    Attributes:
-        codes: (H, W) uint8 (:mod:`unet.data.masks`).
-        orientation: of its file's own EXIF tag, 1 to 8, by which it was turned.
-        form: how a user's was read.
-        values: that the file holds, sorted.
-        unusual: it holds 0 and a value that is the object only if no other mask holds another.
-    """
-
-    codes: np.ndarray
-    orientation: int
-    form: str = ""
-    values: tuple[int, ...] = ()
-    unusual: bool = False
+    codes: np.ndarray  # (H, W) uint8 (unet.data.masks)
+    orientation: int  # of its file's own EXIF tag, 1 to 8, by which it was turned
+    form: str = ""  # how a user's was read
+    values: tuple[int, ...] = ()  # that the file holds, sorted
+    unusual: bool = False  # 0 and a value that is the object only if no other mask holds another
 
 
 def read_mask(file: Path | bytes, data: DataConfig) -> Mask:

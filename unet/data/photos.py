@@ -1,18 +1,16 @@
 """Read photographs from cameras, scanners or web pages, upright and in RGB."""
 
 import io
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
-try:  # the format of iPhones, which Pillow alone cannot read
+with suppress(ImportError):  # the format of iPhones, which Pillow alone cannot read
     import pillow_heif
-except ImportError:
-    HEIF = False
-else:
+
     pillow_heif.register_heif_opener()
-    HEIF = True
 
 # HEIC even without pillow_heif: otherwise a phone's photographs would be skipped silently.
 SUFFIXES = frozenset(
@@ -70,8 +68,8 @@ def read_upright(source: Path | bytes | Image.Image) -> tuple[Image.Image, int]:
     except UnidentifiedImageError:
         if not content:
             raise ValueError("is empty") from None
-        way = "" if HEIF else " (HEIC: `pip install pillow-heif`, or save it as JPEG)"
-        raise ValueError(f"is no picture of a format that can be read{way}") from None
+        heic = "HEIC: `pip install pillow-heif`, or save it as JPEG"
+        raise ValueError(f"is no picture of a format that can be read ({heic})") from None
     except Image.DecompressionBombError:
         limit = f"more than {MAX_PIXELS // 1_000_000} million pixels"
         raise ValueError(f"has {limit}, the most that are read: make it smaller") from None

@@ -16,25 +16,15 @@ EXAMPLE_QUANTILES = (0.02, 0.2, 0.4, 0.6, 0.8, 0.98)
 
 @dataclass(frozen=True)
 class Result:
-    """An experiment's results.
+    """An experiment's results."""
 
-    Attributes:
-        scores: its ``metrics/scores/KEY.json``.
-        curve: one row per epoch.
-        table: one row per test image, in the packed test split's order.
-        masks: (N, S, S) bool, the test images' predictions.
-        epochs: the epochs after which ``progress`` was taken.
-        watched: indices (K,) of the validation images in ``progress``.
-        progress: (epochs, K, S, S) bool, their predictions.
-    """
-
-    scores: dict[str, float | str]
-    curve: pd.DataFrame
-    table: pd.DataFrame
-    masks: np.ndarray
-    epochs: list[int]
-    watched: np.ndarray
-    progress: np.ndarray
+    scores: dict[str, float | str]  # its metrics/scores/KEY.json
+    curve: pd.DataFrame  # one row per epoch
+    table: pd.DataFrame  # one row per test image, in the packed test split's order
+    masks: np.ndarray  # (N, S, S) bool, the test images' predictions
+    epochs: list[int]  # after which `progress` was taken
+    watched: np.ndarray  # (K,) indices of the validation images in `progress`
+    progress: np.ndarray  # (epochs, K, S, S) bool, their predictions
 
 
 def load_result(root: Path, key: str, loss_name: str, *, names: Sequence[str]) -> Result:
