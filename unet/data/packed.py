@@ -21,17 +21,11 @@ from unet.data.masks import BOUNDARY, NOT_COUNTED, foreground, without_boundary
 
 @dataclass(frozen=True)
 class Split:
-    """A split's arrays, on a device or memory-mapped.
+    """A split's arrays, on a device or memory-mapped."""
 
-    Attributes:
-        images: (N, S, S, 3) uint8.
-        masks: (N, S, S) uint8 codes.
-        names: the N images' names.
-    """
-
-    images: Tensor
-    masks: Tensor
-    names: tuple[str, ...]
+    images: Tensor  # (N, S, S, 3) uint8
+    masks: Tensor  # (N, S, S) uint8 codes
+    names: tuple[str, ...]  # of the N images
 
     def __len__(self) -> int:
         return len(self.names)
