@@ -152,7 +152,10 @@ def test_a_users_mistakes(copy: Path) -> None:
     assert line.startswith("train: nonsense: KEY must be one of the experiments in params.yaml: ")
     assert all(key in line for key in load_params(copy / "params.yaml").experiments)
     line = stage_error(copy, "stages.preprocess")
-    assert line.startswith("preprocess: data/raw/") and "run `dvc repro download`" in line
+    assert (
+        line.startswith("preprocess: data.path = data/raw: no")
+        and "run `dvc repro download`" in line
+    )
     path = copy / "params.yaml"
     text = re.sub(r"(num_synthetic:) \d+", r"\1 4", path.read_text(encoding="utf-8"))
     path.write_text(text, encoding="utf-8")

@@ -44,7 +44,9 @@ def open_source(path: Path, data: DataConfig, config: PreprocessConfig) -> Datas
         ValueError: it is none of them, or the params do not fit it.
     """
     if not path.is_dir():
-        raise ValueError(f"data.path = {path}: no such folder")
+        raise ValueError(
+            f"data.path = {path}: no such folder (for data/raw run `dvc repro download`)"
+        )
     for name in ("images", "masks", "annotations"):
         if (path / name).is_symlink():
             raise ValueError(
