@@ -15,7 +15,7 @@ from unet.config import load_params
 from unet.data.download import MIRROR_VARIABLE, mirror_checksums
 from unet.report.curves import plots_definition
 from unet.report.results import check_leftovers
-from unet.runtime.files import atomic_write
+from unet.runtime.files import write
 from unet.runtime.process import run_stage
 from unet.runtime.source import hash_lines
 from unet.training.steps import SCRATCH
@@ -33,16 +33,12 @@ def main() -> None:
             check_is_here("data.path", params.data.path, "a relative path begins at the repository")
         elif params.data.source == "official":
             notice_another_mirror()
-        write_text(Path("plots/dvc.yaml"), plots_definition(params.experiments))
+        write(Path("plots/dvc.yaml"), plots_definition(params.experiments))
     write_hashes("stages", Path("code"), sys.argv[1:] or STAGES)
 
 
 def check_is_here(setting: str, value: str, advice: str) -> None:
-    """Check that a file or folder exists; DVC would notice only after it has deleted outputs.
-
-    Raises:
-        ValueError: it does not exist.
-    """
+    """Check that a file or folder exists; DVC would notice only after it has deleted outputs."""
     if not Path(value).exists():
         there = Path(os.environ.get("DVC_ROOT", "."), value).absolute()
         if there.exists():
@@ -57,7 +53,7 @@ def notice_another_mirror() -> None:
     """Say if the mirror has other archives: DVC does not track the environment variable."""
     with suppress(ValueError, OSError, KeyError):  # nothing packed, or the mirror is unreachable
         here = json.loads(Path("data/packed/dataset.json").read_text("utf-8"))["archives_md5"]
-        if here and (offered := mirror_checksums(tries=1)) and offered != here:
+        if here and (offered := mirror_checksums()) and offered != here:
             print(
                 f"{MIRROR_VARIABLE} offers other archives than those that were packed, which are "
                 "kept: `dvc repro -f download` takes the new ones"
@@ -67,12 +63,7 @@ def notice_another_mirror() -> None:
 def write_hashes(package: str, folder: Path, stages: list[str]) -> None:
     """Write ``folder/STAGE.txt`` for each of the ``stages`` of ``package``."""
     for stage in stages:
-        write_text(folder / f"{stage}.txt", hash_lines(f"{package}.{stage}"))
-
-
-def write_text(path: Path, text: str) -> None:
-    with atomic_write(path) as temporary:
-        temporary.write_text(text, encoding="utf-8", newline="\n")
+        write(folder / f"{stage}.txt", hash_lines(f"{package}.{stage}"))
 
 
 if __name__ == "__main__":

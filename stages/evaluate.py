@@ -18,7 +18,7 @@ from unet.model import TTA
 from unet.report.outlines import save_outlines
 from unet.runtime.config import load_section
 from unet.runtime.device import set_up
-from unet.runtime.files import atomic_write, file_sha256, sha256
+from unet.runtime.files import file_sha256, sha256, write
 from unet.runtime.process import run_stage
 from unet.training.steps import Length, start_file
 
@@ -41,12 +41,9 @@ def main() -> None:
     result = score(trained, key)
 
     folder = Path("predictions") / key
-    with atomic_write(folder / "images.csv") as temporary:
-        result.table.to_csv(temporary, index=False, lineterminator="\n")
-    buffer = io.BytesIO()  # to memory first: numpy's error on a full disk has no errno
-    np.save(buffer, np.packbits(result.masks, axis=-1))
-    with atomic_write(folder / "masks.npy") as temporary:
-        temporary.write_bytes(buffer.getbuffer())
+    write(folder / "images.csv", result.table.to_csv(index=False, lineterminator="\n"))
+    np.save(buffer := io.BytesIO(), np.packbits(result.masks, axis=-1))
+    write(folder / "masks.npy", buffer.getbuffer())
     is_folder = info["source"] == "folder"
     if is_folder:
         draw_worst(folder / "worst.jpg", split, result, key)
@@ -55,9 +52,10 @@ def main() -> None:
     scores |= {"num_images": len(split), "threshold": info["threshold"], "epoch": info["epoch"]}
     # With this hash, `plot` checks that it draws the predictions that were scored.
     scores["predictions"] = sha256(folder / "images.csv", folder / "masks.npy")
-    write_json(Path(f"metrics/scores/{key}.json"), scores)
-    # For `dvc exp show`, where more numbers would be too wide to read; by one rule in all rows.
-    write_json(Path(f"metrics/{key}.json"), {"iou": {key: scores["iou_boundary_background"]}})
+    # The second for `dvc exp show`, where more numbers would be too wide to read; by one rule.
+    shown = {"iou": {key: scores["iou_boundary_background"]}}
+    for file, content in ((f"metrics/scores/{key}.json", scores), (f"metrics/{key}.json", shown)):
+        write(Path(file), json.dumps(content, indent=2) + "\n")
 
     rows = {key: scores}
     # Of the dataset's thousands of test images a second evaluation would take too long.
@@ -100,11 +98,6 @@ def draw_worst(path: Path, split: Split, result: Evaluation, key: str) -> None:
         tiles.append((caption, split.images[row].cpu(), labelled, predicted))
     which = f"{key}, {len(tiles)} of {len(split)} test images, worst first"
     save_outlines(path, tiles, title=which)
-
-
-def write_json(path: Path, content: dict) -> None:
-    with atomic_write(path) as temporary:
-        temporary.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8", newline="\n")
 
 
 if __name__ == "__main__":

@@ -48,31 +48,22 @@ def main() -> None:
         files = [path for name in ("train", "val") for path in (DATA / name).iterdir()]
         with unfinished(key, "stages.train", *settings, files=files) as checkpoint:
             _, threshold, training = fit(
-                experiment,
-                config,
-                train_split=train_split,
-                val_split=val_split,
-                foreground_share=train_split.foreground_share,
-                device=device,
-                checkpoint=checkpoint,
-                name=key,
-                start=start,
-                watched=watched,
+                experiment, config, train_split=train_split, val_split=val_split,
+                foreground_share=train_split.foreground_share, device=device,
+                checkpoint=checkpoint, name=key, start=start, watched=watched,
                 on_epoch=write_curves,
-            )
+            )  # fmt: skip
             if rank() > 0:
                 return
             # DVC records params and start file as they are when the stage ends.
-            now = load_experiments().get(key)
-            if (now, load_section("train", TrainConfig)) != (experiment, config):
-                raise ValueError(
-                    f"params.yaml changed while {key} trained: change it back and run again, which "
-                    "resumes, or run again to train with the new params"
-                )
+            now = load_experiments().get(key), load_section("train", TrainConfig)
+            changed = "" if now == (experiment, config) else "params.yaml"
             if start and file_sha256(start.file) != start.sha256:
+                changed = start.file
+            if changed:
                 raise ValueError(
-                    f"{start.file} changed while {key} trained: put the old one back and run "
-                    "again, which resumes, or run again to start from the new one"
+                    f"{changed} changed while {key} trained: bring the old one back and run again, "
+                    "which resumes, or run again to train with the new one"
                 )
             info = {
                 "experiment": key,

@@ -147,8 +147,7 @@ def test_a_cutout_gets_a_background_and_is_cropped(call) -> None:
     blue = pixels_of(Path("blue.jpg")).int()
     assert blue.shape[0] < SIZE[1] and blue.shape[1] < SIZE[0]
     assert (blue[0, 0] - torch.tensor([0x1A, 0x2B, 0x6D])).abs().max() < 12
-    Image.new("RGB", (7, 9), "lime").save("grass.png")
-    assert call("pet.png", "--cutout", "--background", "grass.png").code == 0
+    assert call("pet.png", "--cutout", "--background", "lime").code == 0
     lime = pixels_of(Path("predicted/pet_cutout.png"))
     assert lime.shape == (SIZE[1], SIZE[0], 3) and lime[0, 0].tolist() == [0, 255, 0]
 
@@ -166,13 +165,12 @@ def test_subfolders_are_mirrored_and_the_output_folder_is_no_input(call) -> None
     for again in (False, True):
         result = call("photos", "photos/a", "photos/x.png", "-o", "photos/out")
         assert (result.code, result.err) == (0, "")
-        assert result.out.startswith("passed over: 1 ")  # ._x.png
         assert result.out.count(": up to date\n") == (4 if again else 0)
         assert written("photos/out") == [
             "a/deep/b (1)_mask.png", "a/x.gif_mask.png", "a/x.png_mask.png", "x_mask.png",
         ]  # fmt: skip
     result = call("photos/empty", "photos")
-    assert "photos/empty: no pictures in this folder (0 other files)" in result.err
+    assert "photos/empty: no pictures in this folder" in result.err
 
 
 def test_what_cannot_be_done_is_named_and_the_rest_done(call) -> None:
@@ -208,11 +206,10 @@ def test_no_photograph_or_background_is_replaced(call) -> None:
         ("a.png", "a_mask.png", "-o", "."),
         ("link.png", "-o", "a.png"),
         ("a.png", "-o", "link.png"),
-        ("link.png", "-o", "ground.png", "--background", "ground.png"),
     ):
         result = call(*arguments, "--overwrite")
-        assert result.code == 1 and "is one of the photographs (or the background)" in result.err
-    for name in ("a.png", "a_mask.png", "ground.png", "link.png"):
+        assert result.code == 1 and "is one of the photographs" in result.err
+    for name in ("a.png", "a_mask.png", "link.png"):
         assert Path(name).read_bytes() == before
 
 

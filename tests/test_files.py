@@ -1,4 +1,4 @@
-"""Files: written whole or not at all, by one process at a time."""
+"""Files: written whole or not at all."""
 
 import hashlib
 from contextlib import suppress

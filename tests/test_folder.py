@@ -301,7 +301,7 @@ def test_something_else_than_a_data_set(raw: Path, tmp_path: Path) -> None:
     (tmp_path / "other/images.tar.gz").touch()
     assert "holds images.tar.gz, photos: it must hold images/" in refused(tmp_path / "other")
     assert "no such folder" in refused(tmp_path / "nowhere")
-    assert "data.not_counted = 3: only masks of your own" in refused(raw, not_counted=3)
+    assert "data.not_counted = 3: no mask holds it" in refused(raw, not_counted=3)
 
 
 def test_not_counted_pixels_are_in_no_share(own: Path) -> None:

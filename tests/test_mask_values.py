@@ -148,8 +148,7 @@ def test_a_coloured_palette_is_its_indices_where_0_is_black(
     image = palette([first, second], DISC)
     content = saved(tmp_path_factory.mktemp("a") / "a", image, kind, optimize=False, **options)
     if any(first) or transparent:
-        seen = "transparent pixels" if transparent else f"a palette in which 0 is {first}"
-        assert read(content).startswith(f"has {seen}") and "data.object_values" in read(content)
+        assert read(content).startswith("has a palette with transparent pixels, or in which 0 is")
     else:
         np.testing.assert_array_equal(is_object(content), DISC)
     np.testing.assert_array_equal(is_object(content, (1,)), DISC)

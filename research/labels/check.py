@@ -5,9 +5,9 @@ the weights that the folds start from.
 """
 
 from research.labels.fold import HERE, load_labels
-from stages.code import write_hashes, write_text
+from stages.code import write_hashes
 from unet.config import load_params
-from unet.runtime.files import file_sha256
+from unet.runtime.files import file_sha256, write
 from unet.runtime.process import run_stage
 from unet.training.config import select_experiment
 from unet.training.steps import start_file
@@ -19,7 +19,7 @@ def main() -> None:
     params = load_params()
     key = select_experiment(params.experiments, [labels.experiment])
     start = start_file(params.train.start_from, key)
-    write_text(HERE / "code/start.txt", f"{file_sha256(start) if start else 'random weights'}\n")
+    write(HERE / "code/start.txt", f"{file_sha256(start) if start else 'random weights'}\n")
     write_hashes("research.labels", HERE / "code", ["fold", "rank"])
 
 

@@ -99,13 +99,9 @@ def draw_transforms(
 
 
 def augment(
-    images: Tensor,
-    targets: Tensor,
-    transforms: Transforms,
-    *,
-    size: int | None = None,
+    images: Tensor, targets: Tensor, transforms: Transforms, *, size: int | None = None,
     soft_edges: bool = False,
-) -> tuple[Tensor, Tensor]:
+) -> tuple[Tensor, Tensor]:  # fmt: skip
     """Transform each image of a batch, and move its target with it.
 
     Args:

@@ -3,12 +3,11 @@
 import os
 import re
 import shutil
+import time
 from pathlib import Path
 
 import requests
-from requests.adapters import HTTPAdapter
 from tqdm import tqdm
-from urllib3.util import Retry
 
 from unet.data.config import DataConfig
 from unet.data.oxford_pets import ANNOTATIONS, IMAGES, md5
@@ -21,7 +20,7 @@ WAY_OUT = (
 TIMEOUT = (10, 60)  # seconds to connect, and between two chunks
 CHUNK = 1 << 16  # bytes; a broken transfer loses at most one chunk
 TRIES = 5  # without one byte more
-BACKOFF = 1.0  # seconds before the second retry of a request; doubled before each further one
+BACKOFF = 0.5  # seconds; doubled before each try
 
 
 def fetch_archives(config: DataConfig, target: Path) -> None:
@@ -57,24 +56,24 @@ def fetch_archives(config: DataConfig, target: Path) -> None:
         part.replace(path)
 
 
-def mirror_checksums(*, tries: int = TRIES) -> dict[str, str] | None:
-    """Archive -> MD5 from the mirror in OXFORD_PETS_URL; None if it is not set.
-
-    Raises:
-        ValueError: the mirror cannot be read, or lacks a checksum.
-    """
+def mirror_checksums() -> dict[str, str] | None:
+    """Archive -> MD5 from the mirror in OXFORD_PETS_URL; None if it is not set."""
     if not os.environ.get(MIRROR_VARIABLE, "").strip():
         return None
     source = _source("") + "MD5SUMS"
-    if _is_address(source):
-        text = _get(source, tries=tries).text
-    else:
-        text = Path(source).read_text(encoding="utf-8")
-    pairs = (line.split(maxsplit=1) for line in text.splitlines() if len(line.split()) == 2)
-    sums = {name.strip().lstrip("*./"): checksum.lower() for checksum, name in pairs}
-    for name in (IMAGES, ANNOTATIONS):
-        if name not in sums:
-            raise ValueError(f"{source}: no MD5 of {name} in it")
+    try:
+        if _is_address(source):
+            response = requests.get(source, timeout=TIMEOUT)
+            response.raise_for_status()
+            text = response.text
+        else:
+            text = Path(source).read_text(encoding="utf-8")
+    except requests.RequestException as error:
+        raise _unreachable(source, error) from None
+    found = re.findall(r"^([0-9a-f]{32}) [ *](?:\./)?(\S+)$", text, re.IGNORECASE | re.MULTILINE)
+    sums = {name: checksum.lower() for checksum, name in found}
+    if missing := {IMAGES, ANNOTATIONS} - sums.keys():
+        raise ValueError(f"{source}: no MD5 of {min(missing)} in it")
     return sums
 
 
@@ -95,26 +94,9 @@ def _is_address(source: str) -> bool:
     return re.match("https?://", source) is not None
 
 
-def _get(url: str, *, begin: int = 0, tries: int = TRIES) -> requests.Response:
-    """The answer, whose body is not read yet; ``begin``: the first byte that is wanted."""
-    # "identity": no compression in transit, which would make the offset for resuming wrong.
-    headers = {"Accept-Encoding": "identity"} | ({"Range": f"bytes={begin}-"} if begin else {})
-    trouble = [408, 429, *range(500, 600)]
-    retry = Retry(
-        tries - 1, backoff_factor=BACKOFF, status_forcelist=trouble, raise_on_status=False,
-        respect_retry_after_header=False,
-    )  # fmt: skip
-    session = requests.Session()
-    for scheme in ("http://", "https://"):
-        session.mount(scheme, HTTPAdapter(max_retries=retry))
-    try:
-        response = session.get(url, headers=headers, timeout=TIMEOUT, stream=True)
-        if response.status_code != 416:  # nothing left to send
-            response.raise_for_status()
-    except requests.RequestException as error:
-        answer = getattr(error.response, "status_code", None) or type(error).__name__
-        raise ValueError(f"{url} cannot be fetched ({answer}): {WAY_OUT}") from None
-    return response
+def _unreachable(url: str, error: requests.RequestException) -> ValueError:
+    answer = getattr(error.response, "status_code", None) or type(error).__name__
+    return ValueError(f"{url} cannot be fetched ({answer}): {WAY_OUT}")
 
 
 def _download(url: str, part: Path) -> None:
@@ -122,24 +104,28 @@ def _download(url: str, part: Path) -> None:
     tries = 0
     while True:
         begin = part.stat().st_size if part.exists() else 0
-        with _get(url, begin=begin) as response:
-            if response.status_code == 416:
-                return
-            begin *= response.status_code == 206  # else it sends all of it again
-            total = begin + int(response.headers.get("Content-Length", 0))
-            try:
+        # "identity": no compression in transit, which would make the offset for resuming wrong.
+        headers = {"Accept-Encoding": "identity"} | ({"Range": f"bytes={begin}-"} if begin else {})
+        try:
+            with requests.get(url, headers=headers, timeout=TIMEOUT, stream=True) as response:
+                if response.status_code == 416:  # nothing left to send
+                    return
+                response.raise_for_status()
+                done = begin * (response.status_code == 206)  # else it sends all of it again
+                total = done + int(response.headers.get("Content-Length", 0))
                 with (
-                    part.open("ab" if begin else "wb") as file,
-                    tqdm(total=total or None, initial=begin, unit="B", unit_scale=True,
+                    part.open("ab" if done else "wb") as file,
+                    tqdm(total=total or None, initial=done, unit="B", unit_scale=True,
                          desc=part.name.split(".")[0], disable=None) as bar,
                 ):  # fmt: skip
                     for chunk in response.iter_content(CHUNK):
                         file.write(chunk)
                         bar.update(len(chunk))
-                return
-            except requests.RequestException as error:
-                tries = 0 if part.stat().st_size > begin else tries + 1
-                if tries == TRIES:
-                    broke = type(error).__name__
-                    raise ValueError(f"{url} cannot be fetched ({broke}): {WAY_OUT}") from None
-                tqdm.write(f"{url}: broke off ({type(error).__name__}); going on")
+            return
+        except requests.RequestException as error:
+            status = getattr(error.response, "status_code", 500)
+            tries = 1 if part.exists() and part.stat().st_size > begin else tries + 1
+            if tries == TRIES or (status < 500 and status not in (408, 429)):
+                raise _unreachable(url, error) from None
+            tqdm.write(f"{url}: broke off ({type(error).__name__}); going on")
+            time.sleep(BACKOFF * 2**tries)

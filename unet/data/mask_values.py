@@ -24,21 +24,13 @@ EDGE = 5  # pixels; an area that fills a square of this side is not an edge
 
 
 class Mask(NamedTuple):
-    """A mask that was read, upright.
+    """A mask that was read, upright."""
 
-    Attributes:
-        codes: (H, W) uint8 (:mod:`unet.data.masks`).
-        orientation: of its file's own EXIF tag, 1 to 8, by which it was turned.
-        form: how a user's was read.
-        values: that the file holds, sorted.
-        unusual: it holds 0 and a value that is the object only if no other mask holds another.
-    """
-
-    codes: np.ndarray
-    orientation: int
-    form: str = ""
-    values: tuple[int, ...] = ()
-    unusual: bool = False
+    codes: np.ndarray  # (H, W) uint8 (unet.data.masks)
+    orientation: int  # of its file's own EXIF tag, 1 to 8, by which it was turned
+    form: str = ""  # how a user's was read
+    values: tuple[int, ...] = ()  # that the file holds, sorted
+    unusual: bool = False  # 0 and a value that is the object only if no other mask holds another
 
 
 def read_mask(file: Path | bytes, data: DataConfig) -> Mask:
@@ -91,13 +83,12 @@ def _pixels(image: Image.Image, *, by_index: bool) -> tuple[np.ndarray, int]:
     if image.mode == "P":
         palette = np.array(image.getpalette("RGB"), dtype=np.uint8).reshape(-1, 3)
         if (palette != palette[:, :1]).any():
-            if not by_index and (see_through or palette[0].any()):
-                first = f"a palette in which 0 is {tuple(palette[0].tolist())}, not black"
-                raise ValueError(
-                    f"has {'transparent pixels' if see_through else first}: save it in grey, 0 "
-                    "where there is no object, or list its numbers in data.object_values"
-                )
-            return np.asarray(image), 255  # the indices, as in VOC's masks
+            if by_index or not (see_through or palette[0].any()):
+                return np.asarray(image), 255  # the indices, as in VOC's masks
+            raise ValueError(
+                "has a palette with transparent pixels, or in which 0 is not black: save it in "
+                "grey, 0 where there is no object, or list its numbers in data.object_values"
+            )
     if see_through:
         raise ValueError("has transparent pixels: save it in grey, 0 where there is no object")
     if image.mode == "1":

@@ -27,9 +27,8 @@ ANNOTATIONS = "annotations.tar.gz"
 
 CODES = np.array([NOT_COUNTED, OBJECT, BACKGROUND, BOUNDARY], dtype=np.uint8)  # of a trimap's 1..3
 
-IMAGE_MEMBERS = re.compile(r"images/([^/]+)\.jpg")
-TRIMAP_MEMBERS = re.compile(r"annotations/trimaps/([^/]+)\.png")
-LIST_MEMBERS = re.compile(r"annotations/(trainval|test)\.txt")
+IMAGE_MEMBERS = re.compile(r"images/((?!\._)[^/]+)\.jpg")  # no shadow file of macOS
+ANNOTATION_MEMBERS = re.compile(r"annotations/(trimaps/[^/]+\.png|trainval\.txt|test\.txt)")
 
 
 @dataclass(frozen=True)
@@ -50,7 +49,7 @@ def md5(path: Path) -> str:
 def members(archive: Path, pattern: re.Pattern[str]) -> Iterator[tuple[str, bytes]]:
     """Stream (first group of ``pattern``, contents) of the files whose whole name matches.
 
-    Nothing is written to disk, so names in the archive can do no harm; ``._`` files match too.
+    Nothing is written to disk, so names in the archive can do no harm.
 
     Args:
         archive: a .tar.gz, or the folder that it unpacks to.
@@ -80,11 +79,6 @@ def members(archive: Path, pattern: re.Pattern[str]) -> Iterator[tuple[str, byte
         ) from None
 
 
-def is_junk(name: str) -> bool:
-    """Whether a member is one of macOS's shadow files."""
-    return name.startswith("._")
-
-
 def breed(name: str) -> str:
     """``Maine_Coon_12`` -> ``Maine_Coon``; cat breeds begin with a capital."""
     return name.rpartition("_")[0]
@@ -99,13 +93,12 @@ def read_index(archive: Path) -> Index:
     lists: dict[str, list[str]] = {}
     trimaps: dict[str, bytes] = {}
     num_junk = 0
-    either = re.compile(f"({LIST_MEMBERS.pattern}|{TRIMAP_MEMBERS.pattern})")
-    for path, content in members(archive, either):
+    for path, content in members(archive, ANNOTATION_MEMBERS):
         name = Path(path).stem
-        if LIST_MEMBERS.fullmatch(path):
+        if path.endswith(".txt"):
             lines = content.decode("utf-8", errors="replace").splitlines()
             lists[name] = [ln.split()[0] for ln in lines if ln.strip() and not ln.startswith("#")]
-        elif is_junk(name):
+        elif name.startswith("._"):  # a shadow file of macOS
             num_junk += 1
         else:
             trimaps[name] = content

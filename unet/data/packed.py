@@ -21,17 +21,11 @@ from unet.data.masks import BOUNDARY, NOT_COUNTED, foreground, without_boundary
 
 @dataclass(frozen=True)
 class Split:
-    """A split's arrays, on a device or memory-mapped.
+    """A split's arrays, on a device or memory-mapped."""
 
-    Attributes:
-        images: (N, S, S, 3) uint8.
-        masks: (N, S, S) uint8 codes.
-        names: the N images' names.
-    """
-
-    images: Tensor
-    masks: Tensor
-    names: tuple[str, ...]
+    images: Tensor  # (N, S, S, 3) uint8
+    masks: Tensor  # (N, S, S) uint8 codes
+    names: tuple[str, ...]  # of the N images
 
     def __len__(self) -> int:
         return len(self.names)
@@ -49,11 +43,8 @@ class Split:
     @cached_property
     def foreground_share(self) -> float:
         """The object's share of the pixels that count, in (0, 1)."""
-        num_object = num_counted = 0
-        for some in self.masks.split(256):
-            is_object, counted = foreground(some)
-            num_object += int(is_object.sum())
-            num_counted += int(counted.sum())
+        sums = [[int(part.sum()) for part in foreground(some)] for some in self.masks.split(256)]
+        num_object, num_counted = map(sum, zip(*sums, strict=True))
         return num_object / num_counted
 
     def batch(self, indices: Tensor, device: torch.device) -> tuple[Tensor, Tensor]:

@@ -1,13 +1,13 @@
 """Pack photographs and masks from any supported layout into arrays of one image size."""
 
 import json
-import operator
 import os
 import shutil
-from collections import Counter, defaultdict, deque
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,6 @@ from unet.data.masks import BACKGROUND, BOUNDARY, NOT_COUNTED, OBJECT
 from unet.data.packed import create_split
 from unet.data.photos import UPRIGHT, read_upright, to_rgb
 from unet.data.sources import Dataset, File, open_source
-from unet.runtime.files import exclusive
 
 
 def pack_into(
@@ -32,21 +31,17 @@ def pack_into(
 
     Returns:
         What ``dataset.json`` holds.
-
-    Raises:
-        ValueError: as :func:`pack`, or another process is packing.
     """
     new = packed.with_name(f".{packed.name}")
-    with exclusive(packed.with_name(f".{packed.name}.lock"), "preprocess"):
-        try:
-            shutil.rmtree(new, ignore_errors=True)  # left by a killed run
-            summary = pack(raw, new, data, config)
-            text = json.dumps(summary, indent=2) + "\n"
-            (new / "dataset.json").write_text(text, encoding="utf-8")
-            shutil.rmtree(packed, ignore_errors=True)
-            new.rename(packed)
-        finally:
-            shutil.rmtree(new, ignore_errors=True)
+    shutil.rmtree(new, ignore_errors=True)  # left by a killed run
+    try:
+        summary = pack(raw, new, data, config)
+        text = json.dumps(summary, indent=2) + "\n"
+        (new / "dataset.json").write_text(text, encoding="utf-8")
+        shutil.rmtree(packed, ignore_errors=True)
+        new.rename(packed)
+    finally:
+        shutil.rmtree(new, ignore_errors=True)
     print("\n".join(told(summary)))
     return summary
 
@@ -97,7 +92,6 @@ def pack(
         ValueError: names the photographs without a mask, masks without a photograph, unreadable
             files, and masks with another shape or unknown values.
     """
-    before = _modified(raw)
     source = open_source(raw, data, config)
     splits = {"all": source.names} if every else source.splits(config)
     size = config.image_size
@@ -107,32 +101,28 @@ def pack(
         raise ValueError(
             f"data.not_counted = {data.not_counted}: no mask holds it; they hold {listed(values)}"
         )
-    if _modified(raw) != before:  # DVC records the folder as it is when the stage ends
-        raise ValueError(f"{raw} changed while it was read: run again")
     pixels = {split: sum(pairs[name]["pixels"] for name in n) for split, n in splits.items()}
-    held = f" (the masks hold {listed(values)}: see data.object_values)" if values else ""
-    if not every and pixels["train"][OBJECT] in (0, pixels["train"][:NOT_COUNTED].sum()):
-        raise ValueError(
-            f"the training images hold no object, or nothing else: nothing can be learnt{held}"
-        )
-    if not every and not pixels["test"][OBJECT]:
-        raise ValueError(
-            f"the test images hold no object: no score would say anything{held}; take more images, "
-            "another preprocess.seed, or list others in test.txt"
-        )
+    for split in ("train", "test") if not every else ():
+        if pixels[split][OBJECT] in (0, pixels[split][:NOT_COUNTED].sum()):
+            held = f" (the masks hold {listed(values)}: see data.object_values)" if values else ""
+            raise ValueError(
+                f"the {split} images hold no object, or nothing else{held}: nothing can be learnt, "
+                "and no score says anything; take more images, another preprocess.seed, or lists"
+            )
 
     def those(key: str) -> list[str]:
         return sorted(name for name, pair in pairs.items() if pair[key])
 
     is_folder = source.about["source"] == "folder"
-    masks = {
-        "forms": dict(sorted(Counter(pair["form"] for pair in pairs.values()).items())),
-        "values": sorted(values) if len(values) <= 16 else listed(values),
-        "without_object": those("without_object"),
-        "not_counted": data.not_counted,
-    }
     unlisted = (photos | set(source.names)) - source.listed if source.listed else set()
-    summary = source.about | ({"masks": masks} if is_folder else {})
+    summary = dict(source.about)
+    if is_folder:
+        summary["masks"] = {
+            "forms": dict(sorted(Counter(pair["form"] for pair in pairs.values()).items())),
+            "values": sorted(values) if len(values) <= 16 else listed(values),
+            "without_object": those("without_object"),
+            "not_counted": data.not_counted,
+        }
     summary |= {
         "image_size": size,
         "split": source.split,
@@ -170,7 +160,6 @@ def _fill(
     problems: dict[str, list[str]] = defaultdict(list)  # what is wrong -> with which names
     problems[f"has no {source.mask}"] += sorted(rows.keys() - source.masks.keys())
     pairs: dict[str, dict[str, Any]] = {}
-    unusual: dict[str, tuple[int, ...]] = {}
     values: set[int] = set()
     photos: set[str] = set()
 
@@ -209,8 +198,9 @@ def _fill(
                 pairs[name]["unclear"] = False
     problems["has no photograph"] += sorted(rows.keys() - photos)
     if len(values - {0, not_counted}) > 1:  # then either may be the object
-        for name, held in unusual.items():
-            problems[f"its mask {which(held)}"].append(name)
+        for name, pair in pairs.items():
+            if pair["unusual"]:
+                problems[f"its mask {which(pair['values'])}"].append(name)
     if any(problems.values()):
         raise ValueError(_refusal(problems, folder))
     return pairs, values, photos
@@ -310,41 +300,18 @@ def same_shape(first: tuple[int, int], second: tuple[int, int]) -> bool:
     return lowest <= highest
 
 
-def _in_order(
-    read: Callable[[File, File], Any], files: Iterable[tuple[str, File, File]]
-) -> Iterator[tuple[str, Any]]:
-    """Yield (name, ``read(photograph, mask)``), on all cores, with few in memory at a time.
-
-    Uses threads, because Pillow releases the GIL while it decodes and resizes.
-    """
-    workers = os.cpu_count() or 1
-    waiting: deque[tuple[str, Future]] = deque()
-    with ThreadPoolExecutor(workers) as pool:
-        for name, *pair in files:
-            waiting.append((name, pool.submit(read, *pair)))
-            if len(waiting) > 8 * workers:
-                first, future = waiting.popleft()
-                yield first, future.result()
-        for name, future in waiting:
-            yield name, future.result()
-
-
-def _modified(folder: Path) -> dict[Path, int]:
-    """Each file in ``folder`` -> when it was modified, in ns."""
-    return {path: path.stat().st_mtime_ns for path in folder.rglob("*") if path.is_file()}
-
-
-def _refusal(problems: dict[str, list[str]], folder: Path, at_most: int = 12) -> str:
+def _refusal(problems: dict[str, list[str]], folder: Path) -> str:
     """One line on all that is wrong, each reason once with the names it holds for."""
     lines = []
-    for problem, (first, *more) in filter(operator.itemgetter(1), problems.items()):
-        others = f" (and {len(more)} more: {_some(more, at_most)})" if more else ""
-        lines.append(f"{first}{others}: {problem}")
-    shown = "; ".join(lines[:at_most] + ["…"] * (len(lines) > at_most))
+    for problem, names in problems.items():
+        if names:
+            more = f" (and {len(names) - 1} more: {_some(names[1:], 12)})" * (len(names) > 1)
+            lines.append(f"{names[0]}{more}: {problem}")
     count = sum(map(len, problems.values()))
     return (
-        f"{count} file{'s' * (count > 1)} of {folder} cannot be used: {shown}. Mend them, move "
-        "photograph and mask away, or bring another copy"
+        f"{count} file{'s' * (count > 1)} of {folder} cannot be used: {'; '.join(lines[:12])}"
+        f"{'; …' * (len(lines) > 12)}. Mend them, move photograph and mask away, or bring another "
+        "copy"
     )
 
 

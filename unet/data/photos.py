@@ -1,18 +1,16 @@
 """Read photographs from cameras, scanners or web pages, upright and in RGB."""
 
 import io
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
-try:  # the format of iPhones, which Pillow alone cannot read
+with suppress(ImportError):  # the format of iPhones, which Pillow alone cannot read
     import pillow_heif
-except ImportError:
-    HEIF = False
-else:
+
     pillow_heif.register_heif_opener()
-    HEIF = True
 
 # HEIC even without pillow_heif: otherwise a phone's photographs would be skipped silently.
 SUFFIXES = frozenset(
@@ -70,9 +68,8 @@ def read_upright(source: Path | bytes | Image.Image) -> tuple[Image.Image, int]:
     except UnidentifiedImageError:
         if not content:
             raise ValueError("is empty") from None
-        heif = content[4:8] == b"ftyp" and content[8:12] in (b"heic", b"heix", b"mif1", b"msf1")
-        way = "is a HEIC file: `pip install pillow-heif` reads it, or save it as JPEG"
-        raise ValueError(way if heif else "is no picture of a format that can be read") from None
+        heic = "HEIC: `pip install pillow-heif`, or save it as JPEG"
+        raise ValueError(f"is no picture of a format that can be read ({heic})") from None
     except Image.DecompressionBombError:
         limit = f"more than {MAX_PIXELS // 1_000_000} million pixels"
         raise ValueError(f"has {limit}, the most that are read: make it smaller") from None
@@ -101,10 +98,7 @@ def read_photo(source: Path | bytes | Image.Image) -> Image.Image:
     Only the colour profile is kept of its metadata.
 
     Args:
-        source: as for :func:`read_upright`.
-
-    Raises:
-        ValueError: what is wrong, worded to follow the file's name.
+        source: as for :func:`read_upright`, which says what it raises.
     """
     photo = to_rgb(read_upright(source)[0])
     # Drop the EXIF block: its tag would turn the photograph again.

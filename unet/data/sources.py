@@ -1,18 +1,22 @@
 """The supported layouts of a dataset's folder: the Oxford-IIIT Pet release, or a user's own."""
 
+import re
+import unicodedata
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from unet.data import oxford_pets
-from unet.data.config import DOWNLOADED, DataConfig, PreprocessConfig
-from unet.data.folder import LISTS, masks_of, pictures, read_lists
+from unet.data import oxford_pets as pets
+from unet.data.config import DataConfig, PreprocessConfig
 from unet.data.mask_values import Mask, read_mask
+from unet.data.photos import is_photo
 from unet.data.splits import assign_splits, folder_splits
 
 File = Path | bytes  # an image file's path or content
+LISTS = ("train.txt", "val.txt", "test.txt")  # of a user's own folder
 
 
 @dataclass(frozen=True)
@@ -40,7 +44,9 @@ def open_source(path: Path, data: DataConfig, config: PreprocessConfig) -> Datas
         ValueError: it is none of them, or the params do not fit it.
     """
     if not path.is_dir():
-        raise ValueError(f"data.path = {path}: no such folder")
+        raise ValueError(
+            f"data.path = {path}: no such folder (for data/raw run `dvc repro download`)"
+        )
     for name in ("images", "masks", "annotations"):
         if (path / name).is_symlink():
             raise ValueError(
@@ -50,17 +56,13 @@ def open_source(path: Path, data: DataConfig, config: PreprocessConfig) -> Datas
     has = {file.name for file in path.iterdir()}
     if {"images", "masks"} <= has:
         return _folder(path, data, config)
-    for images, annotations in (
-        (oxford_pets.IMAGES, oxford_pets.ANNOTATIONS), ("images", "annotations")
-    ):  # fmt: skip
+    for images, annotations in ((pets.IMAGES, pets.ANNOTATIONS), ("images", "annotations")):
         if {images, annotations} <= has:
             return _release(path / images, path / annotations, data, config)
-    if path == DOWNLOADED:
-        raise ValueError(f"{path} lacks the archives: run `dvc repro -f download`")
     raise ValueError(
         f"data.path = {path} holds {', '.join(sorted(has)[:8]) or 'nothing'}: it must hold images/ "
-        "and masks/, or the Oxford-IIIT Pet release: its two archives, or its images/ and "
-        "annotations/"
+        "and masks/, or the Oxford-IIIT Pet release: its two archives (`dvc repro -f download`), "
+        "or its images/ and annotations/"
     )
 
 
@@ -68,48 +70,42 @@ def _release(
     images: Path, annotations: Path, data: DataConfig, config: PreprocessConfig
 ) -> Dataset:
     """The Oxford-IIIT Pet release, as two archives or as the folders that they unpack to."""
-    if data.object_values != "auto" or data.not_counted is not None:
-        raise ValueError(
-            f"data.object_values = {data.object_values}, data.not_counted = {data.not_counted}: "
-            "only masks of your own have them; for the Oxford-IIIT Pet release they must be auto "
-            "and null"
-        )
-    sums = {file.name: oxford_pets.md5(file) for file in (images, annotations) if file.is_file()}
+    sums = {file.name: pets.md5(file) for file in (images, annotations) if file.is_file()}
     is_official = list(sums.values()) == [data.images_md5, data.annotations_md5]
     source = "official" if is_official else "mirror"
-    index = oxford_pets.read_index(annotations)
+    source = "synthetic" if data.source == "synthetic" else source
+    index = pets.read_index(annotations)
     listed = {name for names in index.lists.values() for name in names}
-    found = oxford_pets.members(images, oxford_pets.IMAGE_MEMBERS)
     return Dataset(
         names=sorted(index.trimaps),
         splits=partial(assign_splits, index),
         listed=None if config.split == "sorted" else listed,
-        images=((name, file) for name, file in found if not oxford_pets.is_junk(name)),
+        images=pets.members(images, pets.IMAGE_MEMBERS),
         masks=index.trimaps,
-        read_mask=oxford_pets.read_trimap,
+        read_mask=pets.read_trimap,
         mask="trimap",
-        about={
-            "source": "synthetic" if data.source == "synthetic" else source,
-            "archives_md5": sums,
-        },
+        about={"source": source, "archives_md5": sums},
         split=config.split,
         left_out={"junk_files": index.num_junk},
     )
 
 
 def _folder(path: Path, data: DataConfig, config: PreprocessConfig) -> Dataset:
-    """Photographs in ``images/`` and masks in ``masks/``, with equal names."""
+    """A user's own dataset: photographs in ``images/``, masks in ``masks/``, and optional lists.
+
+    ``masks/NAME.png`` or ``masks/NAME_mask.png`` belongs to ``images/NAME.jpg``, and
+    ``masks/mask_1.png`` to ``images/image_1.jpg``. A list holds one name (or file name) per line.
+    """
     if config.split != "official":
         raise ValueError(
             f"preprocess.split = {config.split} is of the Oxford-IIIT Pet release: for a folder of "
-            f"your own it must be official, which takes {', '.join(LISTS)} there, or draws the "
-            "splits where there are none"
+            "your own set official"
         )
-    images, other_images, folders = pictures(path / "images")
-    found, other_masks, mask_folders = pictures(path / "masks")
-    masks = masks_of(images, found)
+    images, other_images, folders = _pictures(path / "images")
+    found, other_masks, mask_folders = _pictures(path / "masks")
+    masks = _masks_of(images, found)
     names = sorted(images.keys() | masks.keys())
-    lists = read_lists(path, set(names))
+    lists = _read_lists(path, set(names))
     return Dataset(
         names=names,
         splits=partial(folder_splits, names, lists),
@@ -122,3 +118,73 @@ def _folder(path: Path, data: DataConfig, config: PreprocessConfig) -> Dataset:
         split="listed" if lists else "random",
         left_out={"other_files": other_images + other_masks, "folders": folders + mask_folders},
     )
+
+
+def _pictures(folder: Path) -> tuple[dict[str, Path], int, list[str]]:
+    """Name -> file of the pictures in ``folder``, the number of its other visible files, and its
+    folders, which are not read."""
+    visible = sorted(file for file in folder.iterdir() if not file.name.startswith("."))
+    folders = [f"{folder.name}/{file.name}/" for file in visible if file.is_dir()]
+    files = [file for file in visible if not file.is_dir()]
+    found: dict[str, Path] = {}
+    for file in filter(is_photo, files):
+        if (other := found.setdefault(_name(file.stem), file)) is not file:
+            raise ValueError(f"{folder}: {other.name} and {file.name} have one name: move one away")
+    if not found:
+        way = f", but {', '.join(folders[:5])}: put them into {folder.name}/ itself"
+        none = f"{folder} holds no pictures of a format that can be read"
+        raise ValueError(none + (way if folders else ""))
+    return found, len(files) - len(found), folders
+
+
+def _masks_of(images: dict[str, Path], found: dict[str, Path]) -> dict[str, Path]:
+    """The files of masks, ``found`` by their own names, by the names of their photographs."""
+    masks: dict[str, Path] = {}
+    for own, file in found.items():
+        # A photograph's own name may end like this: an exact match comes first.
+        may_be = (own, own.removesuffix("_mask"), re.sub("^mask_", "image_", own))
+        name = next((name for name in may_be if name in images), may_be[1])
+        if (other := masks.setdefault(name, file)) is not file:
+            both = f"{file.parent}: {other.name} and {file.name}"
+            raise ValueError(f"{both} are masks of one photograph: move one away")
+    return masks
+
+
+def _read_lists(path: Path, names: set[str]) -> dict[str, list[str]]:
+    """``train``, ``test`` and optionally ``val`` -> names; empty if there are no lists."""
+    files = {file.name.lower(): file for file in path.iterdir() if file.name.lower() in LISTS}
+    if missing := [name for name in ("train.txt", "test.txt") if files and name not in files]:
+        raise ValueError(
+            f"{path} has {min(files)}, but no {missing[0]}: train.txt and test.txt are needed "
+            "(val.txt is drawn from train.txt where it is missing), or none of them"
+        )
+    lists = {file.removesuffix(".txt"): _read_list(files[file], names) for file in sorted(files)}
+    counts = Counter(name for entries in lists.values() for name in entries)
+    if twice := [name for name, count in counts.items() if count > 1]:
+        where = " and ".join(f"{name}.txt" for name in lists if twice[0] in lists[name])
+        raise ValueError(f"{path}: {twice[0]} is listed twice, in {where}: each may stand once")
+    return lists
+
+
+def _read_list(file: Path, names: set[str]) -> list[str]:
+    try:
+        lines = file.read_text(encoding="utf-8-sig").splitlines()
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{file} cannot be read ({error}): it must be text in UTF-8") from None
+    found = []
+    for entry in map(_name, filter(None, map(str.strip, lines))):
+        # An entry is a name or a file name.
+        name = entry if entry in names or not is_photo(Path(entry)) else Path(entry).stem
+        if name in names:
+            found.append(name)
+        elif not name.startswith("#"):  # a comment, unless a photograph is called so
+            raise ValueError(
+                f"{file} lists {name}, which is in neither images/ nor masks/: write a name a "
+                "line, as the photographs are called"
+            )
+    return found
+
+
+def _name(text: str) -> str:
+    """Normalise ``text``: macOS may write an accented letter as two characters, others as one."""
+    return unicodedata.normalize("NFC", text)

@@ -13,9 +13,6 @@ def assign_splits(index: Index, config: PreprocessConfig) -> dict[str, list[str]
     breed in validation; test is test. ``sorted``: the published table's split. It cuts the sorted
     names of all trimaps, ``._`` files first, at 80 %: the first 60 % of the real names are for
     training, the rest (dogs of mostly unseen breeds) for both validation and test.
-
-    Raises:
-        ValueError: a split would be empty.
     """
     if config.split == "sorted":
         names = sorted(index.trimaps)
@@ -40,9 +37,6 @@ def folder_splits(
         lists: split -> names from the folder's lists: all three, ``train`` and ``test``, or none.
             The others are drawn: ``config.test_fraction`` of all, ``config.val_fraction`` of what
             is not test.
-
-    Raises:
-        ValueError: a split would be empty.
     """
     splits = dict(lists)
     if not lists:
@@ -60,6 +54,7 @@ def _drawn(names: list[str], share: float, seed: int) -> tuple[list[str], list[s
 
 
 def _limited(splits: dict[str, list[str]], config: PreprocessConfig) -> dict[str, list[str]]:
+    """At most ``config.limit`` names of each split, sorted; ValueError if one is empty."""
     limited = {}
     for split, names in splits.items():
         if not names:

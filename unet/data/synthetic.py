@@ -19,6 +19,7 @@ from unet.runtime.files import atomic_write
 
 BREEDS = ("Grey_Cat", "Long_Cat", "Round_Cat", "small_dog", "tall_dog", "terrier_dog")
 PET, BACKGROUND, BOUNDARY = 1, 2, 3  # codes of a trimap in the release
+ODDITIES = {13: ("JPEG", "L"), 17: ("PNG", "P"), 19: ("PNG", "RGBA")}  # of these images' files
 SEED = 20120616  # of the drawings; fixed, so that there is only one such dataset
 
 
@@ -37,7 +38,7 @@ def write_archives(folder: Path, *, num_images: int) -> None:
         name = f"{BREEDS[breed]}_{nth}"
         empty = index == 7
         image, trimap = draw_animal(np.random.default_rng([SEED, index]), empty=empty)
-        images[f"images/{name}.jpg"] = _encode(image, oddity=index)
+        images[f"images/{name}.jpg"] = _encode(image, *ODDITIES.get(index, ()))
         annotations[f"annotations/trimaps/._{name}.png"] = b"\x00\x05\x16\x07" + bytes(28)
         annotations[f"annotations/trimaps/{name}.png"] = _encode(trimap, "PNG")
         if index != 11:  # on no list
@@ -159,15 +160,9 @@ def _fur(rng: np.random.Generator, size: tuple[int, int]) -> Image.Image:
     return _paint(colour + (shade + coat + grain)[..., None])
 
 
-def _encode(image: Image.Image, form: str = "JPEG", *, oddity: int = 0) -> bytes:
-    if oddity == 13:
-        image = image.convert("L")
-    elif oddity == 17:
-        image, form = image.convert("P"), "PNG"
-    elif oddity == 19:
-        image, form = image.convert("RGBA"), "PNG"
-    buffer = io.BytesIO()
-    image.save(buffer, form, quality=90)
+def _encode(image: Image.Image, form: str = "JPEG", mode: str = "") -> bytes:
+    image = image.convert(mode) if mode else image
+    image.save(buffer := io.BytesIO(), form, quality=90)
     return buffer.getvalue()
 
 

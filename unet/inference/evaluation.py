@@ -44,17 +44,10 @@ class Evaluation:
 
 @torch.inference_mode()
 def evaluate(
-    model: UNet,
-    split: Split,
-    *,
-    threshold: float,
-    batch_size: int,
-    device: torch.device,
-    flip: bool = False,
-    scales: Sequence[float] = (1.0,),
-    boundary: str = "background",
+    model: UNet, split: Split, *, threshold: float, batch_size: int, device: torch.device,
+    flip: bool = False, scales: Sequence[float] = (1.0,), boundary: str = "background",
     name: str = "evaluate",
-) -> Evaluation:
+) -> Evaluation:  # fmt: skip
     """Predict every image of ``split`` in float32 and count its pixels.
 
     Args:

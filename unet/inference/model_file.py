@@ -9,7 +9,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 
 from unet.model import UNet
-from unet.runtime.files import atomic_write
+from unet.runtime.files import write
 
 DEFAULT = "pets"
 # Where a model is looked for by its name: what was trained here, what is released here, what came
@@ -49,8 +49,7 @@ def save_model(
         info = info | {"store": store}
     # One entry: the order of several is undefined, so the file's bytes would vary.
     metadata = {"unet": json.dumps(info, sort_keys=True)}
-    with atomic_write(path) as temporary:
-        temporary.write_bytes(safetensors.torch.save(tensors, metadata))
+    write(path, safetensors.torch.save(tensors, metadata))
 
 
 def is_kernel(name: str, tensor: torch.Tensor) -> bool:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image, ImageFilter, ImageOps
+from PIL import Image, ImageFilter
 from scipy.ndimage import label, uniform_filter
 from torch import Tensor
 
@@ -19,6 +19,8 @@ NEAR = 0.01  # diagonals around the mask: the reach of a cut-out's soft edge
 SPECK = 0.1  # of the largest part's area: smaller parts are left out of cut-outs
 BLUR, BLUR_SIDE = 0.02, 1024  # window in diagonals, pixels of the longer side: of colours at edges
 OUTLINE = (255, 196, 0)
+
+Colour = str | tuple[int, ...]  # as :mod:`PIL.ImageColor` names it, or RGB
 
 
 def cutout(photo: Photo, model: TrainedModel | str | Path | None = None) -> Image.Image:
@@ -39,22 +41,18 @@ def cutout(photo: Photo, model: TrainedModel | str | Path | None = None) -> Imag
     return cutout_picture(predict(picture, model), picture)
 
 
-def mask_picture(found: Prediction) -> Image.Image:
+def mask_picture(found: Prediction, photo: Photo | None = None) -> Image.Image:
     """Mode L: 255 is the object, 0 the rest."""
     return Image.fromarray(found.mask.numpy() * np.uint8(255))
 
 
-def probabilities_picture(found: Prediction) -> Image.Image:
+def probabilities_picture(found: Prediction, photo: Photo | None = None) -> Image.Image:
     """Mode L: 255 is probability 1."""
     return Image.fromarray((found.probabilities * 255).round_().to(torch.uint8).numpy())
 
 
 def cutout_picture(
-    found: Prediction,
-    photo: Photo,
-    *,
-    background: str | Image.Image | None = None,
-    crop: bool = False,
+    found: Prediction, photo: Photo, *, background: Colour | None = None, crop: bool = False
 ) -> Image.Image:
     """The object with a soft edge, half transparent at the threshold. Parts of less than a tenth of
     the largest one are left out.
@@ -62,8 +60,7 @@ def cutout_picture(
     Fully transparent pixels are black, so that the object's surroundings are not stored.
 
     Args:
-        background: a colour as :mod:`PIL.ImageColor` names it, or a picture, which is scaled to
-            cover; None: transparent.
+        background: None: transparent.
         crop: cut to the object, with a margin of 2 % of its longer side.
 
     Returns:
@@ -77,10 +74,7 @@ def cutout_picture(
     drawn = Image.fromarray(pixels)
     drawn.putalpha(Image.fromarray(alpha))
     if background is not None:
-        if isinstance(background, Image.Image):
-            ground = ImageOps.fit(background.convert("RGB"), drawn.size)
-        else:
-            ground = Image.new("RGB", drawn.size, background)
+        ground = Image.new("RGB", drawn.size, background)
         drawn = Image.composite(drawn.convert("RGB"), ground, Image.fromarray(alpha))
     if crop and (box := Image.fromarray(alpha).getbbox()):
         margin = round(0.02 * max(box[2] - box[0], box[3] - box[1]))

@@ -6,12 +6,11 @@ that square, as in preprocessing, and the result is stretched back to the photog
 """
 
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor, wait
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from statistics import fmean
-from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -43,12 +42,9 @@ class Prediction:
 
 
 def predict(
-    photo: Photo,
-    *models: TrainedModel,
-    tta: bool = True,
-    refine: bool = True,
+    photo: Photo, *models: TrainedModel, tta: bool = True, refine: bool = True,
     threshold: float | None = None,
-) -> Prediction:
+) -> Prediction:  # fmt: skip
     """Find the object in one photograph.
 
     Args:
@@ -69,18 +65,14 @@ def predict(
 
 
 def predict_all(
-    photos: Iterable[Photo],
-    *models: TrainedModel,
-    tta: bool = True,
-    refine: bool = True,
-    threshold: float | None = None,
-    batch_size: int = 16,
+    photos: Iterable[Photo], *models: TrainedModel, tta: bool = True, refine: bool = True,
+    threshold: float | None = None, batch_size: int = 16,
     on_error: Callable[[Photo, ValueError], None] | None = None,
-) -> Iterator[tuple[Photo, Prediction]]:
+) -> Iterator[tuple[Photo, Prediction]]:  # fmt: skip
     """:func:`predict` for many photographs: in batches, of which the next is read on threads.
 
     Only two batches of resized photographs, and one result, are in memory at a time: to refine it,
-    a file is read once more.
+    the photograph is read once more.
 
     Args:
         photos: as for :func:`predict`; taken a batch at a time, as they are needed.
@@ -90,12 +82,9 @@ def predict_all(
 
     Yields:
         Each photograph as it was given, with its prediction, in the given order.
-
-    Raises:
-        ValueError: as :func:`predict`.
     """
-    own = common_threshold(models)
-    threshold = own if threshold is None else threshold
+    if threshold is None:
+        threshold = fmean(info["threshold"] for _, info in models)
     if not 0 < threshold < 1:
         raise ValueError(f"threshold = {threshold!r}: must lie between 0 and 1, 0.5 for example")
     sizes = {info["image_size"] for _, info in models}
@@ -103,73 +92,48 @@ def predict_all(
     with ThreadPoolExecutor(READERS) as pool:
 
         def read_next() -> list[tuple[Photo, Future]]:
-            reading = []
-            for photo in islice(remaining, batch_size):
-                reading.append((photo, pool.submit(_read, photo, sizes)))
-                if not isinstance(photo, str | Path):  # the caller may change it in the meantime
-                    wait([reading[-1][1]])
-            return reading
+            return [
+                (photo, pool.submit(_read, photo, sizes)) for photo in islice(remaining, batch_size)
+            ]
 
         following = read_next()
         while following:
             batch, current, following = [], following, read_next()
             for photo, reading in current:
                 try:
-                    batch.append((photo, reading.result()))
+                    batch.append((photo, *reading.result()))
                 except ValueError as error:
                     if on_error is None:
                         raise
                     on_error(photo, error)
             if not batch:
                 continue
-            squares = _squares([shrunk for _, shrunk in batch], models, tta=tta)
-            for (photo, shrunk), square in zip(batch, squares, strict=True):
+            squares = _squares([images for *_, images in batch], models, tta=tta)
+            for (photo, side, _), square in zip(batch, squares, strict=True):
                 if refine:
-                    found = follow_edges(square, shrunk.picture or to_picture(photo))
+                    found = follow_edges(square, to_picture(photo))
                 else:
-                    found = resize(square[None, None], shrunk.side)[0, 0]
+                    found = resize(square[None, None], side)[0, 0]
                 yield photo, Prediction(found > threshold, found, threshold)
 
 
-def common_threshold(models: Iterable[TrainedModel]) -> float:
-    """The mean of the models' thresholds.
-
-    Raises:
-        ValueError: the models do not mean the same by an object.
-    """
-    # A folder's masks have no boundary.
-    rules = {i.get("boundary", "background") for _, i in models if i.get("source") != "folder"}
-    if len(rules) > 1:
-        raise ValueError(
-            f"the models learnt the object's outline by different rules ({', '.join(sorted(rules))}"
-            "): the mean of what they say is neither; take models of one rule"
-        )
-    return fmean(info["threshold"] for _, info in models)
-
-
-class _Shrunk(NamedTuple):
+def _read(photo: Photo, sizes: set[int]) -> tuple[tuple[int, int], dict[int, Tensor]]:
     """A photograph's height and width, and per size S the image (S, S, 3) uint8."""
-
-    side: tuple[int, int]
-    images: dict[int, Tensor]
-    picture: Image.Image | None  # of what is not a file, which the caller may change
-
-
-def _read(photo: Photo, sizes: set[int]) -> _Shrunk:
     picture = to_picture(photo)
     images = {
         size: torch.from_numpy(np.array(picture.resize((size, size), Image.Resampling.BILINEAR)))
         for size in sizes
     }
-    own = None if isinstance(photo, str | Path) else picture
-    return _Shrunk((picture.height, picture.width), images, own)
+    return (picture.height, picture.width), images
 
 
-def _squares(batch: list[_Shrunk], models: Iterable[TrainedModel], *, tta: bool) -> Tensor:
+def _squares(
+    batch: list[dict[int, Tensor]], models: Iterable[TrainedModel], *, tta: bool
+) -> Tensor:
     """The models' mean probabilities (N, S, S) float32, S the largest model's size, on the CPU."""
     squares = []
     for model, info in models:
-        images = torch.stack([shrunk.images[info["image_size"]] for shrunk in batch])
+        images = torch.stack([sizes[info["image_size"]] for sizes in batch])
         # As in Split.batch: with the same `tta`, users get the predictions that are scored.
         images = images.to(model.pixel_mean.device).permute(0, 3, 1, 2).float().div_(255)
         squares.append(model.predict(images, **(TTA if tta else {})).cpu())
@@ -193,8 +157,6 @@ def to_picture(photo: Photo) -> Image.Image:
         if picture.info.get("icc_profile", b"")[16:20] != b"RGB ":  # e.g. of a CMYK picture
             picture.info = {}
         return picture
-    if photo.ndim != 3 or len(photo) != 3 or not photo.numel():
-        raise ValueError(f"a photo of shape {tuple(photo.shape)}: must be (3, H, W), RGB")
     if photo.dtype != torch.uint8:
         low, high = photo.detach().aminmax()
         if not photo.is_floating_point() or not (low >= 0 and high <= 1):

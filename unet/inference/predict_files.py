@@ -14,23 +14,22 @@ import sys
 import warnings
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import suppress
 from pathlib import Path
 from statistics import fmean
 from tempfile import TemporaryDirectory
 from typing import Any, TextIO
 
-from PIL import Image, ImageColor
+from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 from tqdm import tqdm
 
-from unet.data.photos import SUFFIXES, is_photo, read_photo
+from unet.data.photos import SUFFIXES, is_photo
 from unet.inference import pictures
 from unet.inference.command import ENDINGS
 from unet.inference.model_file import DEFAULT, find_model, load_model
 from unet.inference.predict import Photo, predict_all
 from unet.runtime.device import resolve_device
-from unet.runtime.files import atomic_write, file_sha256
+from unet.runtime.files import file_sha256, write
 
 JPEG = (".jpg", ".jpeg")
 NOTE = "unet-predict"  # the note's name among a PNG's text chunks; in a JPEG it is the comment
@@ -41,11 +40,7 @@ OF_ONE = (errno.ENAMETOOLONG, errno.EISDIR, None)
 
 
 def predict_files(arguments: argparse.Namespace) -> None:
-    """Do what the arguments of :mod:`unet.inference.command` ask for.
-
-    Raises:
-        ValueError: an argument is invalid, or (at the end) some photographs failed.
-    """
+    """Do what the arguments of :mod:`unet.inference.command` ask for."""
     warnings.filterwarnings("ignore", module=r"PIL\.")  # large pictures, damaged tags
     with TemporaryDirectory() as scratch:  # pipes are files here
         stdin, stdout = Path(scratch, "stdin"), Path(scratch, "stdout.png")
@@ -62,39 +57,25 @@ def _predict_files(arguments: argparse.Namespace, given: Sequence[Path], out: Pa
     one = out.suffix.lower() in SUFFIXES and not out.is_dir()
     kinds = _kinds(arguments, given, out, one=one)
     device = resolve_device(arguments.device)
-    background, ground = _background(arguments.background)
     files = [find_model(name) for name in arguments.model or [DEFAULT]]
-    photos, passed_over = find_photos(given, out)
+    photos = find_photos(given, out)
     targets = {
         photo: {kind: out if one else out / f"{name}{ENDINGS[kind]}" for kind in kinds}
         for photo, name in output_names(photos).items()
     }
-    inputs = {path.resolve() for path in [*photos, Path(arguments.background or "")]}
+    inputs = {path.resolve() for path in photos}
     for path in (path for paths in targets.values() for path in paths.values()):
         if path.resolve() in inputs:
-            raise ValueError(
-                f"{path} is one of the photographs (or the background): name another --out"
-            )
+            raise ValueError(f"{path} is one of the photographs: name another --out")
     models = [load_model(file, device) for file in files]
     threshold = arguments.threshold
     if threshold is None:
         threshold = fmean(info["threshold"] for _, info in models)
     options = {"tta": arguments.tta, "refine": arguments.refine, "threshold": threshold}
-    settings = options | {
-        "models": [file_sha256(file) for file in files],
-        "cutout": {"background": ground, "crop": arguments.crop},
-    }
-    draw = {
-        "mask": lambda found, _: pictures.mask_picture(found),
-        "cutout": lambda found, photo: pictures.cutout_picture(
-            found, photo, background=background, crop=arguments.crop
-        ),
-        "overlay": pictures.overlay_picture,
-        "probabilities": lambda found, _: pictures.probabilities_picture(found),
-    }
+    cutout = {"background": arguments.background, "crop": arguments.crop}
+    settings = options | {"models": [file_sha256(file) for file in files]}
+    settings |= {"cutout": json.loads(json.dumps(cutout))}  # as a note keeps it
     lines = sys.stderr if arguments.out == "-" else sys.stdout
-    if passed_over:
-        print(f"passed over: {passed_over} files that are no pictures", file=lines)
     counts: Counter[str] = Counter()
     made: dict[Path, dict[str, Any]] = {}  # by photograph: what its results' notes say
     hidden = True if len(photos) == 1 else None  # None: if the output is not a terminal
@@ -132,9 +113,10 @@ def _predict_files(arguments: argparse.Namespace, given: Sequence[Path], out: Pa
             for kind, path in targets[photo].items():
                 if kind == "cutout" and not share:
                     path.unlink(missing_ok=True)  # of an earlier run, with --overwrite
-                else:
-                    note = _note(made[photo], kind, found=share > 0)
-                    _save(draw[kind](found, photo), path, note)
+                    continue
+                draw = getattr(pictures, f"{kind}_picture")
+                drawn = draw(found, photo, **(cutout if kind == "cutout" else {}))
+                _save(drawn, path, _note(made[photo], kind, found=share > 0))
         except OSError as error:
             if error.errno not in OF_ONE:
                 raise
@@ -174,33 +156,16 @@ def _kinds(
     return kinds
 
 
-def _background(given: str | None) -> tuple[str | Image.Image | None, Any]:
-    """What to put behind cut-outs, a colour or a picture, and how a note names it."""
-    if given is None:
-        return None, None
-    with suppress(ValueError):
-        return given, list(ImageColor.getrgb(given))  # as JSON keeps it
-    try:
-        return read_photo(Path(given)), file_sha256(Path(given))
-    except ValueError as error:
-        colour = 'no colour (as white or "#1a2b6d")'
-        raise ValueError(f"--background {given}: {colour}, and as a picture {error}") from None
-
-
-def find_photos(given: Sequence[Path], out: Path) -> tuple[dict[Path, Path], int]:
-    """The photographs, each once, and the number of other files in their folders.
+def find_photos(given: Sequence[Path], out: Path) -> dict[Path, Path]:
+    """The photographs, each once -> its path below the given folder (of a file: its name).
 
     Folders are searched with their sub-folders, but not ``out``, nor hidden or linked folders.
-
-    Returns:
-        Photograph -> its path below the given folder (of a file that was given: its name).
     """
 
     def unreadable(error: OSError) -> None:  # a folder, which os.walk would pass over
         raise error
 
     photos: dict[Path, Path] = {}
-    passed_over = 0
     for path in given:
         if not path.exists():
             raise ValueError(f"{path}: no such file or folder")
@@ -210,22 +175,19 @@ def find_photos(given: Sequence[Path], out: Path) -> tuple[dict[Path, Path], int
         if path.resolve() == out.resolve():
             results = "its results would be the next run's photographs"
             raise ValueError(f"--out {out}: is the photographs' own folder, {results}")
-        chosen, others = [], 0
+        chosen: list[Path] = []
         for folder, folders, files in os.walk(path, onerror=unreadable):
-            inside = [Path(folder, name) for name in sorted(files)]
-            chosen += filter(is_photo, inside)
-            others += len(inside)
+            chosen += filter(is_photo, (Path(folder, name) for name in sorted(files)))
             folders[:] = [  # those that os.walk enters
                 name
                 for name in sorted(folders)
                 if name[0] != "." and Path(folder, name).resolve() != out.resolve()
             ]
         if not chosen:
-            raise ValueError(f"{path}: no pictures in this folder ({others} other files)")
+            raise ValueError(f"{path}: no pictures in this folder")
         for photo in chosen:
             photos.setdefault(photo, photo.relative_to(path))
-        passed_over += others - len(chosen)
-    return photos, passed_over
+    return photos
 
 
 def output_names(photos: Mapping[Path, Path]) -> dict[Path, str]:
@@ -234,13 +196,10 @@ def output_names(photos: Mapping[Path, Path]) -> dict[Path, str]:
     Args:
         photos: photograph -> its path below the output folder.
     """
-    stems = {photo: str(path.with_suffix("")) for photo, path in photos.items()}
+    names = {photo: str(path.with_suffix("")) for photo, path in photos.items()}
     # Compared as case-insensitive file systems do.
-    count = Counter(stem.casefold() for stem in stems.values())
-    names = {
-        photo: stem if count[stem.casefold()] == 1 else str(photos[photo])
-        for photo, stem in stems.items()
-    }
+    count = Counter(name.casefold() for name in names.values())
+    names = {k: n if count[n.casefold()] == 1 else str(photos[k]) for k, n in names.items()}
     owners = {name.casefold(): photo for photo, name in names.items()}
     for photo, name in names.items():
         if (other := owners[name.casefold()]) != photo:
@@ -284,7 +243,7 @@ def is_up_to_date(targets: dict[str, Path], made: dict[str, Any]) -> bool:
 
 def _save(picture: Image.Image, path: Path, note: dict[str, Any]) -> None:
     text = json.dumps(note, sort_keys=True)
-    content = io.BytesIO()  # to memory first: Pillow's own error on a full disk would not say so
+    content = io.BytesIO()
     profile = picture.info.get("icc_profile")
     if path.suffix.lower() in JPEG:
         picture.save(content, "JPEG", quality=90, icc_profile=profile, comment=text)
@@ -292,5 +251,4 @@ def _save(picture: Image.Image, path: Path, note: dict[str, Any]) -> None:
         chunks = PngInfo()
         chunks.add_text(NOTE, text)
         picture.save(content, "PNG", compress_level=1, icc_profile=profile, pnginfo=chunks)
-    with atomic_write(path) as temporary:
-        temporary.write_bytes(content.getbuffer())
+    write(path, content.getbuffer())

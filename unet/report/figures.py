@@ -56,14 +56,9 @@ def learning_curves(curves: Mapping[str, pd.DataFrame]) -> Figure:
 
 
 def comparison(
-    images: np.ndarray,
-    targets: np.ndarray,
-    masks: Mapping[str, np.ndarray],
-    labels: Sequence[str],
-    captions: Mapping[str, Sequence[str]],
-    *,
-    title: str,
-) -> Figure:
+    images: np.ndarray, targets: np.ndarray, masks: Mapping[str, np.ndarray],
+    labels: Sequence[str], captions: Mapping[str, Sequence[str]], *, title: str,
+) -> Figure:  # fmt: skip
     """A grid with one row per image; columns: photograph, truth, and each variant's prediction.
 
     Args:
@@ -92,10 +87,8 @@ def comparison(
 
 def iou_spread(
     tables: Mapping[str, pd.DataFrame],
-    tiles: Sequence[tuple[str, np.ndarray, np.ndarray, np.ndarray]],
-    *,
-    title: str,
-) -> Figure:
+    tiles: Sequence[tuple[str, np.ndarray, np.ndarray, np.ndarray]], *, title: str,
+) -> Figure:  # fmt: skip
     """The distribution of the IoU per image for each variant, above some examples.
 
     Args:
@@ -129,13 +122,9 @@ def iou_spread(
 
 
 def progress(
-    images: np.ndarray,
-    targets: np.ndarray,
-    masks: Mapping[str, np.ndarray],
-    epochs: Sequence[int],
-    *,
-    title: str,
-) -> Figure:
+    images: np.ndarray, targets: np.ndarray, masks: Mapping[str, np.ndarray],
+    epochs: Sequence[int], *, title: str,
+) -> Figure:  # fmt: skip
     """The same images predicted after the given epochs: photograph, truth, one row per variant.
 
     Args:
@@ -169,13 +158,9 @@ def overlay(image: np.ndarray, predicted: np.ndarray, target: np.ndarray) -> np.
     """``image`` (S, S, 3) uint8 in grey, coloured by (S, S) bool masks: hit, miss, false alarm."""
     grey = image.mean(-1, keepdims=True).round().astype(np.uint8).repeat(3, -1)
     groups = np.stack([predicted & target, ~predicted & target, predicted & ~target])
-    painted = draw_segmentation_masks(
-        torch.from_numpy(grey).permute(2, 0, 1),
-        torch.from_numpy(groups),
-        alpha=0.55,
-        colors=[HIT, MISS, FALSE_ALARM],
-    )
-    return painted.permute(1, 2, 0).numpy()
+    grey, groups = torch.from_numpy(grey).permute(2, 0, 1), torch.from_numpy(groups)
+    colors = [HIT, MISS, FALSE_ALARM]
+    return draw_segmentation_masks(grey, groups, 0.55, colors).permute(1, 2, 0).numpy()
 
 
 def _show(ax: Axes, picture: np.ndarray, title: str = "") -> None:

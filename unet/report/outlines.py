@@ -8,7 +8,7 @@ from typing import Any
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from unet.runtime.files import atomic_write
+from unet.runtime.files import write
 
 LABELLED, PREDICTED = "#F0E442", "#D81B60"  # yellow and red
 COLUMNS = 6
@@ -39,7 +39,5 @@ def save_outlines(
 
 def save_figure(figure: Figure, path: Path, **options: Any) -> None:
     """Write the kind of image that ``path`` ends in; ``options`` as of matplotlib's ``savefig``."""
-    buffer = io.BytesIO()  # to memory first: on a full disk Pillow silently truncates a JPEG
-    figure.savefig(buffer, format=path.suffix[1:], **options)
-    with atomic_write(path) as temporary:
-        temporary.write_bytes(buffer.getbuffer())
+    figure.savefig(buffer := io.BytesIO(), format=path.suffix[1:], **options)
+    write(path, buffer.getbuffer())

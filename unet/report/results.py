@@ -16,25 +16,15 @@ EXAMPLE_QUANTILES = (0.02, 0.2, 0.4, 0.6, 0.8, 0.98)
 
 @dataclass(frozen=True)
 class Result:
-    """An experiment's results.
+    """An experiment's results."""
 
-    Attributes:
-        scores: its ``metrics/scores/KEY.json``.
-        curve: one row per epoch.
-        table: one row per test image, in the packed test split's order.
-        masks: (N, S, S) bool, the test images' predictions.
-        epochs: the epochs after which ``progress`` was taken.
-        watched: indices (K,) of the validation images in ``progress``.
-        progress: (epochs, K, S, S) bool, their predictions.
-    """
-
-    scores: dict[str, float | str]
-    curve: pd.DataFrame
-    table: pd.DataFrame
-    masks: np.ndarray
-    epochs: list[int]
-    watched: np.ndarray
-    progress: np.ndarray
+    scores: dict[str, float | str]  # its metrics/scores/KEY.json
+    curve: pd.DataFrame  # one row per epoch
+    table: pd.DataFrame  # one row per test image, in the packed test split's order
+    masks: np.ndarray  # (N, S, S) bool, the test images' predictions
+    epochs: list[int]  # after which `progress` was taken
+    watched: np.ndarray  # (K,) indices of the validation images in `progress`
+    progress: np.ndarray  # (epochs, K, S, S) bool, their predictions
 
 
 def load_result(root: Path, key: str, loss_name: str, *, names: Sequence[str]) -> Result:
@@ -50,6 +40,7 @@ def load_result(root: Path, key: str, loss_name: str, *, names: Sequence[str]) -
         ValueError: a file is missing, or of other data or another run; names the stage to rerun (as
             a single item, or DVC would retrain the model that it evaluates).
     """
+    again = f"`dvc repro -s -f evaluate@{key}`"
     try:
         scores = load_scores(root, key)
         table = read_table(root / f"predictions/{key}/images.csv")
@@ -58,11 +49,7 @@ def load_result(root: Path, key: str, loss_name: str, *, names: Sequence[str]) -
             raise ValueError("its predictions are of another run")
         if table["name"].tolist() != list(names):
             raise ValueError("its table is of other images")
-    except (OSError, ValueError) as error:
-        raise ValueError(
-            f"results of {key} cannot be read ({error}): run `dvc repro -s -f evaluate@{key}`"
-        ) from None
-    try:
+        again = f"`dvc repro -s -f train@{key}`, then `dvc repro`"
         path = root / f"plots/curves/{key}.csv"
         curve = pd.read_csv(path)
         with np.load(root / f"models/{key}.progress.npz") as archive:
@@ -70,10 +57,7 @@ def load_result(root: Path, key: str, loss_name: str, *, names: Sequence[str]) -
         if progress["curve"] != sha256(path):
             raise ValueError("its progress is of another training")
     except (OSError, ValueError) as error:
-        raise ValueError(
-            f"results of {key} cannot be read ({error}): run `dvc repro -s -f train@{key}`, "
-            "then `dvc repro`"
-        ) from None
+        raise ValueError(f"results of {key} cannot be read ({error}): run {again}") from None
     curve.attrs["loss_name"] = loss_name
     masks = np.unpackbits(packed, axis=-1, count=packed.shape[1]).astype(bool)
     seen = progress["probabilities"] > 255 * scores["threshold"]
@@ -102,9 +86,6 @@ def check_leftovers(root: Path, keys: Iterable[str]) -> None:
     """Refuse results of experiments that are no longer in ``params.yaml``.
 
     `plot` depends on the folders as a whole, so an extra file would make it stale.
-
-    Raises:
-        ValueError: names the files, with the command that removes them.
     """
     known = set(keys)
     found = [

@@ -29,11 +29,7 @@ def fill(text: str, blocks: Mapping[str, str]) -> str:
 
 
 def rewrite(pages: Mapping[Path, Mapping[str, str]]) -> None:
-    """Rewrite each page with its blocks, see :func:`fill`.
-
-    Raises:
-        ValueError: as :func:`fill`; nothing is written then.
-    """
+    """Rewrite each page with its blocks, see :func:`fill`."""
     texts = {page: fill(page.read_text(encoding="utf-8"), blocks) for page, blocks in pages.items()}
     for page, text in texts.items():
         page.write_text(text, encoding="utf-8", newline="\n")

@@ -1,4 +1,4 @@
-"""Write files completely or not at all, from one process at a time."""
+"""Write files completely or not at all; hash them."""
 
 import glob
 import hashlib
@@ -7,25 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import filelock
 import psutil
-
-
-@contextmanager
-def exclusive(lock: Path, what: str) -> Iterator[None]:
-    """Hold the file ``lock`` during the block; the system frees it if the process dies.
-
-    Raises:
-        ValueError: another process holds it.
-    """
-    lock.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        with filelock.FileLock(lock, timeout=0):
-            yield
-    except filelock.Timeout:
-        raise ValueError(
-            f"another run of {what} is at work here: wait for it, or stop it"
-        ) from None
 
 
 @contextmanager
@@ -45,6 +27,15 @@ def atomic_write(path: Path) -> Iterator[Path]:
         raise
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def write(path: Path, content: str | bytes | memoryview) -> None:
+    """Write a whole file by :func:`atomic_write`; text is UTF-8, its line ends stay.
+
+    From memory, because what libraries raise while they write to a full disk does not say so.
+    """
+    with atomic_write(path) as temporary:
+        temporary.write_bytes(content.encode() if isinstance(content, str) else content)
 
 
 def file_sha256(path: Path) -> str:

@@ -52,9 +52,6 @@ def check_code() -> None:
     """Refuse to run as a DVC stage if the code has changed since the stage ``code`` ran.
 
     DVC would record the result as the old code's.
-
-    Raises:
-        ValueError: the source differs from its hashes in ``code/STAGE.txt``.
     """
     spec = sys.modules["__main__"].__spec__
     package, _, stage = spec.name.rpartition(".") if spec else ("", "", "")

@@ -20,9 +20,6 @@ def source_hashes(module: str, root: Path = ROOT) -> dict[str, str]:
     Returns:
         Path from ``root`` -> SHA-256 of its source without comments, docstrings and blank lines, 64
         hexadecimal digits; sorted by path. Files without any code are left out.
-
-    Raises:
-        SyntaxError: one of the files is not valid Python; the error names it.
     """
     reached: dict[Path, str] = {}
     waiting = {_file_of(module, root)}

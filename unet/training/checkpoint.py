@@ -9,9 +9,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import filelock
 import torch
 
-from unet.runtime.files import atomic_write, exclusive, sha256
+from unet.runtime.files import sha256, write
 from unet.runtime.source import source_hashes
 from unet.training.distributed import rank
 
@@ -35,17 +36,18 @@ def unfinished(key: str, module: str, *settings: Any, files: Iterable[Path]) -> 
         key: names the training in messages.
         module: what trains; its source is part of the training's settings.
         files: the data.
-
-    Raises:
-        ValueError: another process holds the folder.
     """
     name = fingerprint(settings, torch.__version__, source_hashes(module), files=files)
     folder = Path(os.environ.get("DVC_ROOT", ".")) / ".checkpoints" / key / name
     if rank() > 0:  # the first rank holds it for all
         yield folder
         return
-    with exclusive(folder / "lock", key):
-        yield folder
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        with filelock.FileLock(folder / "lock", timeout=0):  # freed if the process dies
+            yield folder
+    except filelock.Timeout:
+        raise ValueError(f"another run of {key} is at work here: wait for it, or stop it") from None
     shutil.rmtree(folder, ignore_errors=True)
 
 
@@ -55,10 +57,8 @@ def save_state(folder: Path, state: dict[str, Any]) -> None:
     Args:
         state: made of dicts, lists, tensors, numbers and text.
     """
-    buffer = io.BytesIO()  # to memory first: torch's error on a full disk is no OSError
-    torch.save(state, buffer)
-    with atomic_write(folder / STATE) as temporary:
-        temporary.write_bytes(buffer.getbuffer())
+    torch.save(state, buffer := io.BytesIO())
+    write(folder / STATE, buffer.getbuffer())
 
 
 def load_state(folder: Path) -> dict[str, Any] | None:

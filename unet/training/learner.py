@@ -5,6 +5,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from unet.inference.model_file import ARCHITECTURE
 from unet.losses import build_loss
 from unet.model import UNet
 from unet.runtime.device import autocast
@@ -16,13 +17,7 @@ from unet.training.optimizers import build_optimizers
 
 def build_model(experiment: ExperimentConfig, *, prior: float = 0.5) -> UNet:
     """A new U-Net for the experiment, its weights drawn from torch's global generator."""
-    return UNet(
-        downsample=experiment.downsample,
-        upsample=experiment.upsample,
-        width=experiment.width,
-        depth=experiment.depth,
-        prior=prior,
-    )
+    return UNet(**{name: getattr(experiment, name) for name in ARCHITECTURE}, prior=prior)
 
 
 class Learner:
@@ -34,14 +29,9 @@ class Learner:
     """
 
     def __init__(
-        self,
-        experiment: ExperimentConfig,
-        config: TrainConfig,
-        *,
-        foreground_share: float,
-        device: torch.device,
-        amp: str,
-    ) -> None:
+        self, experiment: ExperimentConfig, config: TrainConfig, *, foreground_share: float,
+        device: torch.device, amp: str,
+    ) -> None:  # fmt: skip
         torch.manual_seed(config.seed)
         self.amp = amp
         self.loss_function = build_loss(
@@ -62,13 +52,9 @@ class Learner:
         self.graph: StepGraph | None = None
 
     def step(
-        self,
-        images: Tensor,
-        targets: Tensor,
-        learning_rate: float,
-        *,
+        self, images: Tensor, targets: Tensor, learning_rate: float, *,
         counted: Tensor | None = None,
-    ) -> tuple[Tensor, Tensor]:
+    ) -> tuple[Tensor, Tensor]:  # fmt: skip
         """Take an optimiser step; returns the scalar loss and the logits.
 
         The tensors are those of :class:`unet.training.loop.Batch`. On a GPU a full batch's step is
@@ -78,7 +64,7 @@ class Learner:
         if not self.captures or len(images) != self.batch_size:
             self._set_learning_rate(learning_rate)
             return self._step(images, targets, counted)
-        if self.graph is None or not self.graph.fits(images, targets, counted):
+        if self.graph is None or not self.graph.fits(images):
             self.graph = None  # frees its memory for the next one
             rate = torch.tensor(learning_rate, device=images.device)
             self._set_learning_rate(rate)

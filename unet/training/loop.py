@@ -52,19 +52,11 @@ class Training:
 
 
 def fit(
-    experiment: ExperimentConfig,
-    config: TrainConfig,
-    *,
-    train_split: Split,
-    val_split: Split,
-    foreground_share: float,
-    device: torch.device,
-    checkpoint: Path,
-    name: str,
-    start: Start | None = None,
-    watched: Sequence[int] = (),
+    experiment: ExperimentConfig, config: TrainConfig, *, train_split: Split, val_split: Split,
+    foreground_share: float, device: torch.device, checkpoint: Path, name: str,
+    start: Start | None = None, watched: Sequence[int] = (),
     on_epoch: Callable[[Training], None] = lambda training: None,
-) -> tuple[UNet, float, Training]:
+) -> tuple[UNet, float, Training]:  # fmt: skip
     """Train one variant, or resume from the state in the folder ``checkpoint``.
 
     Args:
@@ -104,7 +96,15 @@ def fit(
     elif start:
         learner.model.load_state_dict(start.weights)
     if is_first:
-        announce(name, training, config, len(train_split), start)
+        where = f"resumes after epoch {len(training.curve)} of {config.epochs}"
+        if not saved:
+            steps = config.num_steps(len(train_split))
+            origin = f" from {start.file}" if start else ""
+            where = f"starts at epoch 1 of {config.epochs}{origin}, {steps} steps in all"
+        precision = "float32" if training.amp == "none" else training.amp
+        tqdm.write(f"{name}: {where} ({precision}, CPU threads: {training.threads})")
+        if hint := config.hint(len(train_split)):
+            tqdm.write(f"{name}: {hint}")
         if saved:
             on_epoch(training)
 
@@ -136,8 +136,8 @@ def fit(
         training.curve.append(row)
         speed = len(train_split) / seconds
         timing = {"epoch": epoch, "seconds": seconds, "images_per_second": speed}
-        made_by = {"device": device_name(device), "torch": str(torch.__version__)}
-        training.timing.append(timing | made_by)
+        timing |= {"device": device_name(device), "torch": str(torch.__version__)}
+        training.timing.append(timing)
         if config.keep == "last" or is_best:
             weights = learner.model.state_dict()
             training.weights = {key: value.detach().cpu().clone() for key, value in weights.items()}
@@ -161,15 +161,9 @@ def fit(
 
 
 def train_epoch(
-    learner: Learner,
-    split: Split,
-    config: TrainConfig,
-    *,
-    epoch: int,
-    size: int,
-    device: torch.device,
-    name: str,
-) -> tuple[float, dict[str, float]]:
+    learner: Learner, split: Split, config: TrainConfig, *, epoch: int, size: int,
+    device: torch.device, name: str,
+) -> tuple[float, dict[str, float]]:  # fmt: skip
     """Train on each image of ``split`` once, at ``size`` x ``size`` pixels; returns the learning
     rate of the last step, and the scores."""
     # One generator per epoch: resuming then needs no generator state.
@@ -189,33 +183,14 @@ def train_epoch(
         disable=None if distributed.rank() == 0 else True,
     )  # fmt: skip
     for step, (indices, transforms) in enumerate(bar, start=(epoch - 1) * len(batches)):
-        batch = load_batch(
-            split, indices, transforms, size=size, device=device,
-            soft_edges=config.augment.soft_edges,
-        )  # fmt: skip
-        rate = one_cycle(
-            step, config.num_steps(len(split)), max_lr=config.max_lr, warmup=config.warmup
-        )
+        soft = config.augment.soft_edges
+        batch = load_batch(split, indices, transforms, size=size, device=device, soft_edges=soft)
+        steps = config.num_steps(len(split))
+        rate = one_cycle(step, steps, max_lr=config.max_lr, warmup=config.warmup)
         loss, logits = learner.step(batch.images, batch.targets, rate, counted=batch.counted)
         scores.add(loss, logits, batch.targets, batch.counted)
     distributed.share_buffers(learner.model)
     return rate, scores.compute()  # waits for the device; no step does
-
-
-def announce(
-    name: str, training: Training, config: TrainConfig, num_images: int, start: Start | None
-) -> None:
-    """Print where the training begins, and whether it is too short to learn much."""
-    precision = "float32" if training.amp == "none" else training.amp
-    if training.curve:
-        where = f"resumes after epoch {len(training.curve)} of {config.epochs}"
-    else:
-        origin = f" from {start.file}" if start else ""
-        steps = config.num_steps(num_images)
-        where = f"starts at epoch 1 of {config.epochs}{origin}, {steps} steps in all"
-    tqdm.write(f"{name}: {where} ({precision}, CPU threads: {training.threads})")
-    if hint := config.hint(num_images):
-        tqdm.write(f"{name}: {hint}")
 
 
 class Batch(NamedTuple):

@@ -50,14 +50,9 @@ class Muon(torch.optim.Optimizer):
     """
 
     def __init__(
-        self,
-        kernels: Iterable[Tensor],
-        *,
-        lr: float | Tensor,
-        weight_decay: float,
-        momentum: float = 0.95,
-        dtype: torch.dtype = torch.float32,
-    ) -> None:
+        self, kernels: Iterable[Tensor], *, lr: float | Tensor, weight_decay: float,
+        momentum: float = 0.95, dtype: torch.dtype = torch.float32,
+    ) -> None:  # fmt: skip
         self.dtype = dtype
         defaults = {"lr": lr, "weight_decay": weight_decay, "momentum": momentum}
         super().__init__(kernels, defaults)
