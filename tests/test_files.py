@@ -1,12 +1,11 @@
 """Files: written whole or not at all."""
 
 import hashlib
-from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
-from unet.runtime.files import atomic_write, exclusive, file_sha256, sha256
+from unet.runtime.files import atomic_write, file_sha256, sha256
 
 
 def test_a_file_appears_when_it_is_whole(tmp_path: Path) -> None:
@@ -35,22 +34,6 @@ def test_nothing_is_left_half_written(
         temporary.write_text("half")
         raise error
     assert [p.read_text() for p in tmp_path.iterdir()] == ([former] if former else [])
-
-
-def test_a_second_run_here_is_refused(tmp_path: Path) -> None:
-    lock = tmp_path / "locks" / "mp_tr_bce.lock"
-    with exclusive(lock, "mp_tr_bce"):
-        with (
-            pytest.raises(ValueError, match="another run of mp_tr_bce is at work here"),
-            exclusive(lock, "mp_tr_bce"),
-        ):
-            raise AssertionError("two at once")
-        with exclusive(tmp_path / "locks" / "other.lock", "other"):
-            pass
-    with suppress(KeyError), exclusive(lock, "mp_tr_bce"):
-        raise KeyError
-    with exclusive(lock, "mp_tr_bce"):
-        pass
 
 
 def test_sha256_is_of_all_contents_in_their_order(tmp_path: Path) -> None:

@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 
 from unet.data.oxford_pets import (
-    ANNOTATION_MEMBERS,
     ANNOTATIONS,
     IMAGE_MEMBERS,
     IMAGES,

@@ -169,33 +169,34 @@ def _fill(
             if name in rows and name in source.masks:
                 yield name, file, source.masks[name]
 
-    def fill(files: Iterable[tuple[str, File, File]], *, as_stored: bool = False) -> None:
+    def fill(files: Iterator[tuple[str, File, File]], *, as_stored: bool = False) -> None:
         size = next(iter(arrays.values()))[1].shape[1]
         read = partial(_read_pair, read_mask=source.read_mask, size=size, as_stored=as_stored)
-        for name, (image, mask, pair) in _in_order(read, files):
-            bar.update()
-            for problem in pair["problems"]:
-                problems[problem].append(name)
-            if pair["problems"]:
-                continue
-            for split, row in rows[name]:
-                arrays[split][0][row], arrays[split][1][row] = image, mask.codes
-            values.update(mask.values)
-            if mask.unusual:
-                unusual[name] = mask.values
-            pairs[name] = pair
+        while some := list(islice(files, 8 * (os.cpu_count() or 1))):  # at a time in memory
+            names, *parts = zip(*some, strict=True)
+            for name, (image, codes, pair) in zip(names, pool.map(read, *parts), strict=True):
+                bar.update()
+                for problem in pair["problems"]:
+                    problems[problem].append(name)
+                if not pair["problems"]:
+                    for split, row in rows[name]:
+                        arrays[split][0][row], arrays[split][1][row] = image, codes
+                    values.update(pair["values"])
+                    pairs[name] = pair
 
-    with tqdm(total=len(rows), desc="decode", unit="image", leave=False, disable=None) as bar:
+    with (
+        tqdm(total=len(rows), desc="decode", unit="image", leave=False, disable=None) as bar,
+        ThreadPoolExecutor() as pool,  # Pillow releases the GIL while it decodes and resizes
+    ):
         fill(wanted())
         # Where both ways fit, the masks that fit one way alone decide, if they agree.
-        unclear = [name for name, pair in pairs.items() if pair["unclear"]]
         decided = {way for pair in pairs.values() for way in ("turned", "upright") if pair[way]}
+        unclear = {name for name, pair in pairs.items() if pair["unclear"] and len(decided) == 1}
         if decided == {"turned"}:
-            again = set(unclear)
-            fill(((n, f, source.masks[n]) for n, f in source.images if n in again), as_stored=True)
-        elif decided == {"upright"}:
-            for name in unclear:
-                pairs[name]["unclear"] = False
+            again = ((n, f, source.masks[n]) for n, f in source.images if n in unclear)
+            fill(again, as_stored=True)
+        for name in unclear:
+            pairs[name]["unclear"] = False
     problems["has no photograph"] += sorted(rows.keys() - photos)
     if len(values - {0, not_counted}) > 1:  # then either may be the object
         for name, pair in pairs.items():
@@ -224,7 +225,7 @@ def _read_pair(
     read_mask: Callable[[File], Mask],
     size: int,
     as_stored: bool = False,
-) -> tuple[np.ndarray | None, Mask | None, dict[str, Any]]:
+) -> tuple[np.ndarray | None, np.ndarray | None, dict[str, Any]]:
     """The photograph (S, S, 3) uint8, resized with antialiasing, its mask (S, S), by nearest
     neighbour, both upright, and what is known of them: above all, their ``problems``."""
     problems, photo = [], None
@@ -248,13 +249,15 @@ def _read_pair(
         "problems": [],
         "pixels": pixels,  # of each code (256,)
         "form": mask.form,
+        "values": mask.values,
+        "unusual": mask.unusual,
         "without_object": any(mask.values) and not (mask.codes == OBJECT).any(),
         "background_only": not pixels[OBJECT] + pixels[BOUNDARY],
         # Which way it was drawn where EXIF turns the photograph, judged by its shape.
         **{name: way == name for name in ("turned", "upright", "unclear")},
         "at_the_border": (border == OBJECT).mean() > 0.75,
     }
-    return image, mask._replace(codes=codes), about
+    return image, codes, about
 
 
 def _fitted(
@@ -267,24 +270,20 @@ def _fitted(
     Raises:
         ValueError: the mask has another shape.
     """
-    picture, own = Image.fromarray(mask.codes), mask.orientation
-    # Without a tag it may be drawn on the stored picture. With one it may have been upright
-    # already, the tag copied from the photograph: then back again.
-    turn = UPRIGHT.get(tag if own == 1 else {6: 8, 8: 6}.get(own, own))
-    other = picture if turn is None else picture.transpose(turn)
-    fits, other_fits = same_shape(size, picture.size), same_shape(size, other.size)
-    if not fits and not other_fits:
+    picture = Image.fromarray(mask.codes)
+    turns = tag > 1 and mask.orientation == 1
+    stored = picture.transpose(UPRIGHT[tag]) if turns else picture
+    fits, stored_fits = same_shape(size, picture.size), same_shape(size, stored.size)
+    if not fits and not stored_fits:
         exif = " (upright, as EXIF says)" if tag > 1 else ""
         turned = ": one of the two is turned" if picture.size == size[::-1] else ""
         raise ValueError(
             f"is {picture.width} x {picture.height} pixels, its photograph {size[0]} x {size[1]}"
             f"{exif}{turned}"
         )
-    if own > 1 or tag == 1:
-        return picture if fits else other, ""
-    if other_fits and (as_stored or not fits):
-        return other, "turned"
-    return picture, "unclear" if other_fits else "upright"
+    if turns and stored_fits and (as_stored or not fits):
+        return stored, "turned"
+    return picture, ("unclear" if stored_fits else "upright") if turns else ""
 
 
 def same_shape(first: tuple[int, int], second: tuple[int, int]) -> bool:

@@ -2,23 +2,7 @@
 
 import numpy as np
 import pandas as pd
-from numpy.typing import ArrayLike
-from scipy.stats import t, ttest_1samp
-
-
-def mean_and_interval(differences: ArrayLike) -> tuple[float, float, float]:
-    """The mean of paired differences, one per seed, and its 95 % confidence interval.
-
-    Student's t with n - 1 degrees of freedom; of a single difference the interval is NaN.
-
-    Returns:
-        Mean, lower and upper end, in the differences' unit.
-    """
-    values = np.asarray(differences, dtype=float)
-    if len(values) == 1:
-        return float(values[0]), float("nan"), float("nan")
-    interval = ttest_1samp(values, 0).confidence_interval(0.95)
-    return float(values.mean()), float(interval.low), float(interval.high)
+from scipy.stats import t
 
 
 def over_seeds(scores: pd.DataFrame, weights: pd.DataFrame) -> pd.DataFrame:
