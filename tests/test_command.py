@@ -147,7 +147,8 @@ def test_a_cutout_gets_a_background_and_is_cropped(call) -> None:
     blue = pixels_of(Path("blue.jpg")).int()
     assert blue.shape[0] < SIZE[1] and blue.shape[1] < SIZE[0]
     assert (blue[0, 0] - torch.tensor([0x1A, 0x2B, 0x6D])).abs().max() < 12
-    assert call("pet.png", "--cutout", "--background", "lime").code == 0
+    Image.new("RGB", (7, 9), "lime").save("grass.png")
+    assert call("pet.png", "--cutout", "--background", "grass.png").code == 0
     lime = pixels_of(Path("predicted/pet_cutout.png"))
     assert lime.shape == (SIZE[1], SIZE[0], 3) and lime[0, 0].tolist() == [0, 255, 0]
 
@@ -206,6 +207,7 @@ def test_no_photograph_or_background_is_replaced(call) -> None:
         ("a.png", "a_mask.png", "-o", "."),
         ("link.png", "-o", "a.png"),
         ("a.png", "-o", "link.png"),
+        ("link.png", "-o", "ground.png", "--background", "ground.png"),
     ):
         result = call(*arguments, "--overwrite")
         assert result.code == 1 and "is one of the photographs" in result.err
@@ -297,7 +299,7 @@ def test_nothing_found_is_said_and_no_cutout_written(call) -> None:
     [
         ([], "the following arguments are required: PHOTO-OR-FOLDER"),
         (["none.jpg"], "none.jpg: no such file or folder"),
-        (["empty"], "empty: no pictures in this folder (1 other files)"),
+        (["empty"], "empty: no pictures in this folder"),
         (["pet.png", "--out", "empty/notes.txt"], "File exists: 'empty/notes.txt'"),
         (["empty", "-o", "x.png"], "--out x.png: holds one result of one photograph: name a"),
         (["pet.png", "-o", "x.webp"], "--out x.webp: must be a .png or .jpg, or a folder"),

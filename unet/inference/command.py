@@ -3,8 +3,6 @@
 import argparse
 import sys
 
-from PIL import ImageColor
-
 from unet.runtime.process import run_stage
 
 # Kind of result -> its file's ending.
@@ -62,7 +60,7 @@ def _parse() -> argparse.Namespace:
     add("--overlay", action="store_true", help="also the photograph with the object outlined")
     add("--probabilities", action="store_true", help="also the probabilities: PNG, 255 = 1")
     add(
-        "--background", metavar="COLOUR", type=ImageColor.getrgb,
+        "--background", metavar="COLOUR-OR-PICTURE",
         help='behind a cut-out, white or "#1a2b6d" for example (default: transparent)',
     )  # fmt: skip
     add("--crop", action="store_true", help="cut a cut-out to the object's box")
@@ -90,6 +88,6 @@ def _parse() -> argparse.Namespace:
     given = parser.parse_args()
     if given.batch_size < 1:
         parser.error(f"--batch-size {given.batch_size}: must be at least 1")
-    if "" in [*given.photos, *(given.model or []), given.out]:
+    if "" in [*given.photos, *(given.model or []), given.out, given.background]:
         parser.error("an argument is empty: a variable that is not set?")
     return given

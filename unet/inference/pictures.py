@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image, ImageFilter
+from PIL import Image, ImageFilter, ImageOps
 from scipy.ndimage import label, uniform_filter
 from torch import Tensor
 
@@ -19,8 +19,6 @@ NEAR = 0.01  # diagonals around the mask: the reach of a cut-out's soft edge
 SPECK = 0.1  # of the largest part's area: smaller parts are left out of cut-outs
 BLUR, BLUR_SIDE = 0.02, 1024  # window in diagonals, pixels of the longer side: of colours at edges
 OUTLINE = (255, 196, 0)
-
-Colour = str | tuple[int, ...]  # as :mod:`PIL.ImageColor` names it, or RGB
 
 
 def cutout(photo: Photo, model: TrainedModel | str | Path | None = None) -> Image.Image:
@@ -52,7 +50,11 @@ def probabilities_picture(found: Prediction, photo: Photo | None = None) -> Imag
 
 
 def cutout_picture(
-    found: Prediction, photo: Photo, *, background: Colour | None = None, crop: bool = False
+    found: Prediction,
+    photo: Photo,
+    *,
+    background: str | Image.Image | None = None,
+    crop: bool = False,
 ) -> Image.Image:
     """The object with a soft edge, half transparent at the threshold. Parts of less than a tenth of
     the largest one are left out.
@@ -60,7 +62,8 @@ def cutout_picture(
     Fully transparent pixels are black, so that the object's surroundings are not stored.
 
     Args:
-        background: None: transparent.
+        background: a colour as :mod:`PIL.ImageColor` names it, or a picture, which is scaled to
+            cover; None: transparent.
         crop: cut to the object, with a margin of 2 % of its longer side.
 
     Returns:
@@ -74,7 +77,10 @@ def cutout_picture(
     drawn = Image.fromarray(pixels)
     drawn.putalpha(Image.fromarray(alpha))
     if background is not None:
-        ground = Image.new("RGB", drawn.size, background)
+        if isinstance(background, Image.Image):
+            ground = ImageOps.fit(background.convert("RGB"), drawn.size)
+        else:
+            ground = Image.new("RGB", drawn.size, background)
         drawn = Image.composite(drawn.convert("RGB"), ground, Image.fromarray(alpha))
     if crop and (box := Image.fromarray(alpha).getbbox()):
         margin = round(0.02 * max(box[2] - box[0], box[3] - box[1]))

@@ -83,6 +83,13 @@ def predict_all(
     Yields:
         Each photograph as it was given, with its prediction, in the given order.
     """
+    # A folder's masks have no boundary.
+    rules = {i.get("boundary", "background") for _, i in models if i.get("source") != "folder"}
+    if len(rules) > 1:
+        raise ValueError(
+            f"the models learnt the object's outline by different rules ({', '.join(sorted(rules))}"
+            "): the mean of what they say is neither; take models of one rule"
+        )
     if threshold is None:
         threshold = fmean(info["threshold"] for _, info in models)
     if not 0 < threshold < 1:

@@ -19,11 +19,11 @@ from statistics import fmean
 from tempfile import TemporaryDirectory
 from typing import Any, TextIO
 
-from PIL import Image
+from PIL import Image, ImageColor
 from PIL.PngImagePlugin import PngInfo
 from tqdm import tqdm
 
-from unet.data.photos import SUFFIXES, is_photo
+from unet.data.photos import SUFFIXES, is_photo, read_photo
 from unet.inference import pictures
 from unet.inference.command import ENDINGS
 from unet.inference.model_file import DEFAULT, find_model, load_model
@@ -63,18 +63,20 @@ def _predict_files(arguments: argparse.Namespace, given: Sequence[Path], out: Pa
         photo: {kind: out if one else out / f"{name}{ENDINGS[kind]}" for kind in kinds}
         for photo, name in output_names(photos).items()
     }
-    inputs = {path.resolve() for path in photos}
+    background, ground = _background(arguments.background)
+    inputs = {path.resolve() for path in [*photos, Path(arguments.background or "")]}
     for path in (path for paths in targets.values() for path in paths.values()):
         if path.resolve() in inputs:
-            raise ValueError(f"{path} is one of the photographs: name another --out")
+            raise ValueError(f"{path} is one of the photographs (or the background): name another "
+                             "--out")  # fmt: skip
     models = [load_model(file, device) for file in files]
     threshold = arguments.threshold
     if threshold is None:
         threshold = fmean(info["threshold"] for _, info in models)
     options = {"tta": arguments.tta, "refine": arguments.refine, "threshold": threshold}
-    cutout = {"background": arguments.background, "crop": arguments.crop}
+    cutout = {"background": background, "crop": arguments.crop}
     settings = options | {"models": [file_sha256(file) for file in files]}
-    settings |= {"cutout": json.loads(json.dumps(cutout))}  # as a note keeps it
+    settings |= {"cutout": cutout | {"background": ground}}
     lines = sys.stderr if arguments.out == "-" else sys.stdout
     counts: Counter[str] = Counter()
     made: dict[Path, dict[str, Any]] = {}  # by photograph: what its results' notes say
@@ -154,6 +156,21 @@ def _kinds(
                 "--background white to a cut-out"
             )
     return kinds
+
+
+def _background(given: str | None) -> tuple[str | Image.Image | None, Any]:
+    """What to put behind cut-outs, a colour or a picture, and how a note names it."""
+    if given is None:
+        return None, None
+    try:
+        return given, list(ImageColor.getrgb(given))  # as JSON keeps it
+    except ValueError:
+        pass
+    try:
+        return read_photo(Path(given)), file_sha256(Path(given))
+    except ValueError as error:
+        colour = 'no colour (as white or "#1a2b6d")'
+        raise ValueError(f"--background {given}: {colour}, and as a picture {error}") from None
 
 
 def find_photos(given: Sequence[Path], out: Path) -> dict[Path, Path]:
