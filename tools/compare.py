@@ -174,7 +174,10 @@ def rows(revs: Iterable[str]) -> Iterator[tuple[str, Tree]]:
             state = (experiment.get("executor") or {}).get("state")  # queued, running, failed
             for run in experiment["revs"] or []:
                 name = run["name"] or experiment["name"] or run["rev"][:9]
-                yield f"  {name}{f' ({state})' if state else ''}", Tree(run["rev"])
+                yield (
+                    f"  {name}{f' ({state})' if state not in (None, 'success') else ''}",
+                    Tree(run["rev"]),
+                )
 
 
 def compare(
@@ -255,9 +258,12 @@ def grouped(params: pd.DataFrame, scores: pd.DataFrame, over: str) -> list[pd.Da
         wide = part.set_index([*names, over])["score"].unstack(over)
         wide = wide.reindex(part.set_index(names).index.unique())
         table = wide.index.to_frame(index=False)
+        table = table.drop(columns=[n for n in names[1:] if table[n].nunique() == 1])
         table["n"] = wide.count(axis=1).to_numpy()
         spread = zip(wide.mean(axis=1), wide.std(axis=1), strict=True)
-        table["mean ± deviation"] = [f"{mean:.4f} ± {std:.4f}" for mean, std in spread]
+        table["mean ± deviation"] = [
+            f"{mean:.4f}" + (f" ± {std:.4f}" if std == std else "") for mean, std in spread
+        ]
         differences = [_difference(wide.iloc[0], row) for _, row in wide.iterrows()]
         table["minus the first (95 %)"] = ["", *differences[1:]]
         tables.append(table)
