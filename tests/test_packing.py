@@ -4,6 +4,7 @@ import io
 import shutil
 import tarfile
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -95,9 +96,10 @@ def write_pair(folder: Path, files: tuple[Files, Files]) -> Path:
 
 
 def read_pair(image: bytes, trimap: bytes) -> tuple[Any, ...]:
-    """The image, its mask, and what is wrong with them."""
-    image, mask, about = packing._read_pair(image, trimap, read_mask=read_trimap, size=SIZE)
-    return image, mask, about["problems"]
+    """The image and its mask."""
+    source = SimpleNamespace(masks={"a": trimap}, read_mask=read_trimap)
+    image, masks, _ = packing._read_pair(("a", image), source=source, size=SIZE)
+    return image, masks[""]
 
 
 def test_each_row_is_its_image_and_its_trimap_as_a_mask(
@@ -188,7 +190,7 @@ def test_a_failed_packing_leaves_what_was_there_and_says_how_many_files(
     if there_before:
         folder.mkdir()
         (folder / "good").write_text("old")
-    with pytest.raises(ValueError, match=r"^47 files .*: \w+ \(and 46 more: (\w+, ){12}…\): has n"):
+    with pytest.raises(ValueError, match=r"^47 files .*: (\w+, ){12}… \(47 in all\): has n"):
         pack_into(folder, write_pair(tmp_path / "raw", ({}, files[1])), data_config(), config())
     assert tree(folder) == ({"good": b"old"} if there_before else {})
     assert not folder.with_name(".packed").exists()
@@ -199,7 +201,7 @@ def test_a_failed_packing_leaves_what_was_there_and_says_how_many_files(
 def test_trimaps_are_shrunk_as_torchs_nearest_exact(height: int, width: int, seed: int) -> None:
     codes = np.random.default_rng(seed).integers(1, 4, (height, width), dtype=np.uint8)
     trimap, image = Image.fromarray(codes), Image.new("RGB", (width, height), (1, 200, 3))
-    found, mask, _ = read_pair(encoded(image), encoded(trimap))
+    found, mask = read_pair(encoded(image), encoded(trimap))
     tensor = torch.from_numpy(np.choose(codes - 1, [OBJECT, BACKGROUND, BOUNDARY]))[None, None]
     expected = F.interpolate(tensor.float(), size=(SIZE, SIZE), mode="nearest-exact")[0, 0]
     np.testing.assert_array_equal(mask, expected.numpy())

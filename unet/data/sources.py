@@ -23,9 +23,8 @@ LISTS = ("train.txt", "val.txt", "test.txt")  # of a user's own folder
 class Dataset:
     """A dataset as packing reads it."""
 
-    names: list[str]  # of all images that have a mask, or should
-    listed: set[str] | None  # names on its lists; None if there are none
-    splits: Callable[[PreprocessConfig], dict[str, list[str]]]  # draws train, val and test
+    splits: dict[str, list[str]]  # train, val and test, or all -> names
+    listed: set[str]  # names from which the splits were drawn
     images: Iterable[tuple[str, File]]  # name and file of all photographs, in the reading's order
     masks: Mapping[str, File]
     read_mask: Callable[[File], Mask]
@@ -37,8 +36,13 @@ class Dataset:
     left_out: dict[str, Any]
 
 
-def open_source(path: Path, data: DataConfig, config: PreprocessConfig) -> Dataset:
+def open_source(
+    path: Path, data: DataConfig, config: PreprocessConfig, *, every: bool = False
+) -> Dataset:
     """The dataset in ``path``: the release's archives, the unpacked release, or a user's folders.
+
+    Args:
+        every: one split, ``all``, of every image.
 
     Raises:
         ValueError: it is none of them, or the params do not fit it.
@@ -55,10 +59,10 @@ def open_source(path: Path, data: DataConfig, config: PreprocessConfig) -> Datas
             )
     has = {file.name for file in path.iterdir()}
     if {"images", "masks"} <= has:
-        return _folder(path, data, config)
+        return _folder(path, data, config, every)
     for images, annotations in ((pets.IMAGES, pets.ANNOTATIONS), ("images", "annotations")):
         if {images, annotations} <= has:
-            return _release(path / images, path / annotations, data, config)
+            return _release(path / images, path / annotations, data, config, every)
     raise ValueError(
         f"data.path = {path} holds {', '.join(sorted(has)[:8]) or 'nothing'}: it must hold images/ "
         "and masks/, or the Oxford-IIIT Pet release: its two archives (`dvc repro -f download`), "
@@ -67,7 +71,7 @@ def open_source(path: Path, data: DataConfig, config: PreprocessConfig) -> Datas
 
 
 def _release(
-    images: Path, annotations: Path, data: DataConfig, config: PreprocessConfig
+    images: Path, annotations: Path, data: DataConfig, config: PreprocessConfig, every: bool
 ) -> Dataset:
     """The Oxford-IIIT Pet release, as two archives or as the folders that they unpack to."""
     sums = {file.name: pets.md5(file) for file in (images, annotations) if file.is_file()}
@@ -77,9 +81,8 @@ def _release(
     index = pets.read_index(annotations)
     listed = {name for names in index.lists.values() for name in names}
     return Dataset(
-        names=sorted(index.trimaps),
-        splits=partial(assign_splits, index),
-        listed=None if config.split == "sorted" else listed,
+        splits={"all": sorted(index.trimaps)} if every else assign_splits(index, config),
+        listed=set(index.trimaps) if every or config.split == "sorted" else listed,
         images=pets.members(images, pets.IMAGE_MEMBERS),
         masks=index.trimaps,
         read_mask=pets.read_trimap,
@@ -90,7 +93,7 @@ def _release(
     )
 
 
-def _folder(path: Path, data: DataConfig, config: PreprocessConfig) -> Dataset:
+def _folder(path: Path, data: DataConfig, config: PreprocessConfig, every: bool) -> Dataset:
     """A user's own dataset: photographs in ``images/``, masks in ``masks/``, and optional lists.
 
     ``masks/NAME.png`` or ``masks/NAME_mask.png`` belongs to ``images/NAME.jpg``, and
@@ -105,11 +108,10 @@ def _folder(path: Path, data: DataConfig, config: PreprocessConfig) -> Dataset:
     found, other_masks, mask_folders = _pictures(path / "masks")
     masks = _masks_of(images, found)
     names = sorted(images.keys() | masks.keys())
-    lists = _read_lists(path, set(names))
+    lists = {} if every else _read_lists(path, set(names))
     return Dataset(
-        names=names,
-        splits=partial(folder_splits, names, lists),
-        listed={name for entries in lists.values() for name in entries} if lists else None,
+        splits={"all": names} if every else folder_splits(names, lists, config),
+        listed={name for entries in lists.values() for name in entries} or set(names),
         images=sorted(images.items()),
         masks=masks,
         read_mask=partial(read_mask, data=data),
@@ -128,7 +130,9 @@ def _pictures(folder: Path) -> tuple[dict[str, Path], int, list[str]]:
     files = [file for file in visible if not file.is_dir()]
     found: dict[str, Path] = {}
     for file in filter(is_photo, files):
-        if (other := found.setdefault(_name(file.stem), file)) is not file:
+        # macOS may write an accented letter as two characters, others as one.
+        name = unicodedata.normalize("NFC", file.stem)
+        if (other := found.setdefault(name, file)) is not file:
             raise ValueError(f"{folder}: {other.name} and {file.name} have one name: move one away")
     if not found:
         way = f", but {', '.join(folders[:5])}: put them into {folder.name}/ itself"
@@ -161,18 +165,15 @@ def _read_lists(path: Path, names: set[str]) -> dict[str, list[str]]:
     lists = {file.removesuffix(".txt"): _read_list(files[file], names) for file in sorted(files)}
     counts = Counter(name for entries in lists.values() for name in entries)
     if twice := [name for name, count in counts.items() if count > 1]:
-        where = " and ".join(f"{name}.txt" for name in lists if twice[0] in lists[name])
-        raise ValueError(f"{path}: {twice[0]} is listed twice, in {where}: each may stand once")
+        raise ValueError(f"{path}: {', '.join(twice[:5])} listed twice in its lists of names")
     return lists
 
 
 def _read_list(file: Path, names: set[str]) -> list[str]:
-    try:
-        lines = file.read_text(encoding="utf-8-sig").splitlines()
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{file} cannot be read ({error}): it must be text in UTF-8") from None
+    # What is not UTF-8 is a name that no photograph has.
+    text = unicodedata.normalize("NFC", file.read_text(encoding="utf-8-sig", errors="replace"))
     found = []
-    for entry in map(_name, filter(None, map(str.strip, lines))):
+    for entry in filter(None, map(str.strip, text.splitlines())):
         # An entry is a name or a file name.
         name = entry if entry in names or not is_photo(Path(entry)) else Path(entry).stem
         if name in names:
@@ -180,11 +181,6 @@ def _read_list(file: Path, names: set[str]) -> list[str]:
         elif not name.startswith("#"):  # a comment, unless a photograph is called so
             raise ValueError(
                 f"{file} lists {name}, which is in neither images/ nor masks/: write a name a "
-                "line, as the photographs are called"
+                "line, as the photographs are called, in UTF-8"
             )
     return found
-
-
-def _name(text: str) -> str:
-    """Normalise ``text``: macOS may write an accented letter as two characters, others as one."""
-    return unicodedata.normalize("NFC", text)
