@@ -73,7 +73,6 @@ DAMAGE = {
     "another archive": lambda whole: b"PK\x03\x04" + bytes(600),
     "gzip without tar": lambda whole: gzip.compress(b"no tar" * 300),
     "truncated": lambda whole: whole[: len(whole) // 2],
-    "another checksum": lambda whole: whole[:-8] + bytes(8),
 }
 
 
@@ -81,7 +80,7 @@ DAMAGE = {
 def test_a_damaged_archive(raw: Path, tmp_path: Path, damage: str) -> None:
     archive = tmp_path / ANNOTATIONS
     archive.write_bytes(DAMAGE[damage]((raw / ANNOTATIONS).read_bytes()))
-    with pytest.raises(ValueError, match="delete it and run `dvc repro -f download`") as caught:
+    with pytest.raises(ValueError, match="cannot be read .*bring another copy") as caught:
         read_index(archive)
     assert len(str(caught.value).splitlines()) == 1 and str(archive) in str(caught.value)
 
@@ -89,8 +88,6 @@ def test_a_damaged_archive(raw: Path, tmp_path: Path, damage: str) -> None:
 LACKING = {
     "annotations/test.txt is missing or empty": {"annotations/test.txt": b"# a comment\n\n"},
     "annotations/trainval.txt is missing or empty": {"annotations/trainval.txt": b""},
-    "listed twice: beagle_2": {"annotations/test.txt": b"pug_9 1\nbeagle_2 1\n"},
-    "listed twice: pug_9": {"annotations/test.txt": b"pug_9 1\npug_9 1\n"},
 }
 
 

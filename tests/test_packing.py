@@ -174,8 +174,7 @@ def test_all_unusable_files_are_named_at_once(files: tuple[Files, Files], tmp_pa
         f"{corrupt}: its image cannot be read",
         f"{no_trimap}: has no trimap",
         f"{no_image}: has no photograph",
-        f"{unknown}: its mask has mode L and codes from 2 to 7, not L and 1 to 3",
-        f"{palette}: its mask has mode P",
+        f"{unknown}, {palette}: its mask is not grey (mode L) with the codes 1, 2 and 3",
         f"{turned}: its mask is {height} x {width} pixels, its photograph {width} x {height}: one",
         f"{text}: its image is no picture",
     ]:

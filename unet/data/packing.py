@@ -139,7 +139,9 @@ def pack(
     }
     if is_folder:
         summary |= turns | {
-            "object_at_the_border": those(_is_object_at_the_border),
+            "object_at_the_border": those(
+                lambda m: (np.r_[m[0], m[-1], m[:, 0], m[:, -1]] == OBJECT).mean() > 0.75
+            ),
             "near_duplicates": near_duplicates({k: v[0] for k, v in arrays.items()}, splits),
         }
     return summary
@@ -220,11 +222,6 @@ def _shares(pixels: np.ndarray, is_folder: bool) -> dict[str, float]:
     if pixels[NOT_COUNTED]:
         shares["not counted"] = float(pixels[NOT_COUNTED] / pixels.sum())
     return shares
-
-
-def _is_object_at_the_border(mask: np.ndarray) -> bool:
-    border = np.concatenate([mask[0], mask[-1], mask[:, 0], mask[:, -1]])
-    return (border == OBJECT).mean() > 0.75
 
 
 def _read_pair(
