@@ -143,7 +143,7 @@ def test_what_is_there_is_not_fetched_again(site: Site, tmp_path: Path) -> None:
     site.requests.clear()
     fetch(site.url, tmp_path)
     assert_whole(tmp_path)
-    assert site.requests == [(ANNOTATIONS, None)]
+    assert site.requests == [(ANNOTATIONS, "bytes=0-")]
 
 
 TROUBLE = {

@@ -32,26 +32,24 @@ def fetch_archives(config: DataConfig, target: Path) -> None:
         ValueError: unreachable host, missing file or wrong checksum, with advice.
     """
     base = _source(config.url)
-    official = {IMAGES: config.images_md5, ANNOTATIONS: config.annotations_md5}
-    checksums = mirror_checksums() or official
+    official = {ANNOTATIONS: config.annotations_md5, IMAGES: config.images_md5}
     target.mkdir(parents=True, exist_ok=True)
-    for name in (ANNOTATIONS, IMAGES):
+    for name, checksum in (mirror_checksums() or official).items():
         path = target / name
-        if path.exists() and md5(path) == checksums[name]:
+        if path.exists() and md5(path) == checksum:
             tqdm.write(f"{path}: there already, checksum right")
             continue
         # The checksum is in the name, so that a source with other content does not resume the file.
-        part = path.with_name(f"{name}.{checksums[name][:8]}.part")
+        part = path.with_name(f"{name}.{checksum[:8]}.part")
         if _is_address(base):
             _download(base + name, part)
         else:
             shutil.copyfile(base + name, part)
-        if (found := md5(part)) != checksums[name]:
+        if (found := md5(part)) != checksum:
             part.unlink()
             raise ValueError(
-                f"{base}{name} has the MD5 {found}, not {checksums[name]}: it is damaged or "
-                f"another edition; nothing was kept. For another edition set {MIRROR_VARIABLE} to "
-                "a folder or address with its MD5SUMS"
+                f"{base}{name} has the MD5 {found}, not {checksum}: it is damaged or another "
+                f"edition, of which {MIRROR_VARIABLE} can name a folder or address with MD5SUMS"
             )
         part.replace(path)
 
@@ -61,20 +59,20 @@ def mirror_checksums() -> dict[str, str] | None:
     if not os.environ.get(MIRROR_VARIABLE, "").strip():
         return None
     source = _source("") + "MD5SUMS"
-    try:
-        if _is_address(source):
+    if _is_address(source):
+        try:
             response = requests.get(source, timeout=TIMEOUT)
             response.raise_for_status()
-            text = response.text
-        else:
-            text = Path(source).read_text(encoding="utf-8")
-    except requests.RequestException as error:
-        raise _unreachable(source, error) from None
-    found = re.findall(r"^([0-9a-f]{32}) [ *](?:\./)?(\S+)$", text, re.IGNORECASE | re.MULTILINE)
+        except requests.RequestException as error:
+            raise _unreachable(source, error) from None
+        text = response.text
+    else:
+        text = Path(source).read_text(encoding="utf-8")
+    found = re.findall(r"(\w{32}) [ *](?:\./)?(\S+)", text)
     sums = {name: checksum.lower() for checksum, name in found}
     if missing := {IMAGES, ANNOTATIONS} - sums.keys():
         raise ValueError(f"{source}: no MD5 of {min(missing)} in it")
-    return sums
+    return {name: sums[name] for name in (ANNOTATIONS, IMAGES)}
 
 
 def _source(url: str) -> str:
@@ -91,7 +89,7 @@ def _source(url: str) -> str:
 
 
 def _is_address(source: str) -> bool:
-    return re.match("https?://", source) is not None
+    return source.startswith(("http://", "https://"))
 
 
 def _unreachable(url: str, error: requests.RequestException) -> ValueError:
@@ -105,7 +103,7 @@ def _download(url: str, part: Path) -> None:
     while True:
         begin = part.stat().st_size if part.exists() else 0
         # "identity": no compression in transit, which would make the offset for resuming wrong.
-        headers = {"Accept-Encoding": "identity"} | ({"Range": f"bytes={begin}-"} if begin else {})
+        headers = {"Accept-Encoding": "identity", "Range": f"bytes={begin}-"}
         try:
             with requests.get(url, headers=headers, timeout=TIMEOUT, stream=True) as response:
                 if response.status_code == 416:  # nothing left to send
@@ -113,14 +111,13 @@ def _download(url: str, part: Path) -> None:
                 response.raise_for_status()
                 done = begin * (response.status_code == 206)  # else it sends all of it again
                 total = done + int(response.headers.get("Content-Length", 0))
+                shown = {"total": total or None, "initial": done, "desc": part.name.split(".")[0]}
                 with (
                     part.open("ab" if done else "wb") as file,
-                    tqdm(total=total or None, initial=done, unit="B", unit_scale=True,
-                         desc=part.name.split(".")[0], disable=None) as bar,
-                ):  # fmt: skip
+                    tqdm.wrapattr(file, "write", **shown, disable=None) as out,
+                ):
                     for chunk in response.iter_content(CHUNK):
-                        file.write(chunk)
-                        bar.update(len(chunk))
+                        out.write(chunk)
             return
         except requests.RequestException as error:
             status = getattr(error.response, "status_code", 500)
