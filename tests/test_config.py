@@ -86,8 +86,6 @@ MISTAKES = [
     ("train.augment.scale", [1.1, 0.75], "train.augment: scale = [1.1, 0.75]: the lower"),
     ("train.threads", "all", "Input should be a valid integer or Input should be 'auto'"),
     ("train.start_from", "./models/a.safetensors", "start_from = ./models/a.safetensors: "),
-    ("data.path", "data", "data.path = data: data/packed"),
-    ("data.path", "~/pets", "data.path = '~/pets': write the whole path"),
     ("preprocess.image_size", 100, "preprocess.image_size = 100 with mp_tr_bce of depth 4: the size"
      " must be a multiple of 16 and at least 32; the nearest is 96"),
     ("model.depth", 7, "at least 256; the nearest is 256"),

@@ -19,7 +19,7 @@ KEY = next(iter(EVERYDAY.experiments))
 
 def test_its_params_are_its_own_pipelines() -> None:
     assert not EVERYDAY.experiments.keys() & load_params(ROOT / "params.yaml").experiments.keys()
-    assert EVERYDAY.data.is_from_download and not EVERYDAY.data.is_downloaded
+    assert not EVERYDAY.data.is_downloaded
     assert start_file(f"everyday/{EVERYDAY.train.start_from}", KEY).is_file()
 
 

@@ -1,6 +1,5 @@
 """The sections ``data`` and ``preprocess`` of ``params.yaml``."""
 
-import os
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -32,19 +31,6 @@ class DataConfig:
     num_synthetic: Annotated[int, Field(ge=40)]  # images that `source: synthetic` draws
 
     def __post_init__(self) -> None:
-        if self.path.startswith("~"):
-            raise ValueError(f"data.path = {self.path!r}: write the whole path, without ~")
-        path, packed = Path(os.path.normpath(self.path)), Path("data/packed")
-        if packed.is_relative_to(path) or path.is_relative_to(packed):
-            raise ValueError(
-                f"data.path = {self.path}: {packed}, which preprocess writes, would be part of its "
-                "own input: name a folder of its own"
-            )
-        if not self.is_from_download and self.source == "synthetic":
-            raise ValueError(
-                f"data.source = synthetic draws into {DOWNLOADED}, but data.path = {self.path}: "
-                "leave one of them as it was"
-            )
         if not isinstance(self.object_values, str) and self.not_counted in self.object_values:
             raise ValueError(
                 f"data.not_counted = {self.not_counted} is one of data.object_values: a value can "
@@ -54,12 +40,7 @@ class DataConfig:
     @property
     def is_downloaded(self) -> bool:
         """Whether ``path`` is the folder of the stage ``download``."""
-        return Path(os.path.normpath(self.path)) == DOWNLOADED
-
-    @property
-    def is_from_download(self) -> bool:
-        """Whether ``path`` is that folder, also as seen from a pipeline in a subfolder."""
-        return Path(os.path.normpath(self.path)) in (DOWNLOADED, Path("..", DOWNLOADED))
+        return Path(self.path) == DOWNLOADED
 
 
 @dataclass(frozen=True, config=STRICT)
