@@ -237,7 +237,7 @@ def test_lists_say_the_splits(own: Path) -> None:
 
 
 LISTS = {
-    "train.txt, but no test.txt": {"train": NAMES[:3]},
+    "has train.txt alone: train.txt and test.txt are needed": {"train": NAMES[:3]},
     "train.txt lists nobody": {"train": [*NAMES[:3], "nobody"], "test": NAMES[4:6]},
     f"{NAMES[2]} listed twice": {"train": NAMES[:3], "test": NAMES[2:6]},
     f"{NAMES[0]} listed twice": {"train": NAMES[:3] + NAMES[:1], "test": NAMES[4:6]},

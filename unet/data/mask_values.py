@@ -67,8 +67,7 @@ def read_mask(file: Path | bytes, data: DataConfig) -> Mask:
     elif _is_antialiased(pixels, full, 0 if image.format not in ("JPEG", "MPO") else full // 50):
         form, is_object = f"grey (antialiased, {half} and more is object)", pixels >= half
     else:
-        png = f"It is {image.format}: save it as PNG, and set"
-        raise ValueError(which(values, "Set" if exact else png))
+        raise ValueError(which(values))
     codes = np.where(is_object, OBJECT, BACKGROUND).astype(np.uint8)
     if data.not_counted is not None:
         codes[pixels == data.not_counted] = NOT_COUNTED
@@ -114,17 +113,17 @@ def _is_antialiased(pixels: np.ndarray, full: int, noise: int) -> bool:
     return not between.any() and not minimum_filter(grey, EDGE).any()
 
 
-def listed(values: Iterable[int], at_most: int = 8) -> str:
+def listed(values: Iterable[int]) -> str:
     """The values, or how many there are, for messages."""
     values = sorted(values)
-    if len(values) <= at_most:
-        return ", ".join(map(str, values))
-    return f"{len(values)} values from {values[0]} to {values[-1]}"
+    if len(values) > 8:
+        return f"{len(values)} values from {values[0]} to {values[-1]}"
+    return ", ".join(map(str, values))
 
 
-def which(values: Iterable[int], advice: str = "Set") -> str:
+def which(values: Iterable[int]) -> str:
     """What is wrong with a mask of which these values leave open what is the object."""
     return (
-        f"holds {listed(values)}: which is the object? {advice} data.object_values (a list; or "
-        "half: half of white and more) or data.not_counted"
+        f"holds {listed(values)}: which is the object? Set data.object_values (half: half of white "
+        "and more; or, for masks in PNG, a list) or data.not_counted"
     )

@@ -26,13 +26,9 @@ def without_boundary(masks: Tensor, rule: str) -> Tensor:
     ``middle`` gives each to the nearer of object and background (Euclidean distance between
     pixels, ties to the background); in a mask without one of the two they are background.
     """
-    if rule == "middle":
-        return _divided(masks)
-    code = {"background": BACKGROUND, "object": OBJECT, "ignore": NOT_COUNTED}[rule]
-    return torch.where(masks == BOUNDARY, code, masks)
-
-
-def _divided(masks: Tensor) -> Tensor:
+    if rule != "middle":
+        code = {"background": BACKGROUND, "object": OBJECT, "ignore": NOT_COUNTED}[rule]
+        return torch.where(masks == BOUNDARY, code, masks)
     from scipy.ndimage import distance_transform_edt  # only here: it takes time to import
 
     divided = masks.cpu().numpy().copy()

@@ -157,30 +157,27 @@ def _masks_of(images: dict[str, Path], found: dict[str, Path]) -> dict[str, Path
 def _read_lists(path: Path, names: set[str]) -> dict[str, list[str]]:
     """``train``, ``test`` and optionally ``val`` -> names; empty if there are no lists."""
     files = {file.name.lower(): file for file in path.iterdir() if file.name.lower() in LISTS}
-    if missing := [name for name in ("train.txt", "test.txt") if files and name not in files]:
+    if files and not {"train.txt", "test.txt"} <= files.keys():
         raise ValueError(
-            f"{path} has {min(files)}, but no {missing[0]}: train.txt and test.txt are needed "
-            "(val.txt is drawn from train.txt where it is missing), or none of them"
+            f"{path} has {' and '.join(files)} alone: train.txt and test.txt are needed (val.txt "
+            "is drawn from train.txt where it is missing), or none of them"
         )
-    lists = {file.removesuffix(".txt"): _read_list(files[file], names) for file in sorted(files)}
+    lists: dict[str, list[str]] = {}
+    for key, file in files.items():
+        # What is not UTF-8 becomes a name that no photograph has.
+        text = unicodedata.normalize("NFC", file.read_text(encoding="utf-8-sig", errors="replace"))
+        found = lists[key.removesuffix(".txt")] = []
+        for entry in filter(None, map(str.strip, text.splitlines())):
+            # An entry is a name or a file name.
+            name = entry if entry in names or not is_photo(Path(entry)) else Path(entry).stem
+            if name in names:
+                found.append(name)
+            elif not name.startswith("#"):  # a comment, unless a photograph is called so
+                raise ValueError(
+                    f"{file} lists {name}, which is in neither images/ nor masks/: write a name a "
+                    "line, as the photographs are called, in UTF-8"
+                )
     counts = Counter(name for entries in lists.values() for name in entries)
     if twice := [name for name, count in counts.items() if count > 1]:
         raise ValueError(f"{path}: {', '.join(twice[:5])} listed twice in its lists of names")
     return lists
-
-
-def _read_list(file: Path, names: set[str]) -> list[str]:
-    # What is not UTF-8 is a name that no photograph has.
-    text = unicodedata.normalize("NFC", file.read_text(encoding="utf-8-sig", errors="replace"))
-    found = []
-    for entry in filter(None, map(str.strip, text.splitlines())):
-        # An entry is a name or a file name.
-        name = entry if entry in names or not is_photo(Path(entry)) else Path(entry).stem
-        if name in names:
-            found.append(name)
-        elif not name.startswith("#"):  # a comment, unless a photograph is called so
-            raise ValueError(
-                f"{file} lists {name}, which is in neither images/ nor masks/: write a name a "
-                "line, as the photographs are called, in UTF-8"
-            )
-    return found
