@@ -108,21 +108,14 @@ def test_a_mistake_is_one_line_with_the_key_and_its_value(
 @pytest.mark.parametrize(
     ("text", "line"),
     [
-        ("", "must be a mapping of sections"),
-        ("[1, 2]\n", "must be a mapping of sections"),
-        ("seed: 1\nseed: 2\n", "not valid YAML: line 2: found duplicate key"),
-        ("a: 1\nb: [15\n", "is not valid YAML: line 3: expected"),
+        ("seed: 1\nseed: 2\n", "(?s:is not valid YAML: .*found duplicate key.*line 2)"),
+        ("a: 1\nb: [15\n", "(?s:is not valid YAML: .*expected.*line 3)"),
         ("a: \xff\x00", "is not valid YAML"),
     ],
 )
 def test_a_file_that_cannot_be_read(load: Load, text: str, line: str) -> None:
     with pytest.raises(ValueError, match=rf"params\.yaml.*{line}"):
         load(text)
-
-
-def test_a_missing_file(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=r"params\.yaml is missing: run from the repository's"):
-        load_params(tmp_path / "params.yaml")
 
 
 def test_the_whole_file_is_read_as_dvc_reads_it(root: Path) -> None:
@@ -137,8 +130,6 @@ def test_a_section_is_read_by_itself(load: Load) -> None:
     Path("params.yaml").write_text(yaml.safe_dump(params))
     config = load_section("train", TrainConfig)
     assert config.epochs == 7 and isinstance(config.augment, AugmentConfig)
-    with pytest.raises(ValueError, match=r"params\.yaml: the section evaluate is missing"):
-        load_section("evaluate", TrainConfig)
 
 
 @pytest.mark.parametrize("arguments", [[], ["other"], ["a", "b"]])
