@@ -1,30 +1,19 @@
 """Write files completely or not at all; hash them."""
 
-import glob
 import hashlib
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-
-import psutil
 
 
 @contextmanager
 def atomic_write(path: Path) -> Iterator[Path]:
     """A temporary path beside ``path`` to write to; renamed to it if the block succeeds."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    for stale in path.parent.glob(f".{glob.escape(path.name)}.*.tmp"):
-        if not psutil.pid_exists(int(stale.suffixes[-2][1:])):  # left by a killed process
-            stale.unlink(missing_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary = path.with_name(f".{path.name}.tmp")  # what a killed process left is overwritten
     try:
         yield temporary
         temporary.replace(path)
-    except OSError as error:
-        if error.errno and error.filename is None:  # write() names no file
-            error.filename = str(path)
-        raise
     finally:
         temporary.unlink(missing_ok=True)
 

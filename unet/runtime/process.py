@@ -69,20 +69,17 @@ def stop_with_dvc(interval: float = 1.0) -> None:
 
     A killed DVC leaves its stages running, which would write during the next run.
     """
-    dvc = None
-    if "DVC_STAGE" in os.environ:
-        with suppress(psutil.Error):
-            for process in psutil.Process().parents():  # there may be a shell in between
-                if any(Path(part).stem == "dvc" for part in process.cmdline()[:3]):
-                    dvc = process
-                    break
 
-    def watch() -> None:
+    def watch(dvc: psutil.Process) -> None:
         with suppress(psutil.NoSuchProcess):
             while dvc.is_running() and dvc.status() != psutil.STATUS_ZOMBIE:
                 time.sleep(interval)
         print("stopped: the dvc that started this stage is gone", file=sys.stderr, flush=True)
         os._exit(1)
 
-    if dvc:
-        threading.Thread(target=watch, daemon=True).start()
+    with suppress(psutil.Error):
+        for process in psutil.Process().parents() if "DVC_STAGE" in os.environ else ():
+            # There may be a shell in between.
+            if any(Path(part).stem == "dvc" for part in process.cmdline()[:3]):
+                threading.Thread(target=watch, args=(process,), daemon=True).start()
+                break

@@ -46,18 +46,13 @@ def stripped(source: str, tree: ast.AST | None = None) -> str:
     """
     lines = source.split("\n")  # not splitlines, which splits at more characters than Python
     within_string: set[int] = set()  # rows, from 1, whose end lies in a string
-    opened = []  # f-strings, which have tokens of their own since Python 3.12
     for token in tokenize.generate_tokens(io.StringIO(source).readline):
-        kind = tokenize.tok_name[token.type]
         row, column = token.start
-        if kind == "COMMENT":
+        if token.type == tokenize.COMMENT:
             lines[row - 1] = lines[row - 1][:column]
-        elif kind == "STRING":
+        # Since Python 3.12 an f-string is several tokens; between them a line ends with an NL.
+        elif "STRING" in tokenize.tok_name[token.type]:
             within_string |= set(range(row, token.end[0]))
-        elif kind.endswith("STRING_START"):
-            opened.append(row)
-        elif kind.endswith("STRING_END"):
-            within_string |= set(range(opened.pop(), token.end[0]))
     for node in ast.walk(tree or ast.parse(source)):
         holds = isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef)
         if holds and ast.get_docstring(node, clean=False) is not None:
