@@ -59,32 +59,25 @@ def main() -> None:
 
     rows = {key: scores}
     # Of the dataset's thousands of test images a second evaluation would take too long.
-    if is_folder and "start_from" in info and (start := unchanged_start(key, info["start_from"])):
-        rows[f"{start}, from which it started"] = score(load_model(start, device), "start").scores
+    if is_folder and "start_from" in info:
+        name, _, content = info["start_from"].rpartition(", SHA-256 ")
+        # Its folder is only in params.yaml; no output depends on this param.
+        start = start_file(load_section("train", Length).start_from, key)
+        if start and start.is_file() and file_sha256(start) == content:
+            rows[f"{start}, from which it started"] = score(
+                load_model(start, device), "start"
+            ).scores
+        else:
+            print(
+                f"{key}: the model that it started from is not scored: {name} has changed since, "
+                "or train.start_from names another file now"
+            )
     truth = "" if is_folder else f"{BOUNDARY_RULES[info['boundary']]}, "
     passes = "with test-time augmentation" if config.tta else "one pass each"
     table = pd.DataFrame.from_dict(rows, orient="index")[["iou", "boundary_iou"]]
     table.columns = ["IoU", "boundary IoU (2 %)"]
     table = table.to_string(float_format="{:.4f}".format)
     print(f"\n{len(split):,} test images, {truth}{passes}:\n\n{table}\n")
-
-
-def unchanged_start(key: str, start_from: str) -> Path | None:
-    """The file that the model started from; if it is no longer there, says so and returns None.
-
-    Args:
-        start_from: the entry in the model's info: the file's name and SHA-256. Its folder is only
-            in ``params.yaml``; dvc.yaml does not declare this param, as no output depends on it.
-    """
-    path = start_file(load_section("train", Length).start_from, key)
-    name, _, content = start_from.rpartition(", SHA-256 ")
-    if path and path.is_file() and file_sha256(path) == content:
-        return path
-    print(
-        f"{key}: the model that it started from is not scored: {name} has changed since, or "
-        "train.start_from names another file now"
-    )
-    return None
 
 
 def draw_worst(path: Path, split: Split, result: Evaluation, key: str) -> None:

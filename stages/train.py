@@ -1,23 +1,23 @@
 """Train one experiment of ``params.yaml``: ``python -m stages.train KEY``."""
 
-import csv
 import json
 import sys
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 
 from unet.data.packed import load_split
 from unet.inference.model_file import ARCHITECTURE, save_model
 from unet.runtime.config import load_section
 from unet.runtime.device import set_up
-from unet.runtime.files import atomic_write, file_sha256, sha256
+from unet.runtime.files import atomic_write, file_sha256, sha256, write
 from unet.runtime.process import run_stage
 from unet.training.checkpoint import unfinished
 from unet.training.config import TrainConfig, load_experiments, select_experiment
 from unet.training.distributed import joined, num_ranks, rank
-from unet.training.loop import Row, Training, fit
+from unet.training.loop import Training, fit
 from unet.training.start import load_start
 
 DATA = Path("data/packed")
@@ -32,8 +32,9 @@ def main() -> None:
     curve = Path(f"plots/curves/{key}.csv")
 
     def write_curves(training: Training) -> None:
-        write_csv(curve, training.curve)
-        write_csv(Path(f"plots/timing/{key}.csv"), training.timing)
+        timing = Path(f"plots/timing/{key}.csv")
+        for path, rows in ((curve, training.curve), (timing, training.timing)):
+            write(path, pd.DataFrame(rows).to_csv(index=False, lineterminator="\n", na_rep="nan"))
 
     with joined(set_up(config.device)) as device:
         train_split, val_split = (
@@ -97,13 +98,6 @@ def write_progress(path: Path, training: Training, watched: list[int], curve: Pa
             probabilities=np.stack(list(training.snapshots.values())),
             curve=np.array(sha256(curve)),
         )
-
-
-def write_csv(path: Path, rows: list[Row]) -> None:
-    with atomic_write(path) as temporary, temporary.open("w", newline="") as file:
-        writer = csv.DictWriter(file, rows[0], lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
 
 
 if __name__ == "__main__":

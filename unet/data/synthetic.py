@@ -15,7 +15,6 @@ from PIL import Image, ImageDraw, ImageFilter
 from tqdm import tqdm
 
 from unet.data.oxford_pets import ANNOTATIONS, IMAGES
-from unet.runtime.files import atomic_write
 
 BREEDS = ("Grey_Cat", "Long_Cat", "Round_Cat", "small_dog", "tall_dog", "terrier_dog")
 PET, BACKGROUND, BOUNDARY = 1, 2, 3  # codes of a trimap in the release
@@ -50,6 +49,7 @@ def write_archives(folder: Path, *, num_images: int) -> None:
     annotations["annotations/list.txt"] = (header + "".join(sum(lines.values(), []))).encode()
     for name, entries in lines.items():
         annotations[f"annotations/{name}.txt"] = "".join(entries).encode()
+    folder.mkdir(parents=True, exist_ok=True)
     _write_tar(folder / IMAGES, images)
     _write_tar(folder / ANNOTATIONS, annotations)
 
@@ -169,8 +169,7 @@ def _encode(image: Image.Image, form: str = "JPEG", mode: str = "") -> bytes:
 def _write_tar(path: Path, files: dict[str, bytes]) -> None:
     """A .tar.gz without time stamps or owners: the same files give the same bytes."""
     with (
-        atomic_write(path) as temporary,
-        temporary.open("wb") as raw,
+        path.open("wb") as raw,
         gzip.GzipFile(filename="", fileobj=raw, mode="wb", mtime=0, compresslevel=6) as zipped,
         tarfile.open(fileobj=zipped, mode="w") as tar,
     ):
