@@ -108,7 +108,7 @@ def test_problems_of_all_kinds_are_named_at_once(own: Path) -> None:
         f"{no_mask}: has no mask (masks/NAME.png, masks/NAME_mask.png, or mask_1.png of image_1",
         f"{no_photo}: has no photograph",
         f"{turned}: its mask is {height} x {width} pixels, its photograph {width} x {height}",
-        f"{cut}: its image cannot be read", f"{empty}: its mask is empty",
+        f"{cut}: its image cannot be read", f"{empty}: its mask is no picture",
         f"{odd}: its mask holds 0, 1, 3",
     ):  # fmt: skip
         assert part in message

@@ -23,8 +23,7 @@ def test_a_turned_picture_is_turned_once() -> None:
 
 
 REFUSED = {
-    "is empty": b"",
-    "is no picture of a format that can be read": b"no picture at all " * 20,
+    "is no picture of a format that can be read": b"",
     r"cannot be read \((image file is truncated|Truncated)": saved(photograph(), "JPEG")[:700],
     "has 32 bits a pixel.*save it with 8 or 16": NO_PICTURES[-1],
     "HEIC: `pip install pillow-heif`": b"\0\0\0\x18ftypheic" + bytes(200),

@@ -77,14 +77,10 @@ def mirror_checksums() -> dict[str, str] | None:
 
 def _source(url: str) -> str:
     """The address or folder of the mirror, or else ``url``, with a slash at its end."""
-    mirror = os.environ.get(MIRROR_VARIABLE, "").strip()
-    base = mirror or url
+    base = os.environ.get(MIRROR_VARIABLE, "").strip() or url
     if not _is_address(base):
         # DVC may run in a copy of the repository; DVC_ROOT is the original.
         base = str(Path(os.environ.get("DVC_ROOT", "."), Path(base).expanduser()))
-        if not Path(base).is_dir():
-            name = MIRROR_VARIABLE if mirror else "data.url"
-            raise ValueError(f"{name} = {mirror or url}: neither an http(s) address nor a folder")
     return base.rstrip("/") + "/"
 
 

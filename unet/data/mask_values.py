@@ -26,11 +26,12 @@ EDGE = 5  # pixels; an area that fills a square of this side is not an edge
 class Mask(NamedTuple):
     """A mask that was read, upright."""
 
-    codes: np.ndarray  # (H, W) uint8 (unet.data.masks)
+    codes: np.ndarray | None  # (H, W) uint8 (unet.data.masks)
     orientation: int  # of its file's own EXIF tag, 1 to 8, by which it was turned
     form: str = ""  # how a user's was read
     values: tuple[int, ...] = ()  # that the file holds, sorted
     unusual: bool = False  # 0 and a value that is the object only if no other mask holds another
+    without_object: bool = False  # though it holds values above 0
 
 
 def read_mask(file: Path | bytes, data: DataConfig) -> Mask:
@@ -71,7 +72,8 @@ def read_mask(file: Path | bytes, data: DataConfig) -> Mask:
     codes = np.where(is_object, OBJECT, BACKGROUND).astype(np.uint8)
     if data.not_counted is not None:
         codes[pixels == data.not_counted] = NOT_COUNTED
-    return Mask(codes, orientation, form, tuple(values), unusual)
+    without_object = any(values) and not (codes == OBJECT).any()
+    return Mask(codes, orientation, form, tuple(values), unusual, without_object)
 
 
 def _pixels(image: Image.Image, *, by_index: bool) -> tuple[np.ndarray, int]:
@@ -95,9 +97,8 @@ def _pixels(image: Image.Image, *, by_index: bool) -> tuple[np.ndarray, int]:
     if image.mode not in ("L", "P", "RGB", "RGBA", "LA", "PA"):
         raise ValueError(f"has mode {image.mode}: save it in grey")
     pixels = np.asarray(image.convert("RGB"))
-    if len(coloured := pixels[(pixels != pixels[..., :1]).any(-1)]):
-        colour = tuple(coloured[0].tolist())
-        raise ValueError(f"has colours, {colour} say: save it in grey, or with a palette")
+    if (pixels != pixels[..., :1]).any():
+        raise ValueError("has colours: save it in grey, or with a palette")
     return pixels[..., 0], 255
 
 

@@ -95,8 +95,8 @@ def pack(
     source = open_source(raw, data, config, every=every)
     splits, size = source.splits, config.image_size
     arrays = {split: create_split(out / split, names, size) for split, names in splits.items()}
-    pairs, all_names, turns = _fill(arrays, source, data.not_counted, raw)
-    values = {value for pair in pairs.values() for value in pair["values"]}
+    read, all_names, turns = _fill(arrays, source, data.not_counted, raw)
+    values = {value for mask in read.values() for value in mask.values}
     if data.not_counted is not None and data.not_counted not in values:
         raise ValueError(
             f"data.not_counted = {data.not_counted}: no mask holds it; they hold {listed(values)}"
@@ -122,9 +122,9 @@ def pack(
     summary = dict(source.about)
     if is_folder:
         summary["masks"] = {
-            "forms": dict(sorted(Counter(pair["form"] for pair in pairs.values()).items())),
+            "forms": dict(sorted(Counter(mask.form for mask in read.values()).items())),
             "values": sorted(values) if len(values) <= 16 else listed(values),
-            "without_object": sorted(n for n, pair in pairs.items() if pair["without_object"]),
+            "without_object": sorted(name for name, mask in read.items() if mask.without_object),
             "not_counted": data.not_counted,
         }
     summary |= {
@@ -149,12 +149,12 @@ def pack(
 
 def _fill(
     arrays: Arrays, source: Dataset, not_counted: int | None, folder: Path
-) -> tuple[dict[str, dict[str, Any]], set[str], dict[str, list[str]]]:
+) -> tuple[dict[str, Mask], set[str], dict[str, list[str]]]:
     """Read all photographs and masks into ``arrays``.
 
     Returns:
-        Name -> what is known of its mask (:func:`_read_pair`), the names of all photographs and
-        masks there are, and the names of masks that were turned, or perhaps should be.
+        Name -> its mask without the codes, the names of all photographs and masks there are, and
+        the names of masks that were turned, or perhaps should be.
     """
     rows = defaultdict(list)
     for split, names in source.splits.items():
@@ -163,12 +163,12 @@ def _fill(
     size = next(iter(arrays.values()))[1].shape[1]
     problems: dict[str, list[str]] = defaultdict(list)  # what is wrong -> with which names
     problems[f"has no {source.mask}"] += sorted(rows.keys() - source.masks.keys())
-    pairs: dict[str, dict[str, Any]] = {}
+    read: dict[str, Mask] = {}
     photos: set[str] = set()
     ways: dict[str, list[str]] = defaultdict(list)  # how masks fit (_fitting) -> their names
     as_stored: dict[str, np.ndarray] = {}  # where both ways fit
 
-    read = partial(_read_pair, source=source, size=size)
+    pair = partial(_read_pair, source=source, size=size)
     files = iter(source.images)
     with (
         tqdm(total=len(rows), desc="decode", unit="image", leave=False, disable=None) as bar,
@@ -177,12 +177,12 @@ def _fill(
         while some := list(islice(files, 8 * (os.cpu_count() or 1))):  # at a time in memory
             photos |= {name for name, _ in some}
             wanted = [item for item in some if item[0] in rows and item[0] in source.masks]
-            for (name, _), found in zip(wanted, pool.map(read, wanted), strict=True):
+            for (name, _), found in zip(wanted, pool.map(pair, wanted), strict=True):
                 bar.update()
                 if isinstance(found, str):
                     problems[found].append(name)
                     continue
-                image, masks, pairs[name] = found
+                image, masks, read[name] = found
                 ways[" or ".join(masks)].append(name)
                 if len(masks) == 2:
                     as_stored[name] = masks["turned"]
@@ -198,11 +198,11 @@ def _fill(
                 arrays[split][1][row] = as_stored[name]
     unclear = [] if bool(upright) != bool(turned) else unclear
     problems["has no photograph"] += sorted(rows.keys() - photos)
-    values = {value for pair in pairs.values() for value in pair["values"]}
+    values = {value for mask in read.values() for value in mask.values}
     if len(values - {0, not_counted}) > 1:  # then either may be the object
-        for name, pair in pairs.items():
-            if pair["unusual"]:
-                problems[f"its mask {which(pair['values'])}"].append(name)
+        for name, mask in read.items():
+            if mask.unusual:
+                problems[f"its mask {which(mask.values)}"].append(name)
     if count := sum(map(len, problems.values())):
         reasons = [f"{_some(names, 12)}: {text}" for text, names in problems.items() if names]
         raise ValueError(
@@ -210,7 +210,7 @@ def _fill(
             ". Mend them, move photograph and mask away, or bring another copy"
         )
     turns = {"turned_with_photograph": sorted(turned), "orientation_unclear": sorted(unclear)}
-    return pairs, photos | source.masks.keys(), turns
+    return read, photos | source.masks.keys(), turns
 
 
 def _shares(pixels: np.ndarray, is_folder: bool) -> dict[str, float]:
@@ -226,10 +226,10 @@ def _shares(pixels: np.ndarray, is_folder: bool) -> dict[str, float]:
 
 def _read_pair(
     named: tuple[str, File], source: Dataset, size: int
-) -> tuple[np.ndarray, dict[str, np.ndarray], dict[str, Any]] | str:
+) -> tuple[np.ndarray, dict[str, np.ndarray], Mask] | str:
     """The photograph (S, S, 3) uint8, resized with antialiasing; its mask (S, S), by nearest
-    neighbour, for each way in which it fits (:func:`_fitting`); and what is known of the mask. Or
-    what is wrong."""
+    neighbour, for each way in which it fits (:func:`_fitting`), and what was read, without the
+    codes. Or what is wrong."""
     name, file = named
     part = "image"
     try:
@@ -240,15 +240,9 @@ def _read_pair(
         fitting = _fitting(mask, photo.size, tag)
     except ValueError as error:
         return f"its {part} {error}"
-    about = {
-        "form": mask.form,
-        "values": mask.values,
-        "unusual": mask.unusual,
-        "without_object": any(mask.values) and not (mask.codes == OBJECT).any(),
-    }
     nearest = Image.Resampling.NEAREST
     masks = {way: np.asarray(m.resize((size, size), nearest)) for way, m in fitting.items()}
-    return image, masks, about
+    return image, masks, mask._replace(codes=None)
 
 
 def _fitting(mask: Mask, size: tuple[int, int], tag: int) -> dict[str, Image.Image]:

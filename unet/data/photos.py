@@ -51,11 +51,9 @@ def read_upright(source: Path | bytes | Image.Image) -> tuple[Image.Image, int]:
     Raises:
         ValueError: it cannot be read; the message is worded to follow the file's name.
     """
-    content = source
     try:
         # Pillow gets no path, because its messages would repeat the name that the caller adds.
-        if isinstance(source, Path):
-            content = source.read_bytes()
+        content = source.read_bytes() if isinstance(source, Path) else source
         image = Image.open(io.BytesIO(content)) if isinstance(content, bytes) else source
         if image.width * image.height > MAX_PIXELS:
             raise Image.DecompressionBombError
@@ -66,8 +64,6 @@ def read_upright(source: Path | bytes | Image.Image) -> tuple[Image.Image, int]:
         left = _orientation(image)
         upright = image.transpose(UPRIGHT[left]) if left in UPRIGHT else image
     except UnidentifiedImageError:
-        if not content:
-            raise ValueError("is empty") from None
         heic = "HEIC: `pip install pillow-heif`, or save it as JPEG"
         raise ValueError(f"is no picture of a format that can be read ({heic})") from None
     except Image.DecompressionBombError:
