@@ -66,15 +66,12 @@ def told(summary: dict[str, Any]) -> list[str]:
     ]
     notes = {
         "masks turned with their photographs, as EXIF says": summary["turned_with_photograph"],
-        "masks fit both the upright and the stored photograph, taken as upright; look at them":
-            summary["orientation_unclear"],
-        "masks hold values above 0, but no object (if that is wrong, see data.object_values)":
-            masks["without_object"],
-        "masks have the object along most of their border (if they are inverted, set "
-        "data.object_values to dark, or to auto where it is dark)": summary["object_at_the_border"],
+        "masks fit either way, taken as upright; look at them": summary["orientation_unclear"],
+        "masks without object, though not black (data.object_values)": masks["without_object"],
+        "masks inverted? (data.object_values: dark, or auto)": summary["object_at_the_border"],
         "near-duplicates in two splits (training has seen them: they score too well)": pairs,
         "folders are not read": left["folders"],
-    }  # fmt: skip
+    }
     noted = [f"{len(names)} {text}: {_some(names)}" for text, names in notes.items() if names]
     return [*lines, f"masks: {forms}", *noted, f"{left_out}, {left['other_files']} other files"]
 
@@ -109,8 +106,8 @@ def pack(
         if pixels[split][OBJECT] in (0, pixels[split][:NOT_COUNTED].sum()):
             held = f" (the masks hold {listed(values)}: see data.object_values)" if values else ""
             raise ValueError(
-                f"the {split} images hold no object, or nothing else{held}: nothing can be learnt, "
-                "and no score says anything; take more images, another preprocess.seed, or lists"
+                f"the {split} images hold no object, or nothing else{held}: take more images, "
+                "another preprocess.seed, or lists"
             )
 
     def those(test: Callable[[np.ndarray], bool]) -> list[str]:
