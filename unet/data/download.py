@@ -13,10 +13,6 @@ from unet.data.config import DataConfig
 from unet.data.oxford_pets import ANNOTATIONS, IMAGES, md5
 
 MIRROR_VARIABLE = "OXFORD_PETS_URL"
-WAY_OUT = (
-    f"check the network, or set {MIRROR_VARIABLE} to a mirror (an address or a folder with the two "
-    "archives and their MD5SUMS), or run `make demo`, which needs neither"
-)
 TIMEOUT = (10, 60)  # seconds to connect, and between two chunks
 CHUNK = 1 << 16  # bytes; a broken transfer loses at most one chunk
 TRIES = 5  # without one byte more
@@ -90,7 +86,10 @@ def _is_address(source: str) -> bool:
 
 def _unreachable(url: str, error: requests.RequestException) -> ValueError:
     answer = getattr(error.response, "status_code", None) or type(error).__name__
-    return ValueError(f"{url} cannot be fetched ({answer}): {WAY_OUT}")
+    return ValueError(
+        f"{url} cannot be fetched ({answer}): check the network, or set {MIRROR_VARIABLE} to a "
+        "mirror (docs/installation.md), or run `make demo`, which needs neither"
+    )
 
 
 def _download(url: str, part: Path) -> None:

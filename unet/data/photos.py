@@ -13,10 +13,10 @@ with suppress(ImportError):  # the format of iPhones, which Pillow alone cannot 
     pillow_heif.register_heif_opener()
 
 # HEIC even without pillow_heif: otherwise a phone's photographs would be skipped silently.
-SUFFIXES = frozenset(
-    {".jpg", ".jpeg", ".jfif", ".png", ".webp", ".avif", ".tif", ".tiff", ".gif", ".bmp"}
-    | {".heic", ".heif"}
-)
+SUFFIXES = {
+    ".jpg", ".jpeg", ".jfif", ".png", ".webp", ".avif", ".tif", ".tiff", ".gif", ".bmp", ".heic",
+    ".heif",
+}  # fmt: skip
 ORIENTATION = 0x0112  # the EXIF tag
 # Orientation -> what turns the stored picture upright (EXIF 2.32, section 4.6.4 A).
 UPRIGHT = {

@@ -98,12 +98,8 @@ def _folder(path: Path, data: DataConfig, config: PreprocessConfig, every: bool)
 
     ``masks/NAME.png`` or ``masks/NAME_mask.png`` belongs to ``images/NAME.jpg``, and
     ``masks/mask_1.png`` to ``images/image_1.jpg``. A list holds one name (or file name) per line.
+    ``config.split`` is of the release alone.
     """
-    if config.split != "official":
-        raise ValueError(
-            f"preprocess.split = {config.split} is of the Oxford-IIIT Pet release: for a folder of "
-            "your own set official"
-        )
     images, other_images, folders = _pictures(path / "images")
     found, other_masks, mask_folders = _pictures(path / "masks")
     masks = _masks_of(images, found)
