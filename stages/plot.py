@@ -10,13 +10,7 @@ from unet.data.masks import BOUNDARY_RULES, foreground
 from unet.data.packed import data_title, load_split
 from unet.report import figures
 from unet.report.outlines import save_figure
-from unet.report.results import (
-    EXAMPLE_QUANTILES,
-    check_leftovers,
-    extreme_rows,
-    load_result,
-    rows_at_quantiles,
-)
+from unet.report.results import EXAMPLE_QUANTILES, extreme_rows, load_result, rows_at_quantiles
 from unet.runtime.config import load_section
 from unet.runtime.process import run_stage
 from unet.training.config import TrainConfig, load_experiments
@@ -28,7 +22,6 @@ JPEG = {"pil_kwargs": {"quality": 85}}
 @mpl.rc_context({"savefig.dpi": 120, "text.parse_math": False})  # "$" in names
 def main() -> None:
     experiments = load_experiments()
-    check_leftovers(Path(), experiments)
     about = json.loads((DATA / "dataset.json").read_text(encoding="utf-8"))
     which, cpu = data_title(about), torch.device("cpu")
     rule = load_section("train", TrainConfig).boundary
