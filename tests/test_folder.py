@@ -287,7 +287,7 @@ def test_a_folder_without_pictures(own: Path, kind: str) -> None:
     for file in (own / kind).iterdir():
         file.unlink()
     (own / kind / "Bengal").mkdir()
-    message = f"{own / kind} holds no pictures of a format that can be read, but {kind}/Bengal/"
+    message = f"{own / kind} holds no pictures that can be read, but {kind}/Bengal/"
     assert f"{message}: put them into {kind}/ itself" in refused(own)
 
 

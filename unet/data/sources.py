@@ -132,8 +132,7 @@ def _pictures(folder: Path) -> tuple[dict[str, Path], int, list[str]]:
             raise ValueError(f"{folder}: {other.name} and {file.name} have one name: move one away")
     if not found:
         way = f", but {', '.join(folders[:5])}: put them into {folder.name}/ itself"
-        none = f"{folder} holds no pictures of a format that can be read"
-        raise ValueError(none + (way if folders else ""))
+        raise ValueError(f"{folder} holds no pictures that can be read{way if folders else ''}")
     return found, len(files) - len(found), folders
 
 

@@ -1,6 +1,7 @@
 """How a stage behaves as a process: one line for an error, no orphans."""
 
 import os
+import re
 import sys
 import threading
 import time
@@ -11,9 +12,6 @@ from pathlib import Path
 import psutil
 
 from unet.runtime.source import hash_lines
-
-# In torch's messages: CUDA, CPU on Linux, CPU on Windows.
-OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "not enough memory")
 
 
 def run_stage(
@@ -42,8 +40,9 @@ def run_stage(
     except (ValueError, OSError) as error:
         sys.exit(f"{name}: {error}")
     except (MemoryError, RuntimeError) as error:
-        text = str(error).lower()
-        if not isinstance(error, MemoryError) and not any(sign in text for sign in OUT_OF_MEMORY):
+        # In torch's messages: CUDA, CPU on Linux, CPU on Windows.
+        memory = re.compile("out of memory|can't allocate memory|not enough memory", re.IGNORECASE)
+        if isinstance(error, RuntimeError) and not memory.search(str(error)):
             raise
         sys.exit(f"{name}: out of memory: lower {smaller}")
 
