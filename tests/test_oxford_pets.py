@@ -73,6 +73,7 @@ DAMAGE = {
     "another archive": lambda whole: b"PK\x03\x04" + bytes(600),
     "gzip without tar": lambda whole: gzip.compress(b"no tar" * 300),
     "truncated": lambda whole: whole[: len(whole) // 2],
+    "another checksum": lambda whole: whole[:-8] + bytes(8),
 }
 
 

@@ -6,6 +6,7 @@
 A trimap's codes are 1 (pet), 2 (background) and 3 (boundary).
 """
 
+import gzip
 import hashlib
 import re
 import tarfile
@@ -62,11 +63,14 @@ def members(archive: Path, pattern: re.Pattern[str]) -> Iterator[tuple[str, byte
                 yield match[1], path.read_bytes()
         return
     try:
-        with tarfile.open(archive, "r|gz") as tar:
+        # Not "r|gz", which does not verify gzip's own checksum.
+        with gzip.open(archive) as unpacked, tarfile.open(fileobj=unpacked, mode="r|") as tar:
             for member in tar:
                 match = pattern.fullmatch(member.name.removeprefix("./"))
                 if match and member.isfile():
                     yield match[1], tar.extractfile(member).read()
+            while unpacked.read(1 << 20):  # to the end, where the checksum is
+                pass
     except (tarfile.TarError, EOFError, OSError, zlib.error) as error:
         again = "bring another copy of it (data/raw: `dvc repro -f download`)"
         raise ValueError(f"{archive} cannot be read ({error}): {again}") from None
