@@ -18,7 +18,7 @@ from unet.report.results import check_leftovers
 from unet.runtime.files import write
 from unet.runtime.process import run_stage
 from unet.runtime.source import hash_lines
-from unet.training.steps import SCRATCH
+from unet.training.start import SCRATCH
 
 STAGES = ["download", "preprocess", "train", "evaluate", "plot"]
 

@@ -16,11 +16,11 @@ from unet.inference.evaluation import Evaluation, cost, evaluate
 from unet.inference.model_file import TrainedModel, load_model
 from unet.model import TTA
 from unet.report.outlines import save_outlines
-from unet.runtime.config import load_section
+from unet.runtime.config import load_section, read_yaml
 from unet.runtime.device import set_up
 from unet.runtime.files import file_sha256, sha256, write
 from unet.runtime.process import run_stage
-from unet.training.steps import Length, start_file
+from unet.training.start import start_file
 
 NUM_SHOWN = 24  # test images in worst.jpg
 
@@ -76,7 +76,7 @@ def unchanged_start(key: str, start_from: str) -> Path | None:
         start_from: the entry in the model's info: the file's name and SHA-256. Its folder is only
             in ``params.yaml``; dvc.yaml does not declare this param, as no output depends on it.
     """
-    path = start_file(load_section("train", Length).start_from, key)
+    path = start_file(read_yaml("params.yaml")["train"]["start_from"], key)
     name, _, content = start_from.rpartition(", SHA-256 ")
     if path and path.is_file() and file_sha256(path) == content:
         return path

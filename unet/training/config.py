@@ -1,5 +1,6 @@
 """The sections ``train``, ``model`` and ``experiments`` of ``params.yaml``."""
 
+import math
 from dataclasses import field
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -11,8 +12,11 @@ from unet.data.augment import AugmentConfig
 from unet.data.masks import BOUNDARY_RULES
 from unet.losses import LOSSES, arguments
 from unet.runtime.config import STRICT, check, read_yaml
-from unet.training.steps import Length
+from unet.training.start import is_scratch
 
+FEW_STEPS = 200  # fewer teach little: the first tens of them only find the foreground's share
+
+Count = Annotated[int, Field(ge=1, le=2**20)]
 Share = Annotated[float, Field(gt=0, lt=1)]
 Positive = Annotated[float, Field(gt=0, le=1e38)]  # the range of float32
 # DVC looks a parameter up by its dotted path and makes file names of the key.
@@ -22,9 +26,12 @@ Depth = Annotated[int, Field(ge=1, le=7)]  # levels below it
 
 
 @dataclass(frozen=True, config=STRICT)
-class TrainConfig(Length):
+class TrainConfig:
     """The recipe that all experiments share."""
 
+    epochs: Count
+    batch_size: Count
+    start_from: Annotated[str, Field(min_length=1)]  # SCRATCH, a model's file or a folder of them
     boundary: Literal[*BOUNDARY_RULES]  # what the band around the object is learnt as
     seed: Annotated[int, Field(ge=0, lt=2**31)]
     max_lr: Positive  # peak of the one-cycle schedule
@@ -48,6 +55,20 @@ class TrainConfig(Length):
                 f"start_from = {self.start_from}: models/ is written by the trainings themselves: "
                 "copy the file elsewhere first, and name the copy"
             )
+
+    def num_steps(self, num_images: int) -> int:
+        """The number of steps of all epochs, including the last batch of each."""
+        return self.epochs * math.ceil(num_images / self.batch_size)
+
+    def hint(self, num_images: int) -> str:
+        """Advice if training on ``num_images`` images takes few steps; else empty."""
+        if (steps := self.num_steps(num_images)) >= FEW_STEPS:
+            return ""
+        return (
+            f"{steps} steps are few, {FEW_STEPS} or more teach more: raise train.epochs "
+            f"(= {self.epochs}) or lower train.batch_size (= {self.batch_size})"
+            + (", or set train.start_from=released" if is_scratch(self.start_from) else "")
+        )
 
 
 @dataclass(frozen=True, config=STRICT)
