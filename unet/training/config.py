@@ -1,6 +1,5 @@
 """The sections ``train``, ``model`` and ``experiments`` of ``params.yaml``."""
 
-import math
 from dataclasses import field
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -12,9 +11,6 @@ from unet.data.augment import AugmentConfig
 from unet.data.masks import BOUNDARY_RULES
 from unet.losses import LOSSES, arguments
 from unet.runtime.config import STRICT, check, read_yaml
-from unet.training.start import is_scratch
-
-FEW_STEPS = 200  # fewer teach little: the first tens of them only find the foreground's share
 
 Count = Annotated[int, Field(ge=1, le=2**20)]
 Share = Annotated[float, Field(gt=0, lt=1)]
@@ -43,9 +39,7 @@ class TrainConfig:
     store: Literal["float32", "float16"]  # the kernels in the model's file
     amp: Literal["auto", "bf16", "fp16", "none"]
     device: Literal["auto", "cuda", "mps", "cpu"]
-    threads: (
-        Annotated[int, Field(ge=1, le=1024)] | Literal["auto"]
-    )  # CPU threads; their number affects rounding
+    threads: Annotated[int, Field(ge=1, le=1024)] | Literal["auto"]  # of the CPU; affects rounding
     augment: AugmentConfig
 
     def __post_init__(self) -> None:
@@ -55,20 +49,6 @@ class TrainConfig:
                 f"start_from = {self.start_from}: models/ is written by the trainings themselves: "
                 "copy the file elsewhere first, and name the copy"
             )
-
-    def num_steps(self, num_images: int) -> int:
-        """The number of steps of all epochs, including the last batch of each."""
-        return self.epochs * math.ceil(num_images / self.batch_size)
-
-    def hint(self, num_images: int) -> str:
-        """Advice if training on ``num_images`` images takes few steps; else empty."""
-        if (steps := self.num_steps(num_images)) >= FEW_STEPS:
-            return ""
-        return (
-            f"{steps} steps are few, {FEW_STEPS} or more teach more: raise train.epochs "
-            f"(= {self.epochs}) or lower train.batch_size (= {self.batch_size})"
-            + (", or set train.start_from=released" if is_scratch(self.start_from) else "")
-        )
 
 
 @dataclass(frozen=True, config=STRICT)
@@ -88,9 +68,8 @@ class ExperimentConfig:
     loss: Literal[*LOSSES]
     width: Width
     depth: Depth
-    pos_weight: Annotated[float, Field(gt=0, le=1e6)] | Literal["auto"] | None = (
-        None  # only for losses that take one
-    )
+    # Only for losses that take one.
+    pos_weight: Annotated[float, Field(gt=0, le=1e6)] | Literal["auto"] | None = None
     loss_options: dict[str, float | bool] = field(default_factory=dict)  # of a loss that has some
     # Above this probability a pixel is the object's; auto: what follows from the loss.
     threshold: Annotated[float, Field(gt=0, lt=1)] | Literal["auto"] = "auto"
@@ -128,14 +107,9 @@ def load_experiments(path: str | Path = "params.yaml") -> dict[str, ExperimentCo
 
 
 def select_experiment(experiments: dict[str, ExperimentConfig], arguments: list[str]) -> str:
-    """The key of the experiment that a stage's only command-line argument names.
-
-    Raises:
-        ValueError: there is no such experiment, or not exactly one argument.
-    """
-    if len(arguments) != 1 or arguments[0] not in experiments:
-        given = " ".join(arguments) or "no KEY"
+    """The experiment that a command's arguments name; a ValueError if it is not exactly one."""
+    if (key := " ".join(arguments)) not in experiments:
         raise ValueError(
-            f"{given}: KEY must be one of the experiments in params.yaml: {', '.join(experiments)}"
+            f"{key or 'no KEY'}: must be an experiment of params.yaml: {', '.join(experiments)}"
         )
-    return arguments[0]
+    return key

@@ -1,6 +1,5 @@
 """What a training starts from: a trained model's weights, or random ones."""
 
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -21,16 +20,11 @@ class Start(NamedTuple):
     sha256: str
 
 
-def is_scratch(start_from: str) -> bool:
-    """Whether it names SCRATCH, from whatever folder (``../released/scratch``)."""
-    return Path(os.path.normpath(start_from)).parts[-2:] == Path(SCRATCH).parts
-
-
 def start_file(start_from: str, key: str) -> Path | None:
     """The model's file that ``train.start_from`` names for an experiment; None: random weights."""
-    if is_scratch(start_from):
-        return None
     path = Path(start_from)
+    if path.resolve().parts[-2:] == Path(SCRATCH).parts:  # from any folder: ../released/scratch
+        return None
     return path / f"{key}.safetensors" if path.is_dir() else path
 
 
