@@ -23,7 +23,7 @@ class Start(NamedTuple):
 def start_file(start_from: str, key: str) -> Path | None:
     """The model's file that ``train.start_from`` names for an experiment; None: random weights."""
     path = Path(start_from)
-    if path.resolve().parts[-2:] == Path(SCRATCH).parts:  # from any folder: ../released/scratch
+    if path.parts[-2:] == Path(SCRATCH).parts:  # from any folder: ../released/scratch
         return None
     return path / f"{key}.safetensors" if path.is_dir() else path
 
