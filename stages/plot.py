@@ -12,7 +12,6 @@ from unet.report import figures
 from unet.report.outlines import save_figure
 from unet.report.results import (
     EXAMPLE_QUANTILES,
-    check_leftovers,
     extreme_rows,
     load_result,
     rows_at_quantiles,
@@ -28,14 +27,12 @@ JPEG = {"pil_kwargs": {"quality": 85}}
 @mpl.rc_context({"savefig.dpi": 120, "text.parse_math": False})  # "$" in names
 def main() -> None:
     experiments = load_experiments()
-    check_leftovers(Path(), experiments)
     about = json.loads((DATA / "dataset.json").read_text(encoding="utf-8"))
     which, cpu = data_title(about), torch.device("cpu")
     rule = load_section("train", TrainConfig).boundary
     test, val = (load_split(DATA / name, cpu, boundary=rule) for name in ("test", "val"))
     results = {
-        key: load_result(Path(), key, experiment.loss, names=test.names)
-        for key, experiment in experiments.items()
+        key: load_result(Path(), key, experiment.loss) for key, experiment in experiments.items()
     }
     curves = figures.learning_curves({key: result.curve for key, result in results.items()})
     save_figure(curves, PLOTS / "learning_curves.png")

@@ -383,7 +383,7 @@ def test_installed_it_needs_neither_the_repository_nor_dvc(trained: Path, tmp_pa
     look = """
 import sys, importlib.util
 import unet.inference.command
-heavy = {"dvc", "pandas", "pydantic", "matplotlib", "torchvision", "scipy", "ruamel"}
+heavy = {"dvc", "pandas", "pydantic", "matplotlib", "scipy", "ruamel"}
 print(unet.__path__[0])
 print(sorted(heavy & sys.modules.keys()))
 print([name for name in ("stages", "tools", "tests") if importlib.util.find_spec(name)])
