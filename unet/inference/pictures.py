@@ -11,7 +11,7 @@ from PIL import Image, ImageFilter, ImageOps
 from scipy.ndimage import label, uniform_filter
 from torch import Tensor
 
-from unet.inference.model_file import TrainedModel, find_model, load_model
+from unet.inference.model_file import DEFAULT, TrainedModel, find_model, load_model
 from unet.inference.predict import Photo, Prediction, predict, to_picture
 
 RAMP = 0.15  # of a cut-out's edge: this far from the threshold, alpha is 0 or 255
@@ -21,20 +21,20 @@ BLUR, BLUR_SIDE = 0.02, 1024  # window in diagonals, pixels of the longer side: 
 OUTLINE = (255, 196, 0)
 
 
-def cutout(photo: Photo, model: TrainedModel | str | Path | None = None) -> Image.Image:
+def cutout(photo: Photo, model: TrainedModel | str | Path = DEFAULT) -> Image.Image:
     """The animal in a photograph, transparent around it: RGBA, of the photograph's size, upright.
     Where nothing is found, all of it is transparent.
 
     Args:
-        photo: as for :func:`unet.inference.predict.predict`: a path, a Pillow image or a tensor.
-        model: what :func:`unet.load_model` returns, or a file's path; None: the model `pets`,
+        photo: a file's path, or a Pillow image.
+        model: what :func:`unet.load_model` returns, or a file's path; by default the model `pets`,
             which comes with the package.
 
     Raises:
         ValueError: the photograph or the model cannot be read.
     """
     if not isinstance(model, TrainedModel):
-        model = load_model(find_model(model and str(model)))
+        model = load_model(find_model(str(model)))
     picture = to_picture(photo)
     return cutout_picture(predict(picture, model), picture)
 
