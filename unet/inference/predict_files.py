@@ -72,11 +72,10 @@ def _predict_files(arguments: argparse.Namespace, given: Sequence[Path], out: Pa
         threshold = fmean(info["threshold"] for _, info in models)
     options = {"tta": arguments.tta, "refine": arguments.refine, "threshold": threshold}
     cutout = {"background": background, "crop": arguments.crop}
-    settings = options | {"cutout": cutout | {"background": ground}}
-    settings |= {"models": [file_sha256(file) for file in files]}
+    settings = options | {"models": [file_sha256(file) for file in files]}
     lines = sys.stderr if arguments.out == "-" else sys.stdout
     counts: Counter[str] = Counter()
-    made: dict[Path, dict[str, Any]] = {}  # by photograph: what its results' notes say
+    notes: dict[Path, str] = {}  # of each result: how it is made
 
     def say(outcome: str, line: str) -> None:
         tqdm.write(line, file=sys.stderr if outcome == "failed" else lines)
@@ -88,12 +87,18 @@ def _predict_files(arguments: argparse.Namespace, given: Sequence[Path], out: Pa
     def to_do() -> Iterator[Photo]:
         for photo, paths in tqdm(targets.items(), unit="photo", leave=False, disable=None):
             try:
-                made[photo] = settings | {"photograph": file_sha256(photo)}
-                there = not arguments.overwrite and is_up_to_date(paths, made[photo])
-            except (OSError, ValueError) as error:
+                there = [p for p in paths.values() if not arguments.overwrite and p.exists()]
+                made = settings | {"photograph": file_sha256(photo)}
+                for kind, path in paths.items():
+                    own = {"cutout": cutout | {"background": ground}} if kind == "cutout" else {}
+                    notes[path] = json.dumps(made | own | {"kind": kind}, sort_keys=True)
+            except OSError as error:
                 fail(photo, f"{photo}: {error}")
                 continue
-            if there:
+            if other := [path for path in there if _read_note(path) != notes[path]]:
+                how = "made with other settings or by something else (--overwrite replaces it)"
+                fail(photo, f"{photo}: {other[0]} is there, {how}")
+            elif len(there) == len(paths):
                 say("up to date", f"{photo}: up to date")
             else:
                 yield photo
@@ -112,7 +117,7 @@ def _predict_files(arguments: argparse.Namespace, given: Sequence[Path], out: Pa
                     continue
                 draw = getattr(pictures, f"{kind}_picture")
                 drawn = draw(found, photo, **(cutout if kind == "cutout" else {}))
-                _save(drawn, path, _note(made[photo], kind, found=share > 0))
+                _save(drawn, path, notes[path])
         except OSError as error:
             fail(photo, f"{photo}: {error}")
         else:
@@ -211,12 +216,6 @@ def output_names(photos: Mapping[Path, Path]) -> dict[Path, str]:
     return names
 
 
-def _note(made: dict[str, Any], kind: str, *, found: bool) -> str:
-    """What a result's file says of how it was made, as JSON."""
-    about = {k: v for k, v in made.items() if k != "cutout" or kind == "cutout"}
-    return json.dumps(about | {"kind": kind, "found": found}, sort_keys=True)
-
-
 def _read_note(path: Path) -> str:
     """The note in a file; empty if there is none."""
     try:
@@ -224,25 +223,6 @@ def _read_note(path: Path) -> str:
             return image.info.get(NOTE) or image.info["comment"].decode()
     except Exception:  # Pillow raises nearly anything on what is no picture
         return ""
-
-
-def is_up_to_date(targets: dict[str, Path], made: dict[str, Any]) -> bool:
-    """Whether all results of a photograph are there, made as they would be made now.
-
-    Raises:
-        ValueError: another file is in the place of one.
-    """
-    found = set()
-    for kind, path in targets.items():
-        if not path.exists():
-            continue
-        notes = {_note(made, kind, found=found): found for found in (False, True)}
-        found.add(notes.get(_read_note(path)))
-        if None in found:
-            made_otherwise = "made with other settings or by something else"
-            raise ValueError(f"{path} is there, {made_otherwise} (--overwrite replaces it)")
-    missing = {kind for kind, path in targets.items() if not path.exists()}
-    return not missing or (missing == {"cutout"} and found == {False})
 
 
 def _save(picture: Image.Image, path: Path, note: str) -> None:
