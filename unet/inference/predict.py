@@ -85,10 +85,8 @@ def predict_all(
     # A folder's masks have no boundary.
     rules = {i.get("boundary", "background") for _, i in models if i.get("source") != "folder"}
     if len(rules) > 1:
-        raise ValueError(
-            f"the models learnt the object's outline by different rules ({', '.join(sorted(rules))}"
-            "): the mean of what they say is neither; take models of one rule"
-        )
+        which = f"the models learnt the border by different rules ({', '.join(sorted(rules))})"
+        raise ValueError(f"{which}: the mean of what they say is neither; take models of one rule")
     if threshold is None:
         threshold = fmean(info["threshold"] for _, info in models)
     if not 0 < threshold < 1:
@@ -125,10 +123,8 @@ def predict_all(
 def _read(photo: Photo, sizes: set[int]) -> tuple[tuple[int, int], dict[int, Tensor]]:
     """A photograph's height and width, and per size S the image (S, S, 3) uint8."""
     picture = to_picture(photo)
-    images = {
-        size: torch.from_numpy(np.array(picture.resize((size, size), Image.Resampling.BILINEAR)))
-        for size in sizes
-    }
+    small = {size: picture.resize((size, size), Image.Resampling.BILINEAR) for size in sizes}
+    images = {size: torch.from_numpy(np.array(image)) for size, image in small.items()}
     return (picture.height, picture.width), images
 
 

@@ -15,7 +15,6 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from statistics import fmean
 from tempfile import TemporaryDirectory
 from typing import Any
 
@@ -67,10 +66,7 @@ def _predict_files(arguments: argparse.Namespace, given: Sequence[Path], out: Pa
         problem = "is one of the photographs (or the background): name another --out"
         raise ValueError(f"{path} {problem}")
     models = [load_model(file, device) for file in files]
-    threshold = arguments.threshold
-    if threshold is None:
-        threshold = fmean(info["threshold"] for _, info in models)
-    options = {"tta": arguments.tta, "refine": arguments.refine, "threshold": threshold}
+    options = {name: getattr(arguments, name) for name in ("tta", "refine", "threshold")}
     cutout = {"background": background, "crop": arguments.crop}
     settings = options | {"models": [file_sha256(file) for file in files]}
     lines = sys.stderr if arguments.out == "-" else sys.stdout
@@ -107,7 +103,7 @@ def _predict_files(arguments: argparse.Namespace, given: Sequence[Path], out: Pa
     for photo, found in predict_all(to_do(), *models, **options, on_error=fail):
         share = found.mask.float().mean().item()
         if one and not share:
-            least = f"{threshold:.2g}: nothing was written (a lower --threshold finds more)"
+            least = f"{found.threshold:.2g}: nothing was written (a lower --threshold finds more)"
             fail(photo, f"{photo}: nothing found above {least}")
             sys.exit(NOTHING_FOUND)
         try:
@@ -176,8 +172,6 @@ def find_photos(given: Sequence[Path], out: Path) -> dict[Path, Path]:
 
     photos: dict[Path, Path] = {}
     for path in given:
-        if not path.exists():
-            raise ValueError(f"{path}: no such file or folder")
         if not path.is_dir():
             photos.setdefault(path, Path(path.name))
             continue

@@ -44,7 +44,7 @@ def learning_curves(curves: Mapping[str, pd.DataFrame]) -> Figure:
         unit = {"bce": "weighted BCE [nats a pixel]", "dice": "Dice loss"}.get(kind, kind)
         ax.set(title=f"losses of the {kind} variants", ylabel=unit)
     for ax in axes.flat:
-        if not ax.lines:
+        if not ax.has_data():
             ax.axis("off")
             continue
         ax.set_xlabel("epoch")
@@ -112,8 +112,6 @@ def iou_spread(
         ax.grid(alpha=0.3)
         ax.legend(fontsize=8, loc="upper left")
     axes = bottom.subplots(rows, per_row, squeeze=False).flat
-    for ax in axes[len(tiles) :]:
-        ax.axis("off")
     for ax, (caption, image, predicted, target) in zip(axes, tiles, strict=False):
         _show(ax, overlay(image, predicted, target), caption)
     return _finished(figure, title)
@@ -137,8 +135,6 @@ def progress(
     axes = figure.subplots(len(masks) + 1, columns, squeeze=False)
     for k, (image, target) in enumerate(zip(images, targets, strict=True)):
         of_image = axes[:, k * span : (k + 1) * span]
-        for ax in (*of_image[0, 2:], *of_image[1:, len(epochs) :].flat):
-            ax.axis("off")
         _show(of_image[0, 0], image, "photograph")
         _show(of_image[0, 1], overlay(image, target, target), "truth")
         for row, (key, mask) in zip(of_image[1:], masks.items(), strict=True):
@@ -168,6 +164,9 @@ def _show(ax: Axes, picture: np.ndarray, title: str = "") -> None:
 
 
 def _finished(figure: Figure, title: str) -> Figure:
+    for ax in figure.axes:
+        if not ax.has_data():
+            ax.axis("off")
     figure.suptitle(title, fontsize=11)
     patches = [Patch(color=color, label=label) for label, color in LEGEND.items()]
     figure.legend(handles=patches, loc="outside lower center", ncols=len(patches), fontsize=9)
