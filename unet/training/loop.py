@@ -40,7 +40,7 @@ class Training:
             version.
         weights: the state dict to keep (last or best epoch).
         kept_epoch: the epoch of ``weights``, counted from 1.
-        snapshots: epoch -> probabilities (K, S, S) of the watched images, uint8, 255 = 1.
+        snapshots: epoch -> probabilities (K, S, S) of the fixed validation samples, uint8, 255 = 1.
     """
 
     amp: str
@@ -78,7 +78,8 @@ def fit(
             (0, 1).
         name: shown in messages.
         start: trained weights to start from; ignored when a training resumes.
-        watched: indices of validation images to predict after the first, middle and last epoch.
+        watched: indices of the fixed validation samples (sanity images), which are predicted after
+            the first, middle and last epoch.
         on_epoch: called after each epoch (and once on resuming), before its state is saved.
 
     Returns:
@@ -140,7 +141,9 @@ def fit(
             training.weights = {key: value.detach().cpu().clone() for key, value in weights.items()}
             training.kept_epoch = epoch
         if watched and epoch in (1, (config.epochs + 1) // 2, config.epochs):
-            training.snapshots[epoch] = snapshot(learner.model, val_split, watched, device)
+            images, _ = val_split.batch(torch.tensor(watched), device)
+            levels = (learner.model.predict(images).squeeze(1) * 255).round()
+            training.snapshots[epoch] = levels.to(torch.uint8).cpu()
         if not is_first:
             continue
         on_epoch(training)
@@ -239,8 +242,8 @@ def load_batch(
 def image_size_of(epoch: int, config: TrainConfig, *, full: int, step: int) -> int:
     """The side in pixels of the training images of ``epoch`` (from 1), a multiple of ``step``.
 
-    It grows linearly from ``grow_from * full`` in the first epoch to ``full`` after the share
-    ``grow_until`` of the epochs.
+    Progressive resizing: it grows linearly from ``grow_from * full`` in the first epoch to ``full``
+    after the share ``grow_until`` of the epochs.
     """
     progress = min(1.0, (epoch - 1) / (config.grow_until * config.epochs))
     share = config.grow_from + (1 - config.grow_from) * progress
@@ -306,12 +309,6 @@ def validate(
             logits = model(images)
         scores.add(loss_function(logits, targets, counted), logits, targets, counted)
     return scores.compute()
-
-
-def snapshot(model: UNet, split: Split, indices: Sequence[int], device: torch.device) -> Tensor:
-    """Probabilities (K, S, S) of the images ``indices``, uint8, 255 = 1."""
-    images, _ = split.batch(torch.tensor(indices), device)
-    return (model.predict(images).squeeze(1) * 255).round().to(torch.uint8).cpu()
 
 
 def targets_of(masks: Tensor) -> tuple[Tensor, Tensor]:
