@@ -18,12 +18,7 @@ from unet.model import UNet
 
 COUNTS = ("tp", "fp", "fn", "tn")
 # Boundary rule -> ending of its scores' names; scores without one are by the model's own rule.
-RULE_ENDINGS = {
-    "background": "_boundary_background",
-    "object": "_boundary_object",
-    "middle": "_boundary_middle",
-    "ignore": "_boundary_ignored",
-}
+RULE_ENDINGS = {r: f"_boundary_{r}" for r in BOUNDARY_RULES} | {"ignore": "_boundary_ignored"}
 
 
 @dataclass(frozen=True)
