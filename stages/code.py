@@ -18,7 +18,7 @@ from unet.report.results import check_leftovers
 from unet.runtime.files import write
 from unet.runtime.process import run_stage
 from unet.runtime.source import hash_lines
-from unet.training.steps import SCRATCH
+from unet.training.start import SCRATCH
 
 STAGES = ["download", "preprocess", "train", "evaluate", "plot"]
 
@@ -28,7 +28,7 @@ def main() -> None:
     scratch = f"for random weights it is {SCRATCH} (`git restore -SW released` brings that back)"
     check_is_here("train.start_from", params.train.start_from, scratch)
     if not sys.argv[1:]:
-        check_leftovers(Path(), params.experiments)
+        check_leftovers(params.experiments)
         if not params.data.is_downloaded:
             check_is_here("data.path", params.data.path, "a relative path begins at the repository")
         elif params.data.source == "official":

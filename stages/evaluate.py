@@ -16,11 +16,11 @@ from unet.inference.evaluation import Evaluation, cost, evaluate
 from unet.inference.model_file import TrainedModel, load_model
 from unet.model import TTA
 from unet.report.outlines import save_outlines
-from unet.runtime.config import load_section
+from unet.runtime.config import load_section, read_yaml
 from unet.runtime.device import set_up
 from unet.runtime.files import file_sha256, sha256, write
 from unet.runtime.process import run_stage
-from unet.training.steps import Length, start_file
+from unet.training.start import start_file
 
 NUM_SHOWN = 24  # test images in worst.jpg
 
@@ -62,7 +62,7 @@ def main() -> None:
     if is_folder and "start_from" in info:
         name, _, content = info["start_from"].rpartition(", SHA-256 ")
         # Its folder is only in params.yaml; no output depends on this param.
-        start = start_file(load_section("train", Length).start_from, key)
+        start = start_file(read_yaml("params.yaml")["train"]["start_from"], key)
         if start and start.is_file() and file_sha256(start) == content:
             rows[f"{start}, from which it started"] = score(
                 load_model(start, device), "start"

@@ -27,8 +27,7 @@ def main() -> None:
     rule = load_section("train", TrainConfig).boundary
     test, val = (load_split(DATA / name, cpu, boundary=rule) for name in ("test", "val"))
     results = {
-        key: load_result(Path(), key, experiment.loss, names=test.names)
-        for key, experiment in experiments.items()
+        key: load_result(Path(), key, experiment.loss) for key, experiment in experiments.items()
     }
     curves = figures.learning_curves({key: result.curve for key, result in results.items()})
     save_figure(curves, PLOTS / "learning_curves.png")

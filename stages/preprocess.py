@@ -7,7 +7,6 @@ from unet.data.config import DataConfig, PreprocessConfig
 from unet.data.packing import pack_into
 from unet.runtime.config import load_section
 from unet.runtime.process import run_stage
-from unet.training.steps import Length
 
 PACKED = Path("data/packed")
 
@@ -20,9 +19,6 @@ def main() -> None:
     # because of what dataset.json says about test images or files left out.
     source = {name: summary[name] for name in ("source", "split")}
     (PACKED / "source.json").write_text(json.dumps(source) + "\n", encoding="utf-8")
-    num_images = summary["splits"]["train"]["images"]
-    if hint := load_section("train", Length).hint(num_images):
-        print(f"training: {hint}")
 
 
 if __name__ == "__main__":

@@ -42,7 +42,7 @@ def main() -> None:
         )
         source = json.loads((DATA / "source.json").read_text(encoding="utf-8"))
         watched = np.linspace(0, len(val_split) - 1, NUM_WATCHED).round().astype(int).tolist()
-        start = load_start(config.start_from, key, experiment)
+        start = load_start(config.start_from, key, vars(experiment))
         # Neither the dtype on disk nor the threshold affects training.
         settings = (replace(experiment, threshold="auto"), replace(config, store="float32"))
         settings += (start and start.sha256, source, device.type, num_ranks())

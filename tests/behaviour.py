@@ -280,7 +280,7 @@ def run(name: str, root: Path) -> Path:
             stage("evaluate", key)
         if this.predict:
             models = [load_model(f"models/{key}.safetensors") for key in this.keys]
-            found = predict(torch.from_numpy(draw(7)[0]).permute(2, 0, 1), *models)
+            found = predict(Image.fromarray(draw(7)[0]), *models)
             np.savez("predicted.npz", probabilities=found.probabilities, mask=found.mask)
     (folder / "done").touch()
     return folder

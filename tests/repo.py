@@ -13,7 +13,7 @@ import yaml
 
 from tools.same import shrink
 from unet.runtime.config import read_yaml
-from unet.training.steps import SCRATCH
+from unet.training.start import SCRATCH
 
 ROOT = Path(__file__).resolve().parent.parent
 RUNNING = re.compile(r"^Running stage '([^']+)'", re.MULTILINE)

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from tests.tiny import same_weights, tiny_model
-from unet.training.checkpoint import STATE, fingerprint, load_state, save_state, unfinished
+from unet.training.checkpoint import STATE, load_state, save_state, unfinished
 
 
 def test_a_state_comes_back(tmp_path: Path) -> None:
@@ -28,18 +28,23 @@ def test_a_state_comes_back(tmp_path: Path) -> None:
     assert [path.name for path in folder.iterdir()] == [STATE]
 
 
-def test_fingerprint_tells_files_apart(tmp_path: Path) -> None:
+def test_the_data_make_another_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DVC_ROOT", str(tmp_path))
+
+    def folder_of(*files: Path) -> Path:
+        with unfinished("bce", "stages.train", 0, files=files) as folder:
+            return folder
+
     paths = [tmp_path / "images.npy", tmp_path / "names.txt"]
     for path in paths:
         path.write_text("as it was")
-    before = fingerprint("settings", files=paths)
-    assert fingerprint("settings", files=reversed(paths)) == before
-    assert fingerprint("settings") != before
+    before = folder_of(*paths)
+    assert folder_of(*reversed(paths)) == before != folder_of()
     paths[1].write_text("changed")
-    assert fingerprint("settings", files=paths) != before
+    assert folder_of(*paths) != before
     paths[0].write_text("as it waschang")
     paths[1].write_text("ed")
-    assert fingerprint("settings", files=paths) != before
+    assert folder_of(*paths) != before
 
 
 def test_one_process_at_a_time_has_a_trainings_state_until_it_ends(

@@ -136,7 +136,7 @@ def test_a_section_is_read_by_itself(load: Load) -> None:
 def test_an_experiment_that_is_none(load: Load, arguments: list[str]) -> None:
     experiments = load(VALID).experiments
     assert select_experiment(experiments, ["mp_tr_dice"]) == "mp_tr_dice"
-    with pytest.raises(ValueError, match=r"experiments in params\.yaml: mp_tr_bce, mp_tr_dice"):
+    with pytest.raises(ValueError, match=r"an experiment of params\.yaml: mp_tr_bce, mp_tr_dice"):
         select_experiment(experiments, arguments)
 
 

@@ -11,7 +11,7 @@ from tools.same import SMALL, make_small
 from unet.config import load_params
 from unet.data.masks import BOUNDARY_RULES
 from unet.inference.model_file import load_model
-from unet.training.steps import start_file
+from unet.training.start import start_file
 
 EVERYDAY = load_params(ROOT / "everyday/params.yaml")
 KEY = next(iter(EVERYDAY.experiments))

@@ -34,9 +34,11 @@ def test_a_step_leaves_no_tensor_behind(
     images = torch.empty(6, 2 * size, 2 * size, 3, dtype=torch.uint8, device=META)
     transforms = draw_transforms(4, PARAMS.train.augment, torch.Generator().manual_seed(0))
     split = Split(images, images[..., 0], tuple("abcdef"))
-    batch = load_batch(split, torch.arange(4), transforms, size=size, device=META)
-    loss, logits = learner.step(batch.images, batch.targets, 0.01, counted=batch.counted)
+    images, targets, counted = load_batch(
+        split, torch.arange(4), transforms, size=size, device=META
+    )
+    loss, logits = learner.step(images, targets, 0.01, counted=counted)
     scores = RunningScores(loss_function, META)
-    scores.add(loss, logits, batch.targets, batch.counted)
+    scores.add(loss, logits, targets, counted)
     assert loss.device == scores.counts.device == META
     assert loss.shape == () and loss.dtype == torch.float32

@@ -43,24 +43,17 @@ def test_a_photograph_is_predicted_as_by_hand(size: tuple[int, int]) -> None:
     assert 0 < found.mask.sum() < found.mask.numel()
 
 
-def test_a_photograph_may_be_a_path_a_picture_or_a_tensor(
-    model: TrainedModel, tmp_path: Path
-) -> None:
+def test_a_photograph_may_be_a_path_or_a_picture(model: TrainedModel, tmp_path: Path) -> None:
     """Upright or turned by its EXIF tag; and results are drawn on it as it was given."""
     photo, exif = photograph(), Image.Exif()
     exif[ORIENTATION] = 6
     for name in ("turned.png", "turned.tif"):
         photo.transpose(Image.Transpose.ROTATE_90).save(tmp_path / name, exif=exif)
     png, tif = tmp_path / "turned.png", tmp_path / "turned.tif"
-    pixels = torch.from_numpy(np.array(photo)).permute(2, 0, 1)
     expected = predict(photo, model)
     drawings = (pictures.cutout_picture, pictures.overlay_picture)
     drawn = [draw(expected, photo) for draw in drawings]
-    rounded = [(pixels + shift).clamp(0, 255) / 255 for shift in (-0.4, 0.4)]
-    for same in (
-        png, str(png), Image.open(png), tif, Image.open(tif), pixels, pixels / 255,
-        pixels.double() / 255, *rounded,
-    ):  # fmt: skip
+    for same in (png, str(png), Image.open(png), tif, Image.open(tif)):
         found = predict(same, model)
         assert torch.equal(found.probabilities, expected.probabilities)
         for draw, picture in zip(drawings, drawn, strict=True):
@@ -102,12 +95,9 @@ def test_batches_answer_as_one_by_one(model: TrainedModel, batch_size: int) -> N
     ("photo", "text"),
     [
         ("none.jpg", r"^none.jpg cannot be read \(No such file"),
-        (torch.full((3, 8, 8), 200.0), "from 200 to 200: must be uint8, or floats"),
-        (torch.full((3, 8, 8), torch.nan), "from nan to nan"),
-        (torch.zeros(3, 8, 8, dtype=torch.int64), "int64"),
         (Image.new("F", (4, 4)), "the picture .*32 bits"),
     ],
-    ids=range(5),  # the same in each of pytest-xdist's processes
+    ids=range(2),  # the same in each of pytest-xdist's processes
 )
 def test_what_is_no_photograph_is_one_line(model: TrainedModel, photo: object, text: str) -> None:
     with pytest.raises(ValueError, match=text):

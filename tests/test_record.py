@@ -19,7 +19,7 @@ from unet.data.oxford_pets import md5
 from unet.inference.model_file import load_model
 from unet.report.tables import fill
 from unet.runtime.config import read_yaml
-from unet.training.steps import SCRATCH
+from unet.training.start import SCRATCH
 
 KEYS = tuple(load_params(ROOT / "params.yaml").experiments)
 RUN = [project for project in PROJECTS if (ROOT / project / "dvc.lock").exists()]

@@ -111,9 +111,9 @@ EVALUATE = "run `dvc repro -s -f evaluate@mine`"
 TRAIN = "run `dvc repro -s -f train@mine`, then `dvc repro`"
 
 
-def refusal(root: Path, names: tuple[str, ...] = NAMES) -> str:
+def refusal(root: Path) -> str:
     with pytest.raises(ValueError) as error:
-        load_result(root, "mine", "bce", names=names)
+        load_result(root, "mine", "bce")
     assert str(error.value).startswith("results of mine cannot be read (")
     assert len(str(error.value).splitlines()) == 1
     return str(error.value)
@@ -129,7 +129,7 @@ def test_names_are_text(tmp_path: Path) -> None:
 @pytest.mark.parametrize("size", [SIZE, 12])  # 12: the last byte of a row is not full
 def test_a_result_is_read_as_it_was_written(tmp_path: Path, size: int) -> None:
     predicted, probabilities = write_result(tmp_path, size=size)
-    result = load_result(tmp_path, "mine", "dice", names=NAMES)
+    result = load_result(tmp_path, "mine", "dice")
     assert result.scores["iou"] == 0.5
     assert result.masks.dtype == bool
     assert np.array_equal(result.masks, predicted)
@@ -162,12 +162,6 @@ def test_a_file_that_is_missing_or_of_another_run_names_its_stage(
     (tmp_path / name).unlink()
     text = refusal(tmp_path)
     assert "No such file" in text and text.endswith(again)
-
-
-def test_predictions_of_other_images_are_refused(tmp_path: Path) -> None:
-    write_result(tmp_path)
-    text = refusal(tmp_path, NAMES[::-1])
-    assert "its table is of other images" in text and text.endswith(EVALUATE)
 
 
 @settings(deadline=None, max_examples=30)

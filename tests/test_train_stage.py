@@ -20,7 +20,7 @@ from unet.inference.model_file import TrainedModel, load_model
 from unet.runtime.files import file_sha256
 from unet.runtime.source import source_hashes
 from unet.training.checkpoint import STATE
-from unet.training.start import load_start
+from unet.training.start import SCRATCH, load_start, start_file
 
 KEY = "mp_tr_bce"
 MODEL = Path(f"models/{KEY}.safetensors")
@@ -56,6 +56,10 @@ def train(*, threshold: float | str = "auto", **changes: Any) -> TrainedModel:
     Path("params.yaml").write_text(yaml.safe_dump(params), encoding="utf-8")
     stage.main()
     return load_model(MODEL)
+
+
+def interrupt(*_args: Any, **_options: Any) -> None:
+    raise KeyboardInterrupt
 
 
 def fingerprint_of(monkeypatch: pytest.MonkeyPatch, **changes: Any) -> str:
@@ -118,7 +122,26 @@ def test_what_changes_while_it_trains_is_not_recorded_for_it(
     assert not list(Path(f".checkpoints/{KEY}").glob(f"*/{STATE}"))
 
 
+def test_few_steps_are_said_when_a_training_begins(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """22 drawn images are for training, in batches of 16."""
+    for epochs, few in ((3, True), (100, False)):
+        with pytest.raises(KeyboardInterrupt), pytest.MonkeyPatch.context() as patch:
+            patch.setattr("unet.training.loop.train_epoch", interrupt)
+            train(epochs=epochs)
+        text = f"{KEY}: {2 * epochs} steps are few"
+        assert (text in "".join(capsys.readouterr())) == few
+
+
 # What a training starts from
+
+
+def test_a_start_is_a_file_or_a_folders_file_of_the_key(tmp_path: Path) -> None:
+    for scratch in (SCRATCH, f"./{SCRATCH}", f"../{SCRATCH}", f"/elsewhere/{SCRATCH}"):
+        assert start_file(scratch, "pets") is None
+    assert start_file(str(tmp_path), "pets") == tmp_path / "pets.safetensors"
+    assert start_file("some.safetensors", "pets") == Path("some.safetensors")
 
 
 def make_start(path: Path = START, **changes: Any) -> Path:
@@ -155,12 +178,12 @@ def test_another_architecture_is_refused_in_one_line(folder: Path) -> None:
     others = {"downsample": "str_conv", "upsample": "ups", "width": 5, "depth": 3}
     for name, value in others.items():
         with pytest.raises(ValueError) as error:
-            load_start(str(START), "other", tiny_experiment(**{name: value}))
+            load_start(str(START), "other", vars(tiny_experiment(**{name: value})))
         text = str(error.value)
         assert f"{name} {info[name]}" in text and f"{name} {value}" in text and "\n" not in text
         assert str(START) in text and "train@KEY" in text
     # The loss is no part of it.
-    assert load_start(str(START), "other", tiny_experiment(loss="dice")).weights
+    assert load_start(str(START), "other", vars(tiny_experiment(loss="dice"))).weights
 
 
 def test_what_is_missing_is_told_before_anything_runs(

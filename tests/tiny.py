@@ -17,7 +17,7 @@ from unet.data.packing import pack_into
 from unet.model import UNet
 from unet.training.config import ExperimentConfig, TrainConfig
 from unet.training.loop import Training, fit
-from unet.training.steps import SCRATCH
+from unet.training.start import SCRATCH
 
 CPU = torch.device("cpu")
 

@@ -28,7 +28,7 @@ from dvc.utils.serialize import dump_yaml, load_yaml
 from tools import commands
 from tools.fresh import stale_stages
 from unet.runtime.process import run_stage
-from unet.training.steps import SCRATCH
+from unet.training.start import SCRATCH
 
 # Keyed by the last part of a param's name, so that the layout of the files does not matter.
 # Enough steps that every variant finds some pets; otherwise all masks would be empty and equal.

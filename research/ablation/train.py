@@ -26,7 +26,7 @@ from unet.runtime.process import run_stage
 from unet.training.checkpoint import unfinished
 from unet.training.config import ExperimentConfig, TrainConfig
 from unet.training.loop import fit
-from unet.training.steps import SCRATCH
+from unet.training.start import SCRATCH
 
 NUM_WATCHED = 16  # validation images: only to see that the loss is finite; they choose no epoch
 

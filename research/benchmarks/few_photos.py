@@ -92,7 +92,7 @@ def run(seed: int, params: Params, folder: Path) -> dict[str, float]:
     for max_lr in MAX_LR:
         for origin, start in (
             ("random weights", None),
-            ("the released model", load_start(str(released), EXPERIMENT, experiment)),
+            ("the released model", load_start(str(released), EXPERIMENT, vars(experiment))),
         ):
             name = f"from {origin}, max_lr {max_lr:g}"
             config = replace(

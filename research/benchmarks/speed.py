@@ -49,7 +49,7 @@ from unet.data.packed import Split, create_split, load_split
 from unet.inference.evaluation import evaluate
 from unet.runtime.device import keep_freed_memory, make_repeatable, resolve_amp, resolve_device
 from unet.training.learner import Learner
-from unet.training.loop import Batch, RunningScores, load_batch
+from unet.training.loop import RunningScores, load_batch
 
 
 @dataclass(frozen=True)
@@ -206,7 +206,7 @@ def ours(case: Case, device: torch.device) -> tuple[Callable[[], int], float]:
     scores = RunningScores(learner.loss_function, device)
     generator = torch.Generator().manual_seed(0)
 
-    def batches() -> Iterator[Batch]:
+    def batches() -> Iterator[tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]]:
         while True:
             for indices in torch.randperm(len(split), generator=generator).split(case.batch_size):
                 transforms = draw_transforms(len(indices), config.augment, generator)

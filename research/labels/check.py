@@ -10,7 +10,7 @@ from unet.config import load_params
 from unet.runtime.files import file_sha256, write
 from unet.runtime.process import run_stage
 from unet.training.config import select_experiment
-from unet.training.steps import start_file
+from unet.training.start import start_file
 
 
 def main() -> None:

@@ -103,7 +103,7 @@ def main() -> None:
     config = replace(load_section("train", TrainConfig), keep="last", boundary="background")
     batch_size = load_section("evaluate", EvaluateConfig).batch_size
     device = set_up(config.device)
-    start = load_start(config.start_from, key, experiments[key])
+    start = load_start(config.start_from, key, vars(experiments[key]))
 
     train_split, val_split, test = packed_splits(device).values()
     everything = joined(train_split, val_split)

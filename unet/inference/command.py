@@ -14,17 +14,11 @@ ENDINGS = {
 }
 
 
-class _Parser(argparse.ArgumentParser):
-    """Reports an error as all other errors are: in one line, with exit status 1."""
-
-    def error(self, message: str) -> None:
-        raise ValueError(f"{message} (--help lists the options)")
-
-
 def main() -> None:
     """Run the command by ``sys.argv``.
 
-    Exit status: 1 if a photograph fails, 3 if one file was asked for and nothing was found.
+    Exit status: 1 if a photograph fails, 2 if an argument is wrong, 3 if one file was asked for and
+    nothing was found.
     """
     run_stage("predict", _main, smaller="--batch-size, or take smaller pictures")
 
@@ -40,11 +34,10 @@ def _main() -> None:
 
 
 def _parse() -> argparse.Namespace:
-    parser = _Parser(
-        "unet-predict",
-        allow_abbrev=False,
+    parser = argparse.ArgumentParser(
+        "unet-predict", "%(prog)s [options] PHOTO-OR-FOLDER ...", allow_abbrev=False,
         description="Find the object in photographs (the released models: a pet).",
-    )
+    )  # fmt: skip
     add = parser.add_argument
     add(
         "photos", nargs="+", metavar="PHOTO-OR-FOLDER",

@@ -18,12 +18,7 @@ from unet.model import UNet
 
 COUNTS = ("tp", "fp", "fn", "tn")
 # Boundary rule -> ending of its scores' names; scores without one are by the model's own rule.
-RULE_ENDINGS = {
-    "background": "_boundary_background",
-    "object": "_boundary_object",
-    "middle": "_boundary_middle",
-    "ignore": "_boundary_ignored",
-}
+RULE_ENDINGS = {r: f"_boundary_{r}" for r in BOUNDARY_RULES} | {"ignore": "_boundary_ignored"}
 
 
 @dataclass(frozen=True)
@@ -64,22 +59,21 @@ def evaluate(
         probabilities = model.predict(images, flip=flip, scales=scales).squeeze(1)
         predicted = probabilities > threshold
         truth = {rule: foreground(without_boundary(masks, rule)) for rule in BOUNDARY_RULES}
-        own = truth[boundary]
-        for rule, masks_by_rule in truth.items():
-            counts[rule].append(metrics.pixel_counts(predicted, *masks_by_rule).cpu())
-        counts["half"].append(metrics.pixel_counts(probabilities > 0.5, *own).cpu())
-        counts["band"].append(metrics.boundary_counts(predicted, *own).cpu())
-        middle = metrics.boundary_counts(predicted, *truth["middle"])
-        counts["middle band"].append(middle.cpu())
+        batch = {rule: metrics.pixel_counts(predicted, *true) for rule, true in truth.items()}
+        batch["half"] = metrics.pixel_counts(probabilities > 0.5, *truth[boundary])
+        batch["band"] = metrics.boundary_counts(predicted, *truth[boundary])
+        batch["middle band"] = metrics.boundary_counts(predicted, *truth["middle"])
+        for key, some in batch.items():
+            counts[key].append(some.cpu())
         found.append(predicted.cpu().numpy())
-    per_image = {key: torch.cat(batches) for key, batches in counts.items()}
+    per_image = {key: torch.cat(some) for key, some in counts.items()}
     pooled = {key: table.sum(0) for key, table in per_image.items()}
-    main, band = per_image[boundary], per_image["band"]
+    main = per_image[boundary]
 
     def of(counts: torch.Tensor, *names: str) -> dict[str, torch.Tensor]:
         return {name: getattr(metrics, name)(counts) for name in names}
 
-    each = of(main, "accuracy", "iou", "dice") | {"boundary_iou": metrics.iou(band)}
+    each = of(main, "accuracy", "iou", "dice") | {"boundary_iou": metrics.iou(per_image["band"])}
     scores = {
         **of(pooled[boundary], "accuracy", "iou", "dice", "precision", "recall"),
         "boundary_iou": metrics.iou(pooled["band"]),

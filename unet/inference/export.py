@@ -4,11 +4,12 @@ Needs the packages onnx and onnxscript, and onnxruntime to compare.
 """
 
 import warnings
+from collections import OrderedDict
 from collections.abc import Container
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from unet.data.packed import Split
 from unet.inference.model_file import is_kernel
@@ -27,17 +28,6 @@ TRAINED_ON = {
     "folder": "trained on images of the owner's; their licence is unknown here, ask the owner",
 }
 UNKNOWN = "trained on unknown images, of unknown licence"
-
-
-class _Probabilities(nn.Module):
-    """Images (N, 3, H, W) -> probabilities (N, 1, H, W): the sigmoid is part of the graph."""
-
-    def __init__(self, model: UNet) -> None:
-        super().__init__()
-        self.model = model
-
-    def forward(self, images: Tensor) -> Tensor:
-        return self.model(images).sigmoid()
 
 
 def trained_on(info: dict[str, Any]) -> str:
@@ -77,26 +67,20 @@ def to_onnx(model: UNet, info: dict[str, Any], model_sha256: str) -> bytes:
     import onnxscript
 
     step = 2**model.depth
-    dim = torch.export.Dim
     # Minimum 1: torch need not treat a batch or bottleneck of size 1 as a special case.
-    shapes = {
-        "images": {
-            0: dim("batch", min=1),
-            2: step * dim("height", min=1),
-            3: step * dim("width", min=1),
-        }
-    }
+    count, height, width = (torch.export.Dim(x, min=1) for x in ("batch", "height", "width"))
+    probabilities = nn.Sequential(OrderedDict(model=model, sigmoid=nn.Sigmoid())).eval()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # about the exporter itself; a user cannot fix them
         program = torch.onnx.export(
-            _Probabilities(model).eval(),
+            probabilities,
             (torch.zeros(2, 3, 2 * step, 3 * step, device=model.pixel_mean.device),),
             dynamo=True,
             opset_version=OPSET,
             external_data=False,
             input_names=["images"],
             output_names=["probabilities"],
-            dynamic_shapes=shapes,
+            dynamic_shapes=({0: count, 2: step * height, 3: step * width},),
             verbose=False,
             optimize=False,  # which would multiply batch normalisation into the kernels
         )
@@ -109,7 +93,6 @@ def to_onnx(model: UNet, info: dict[str, Any], model_sha256: str) -> bytes:
         kernels = {f"model.{k}" for k, t in model.state_dict().items() if is_kernel(k, t)}
         _store_float16(proto.graph, kernels)
     onnx.helper.set_model_props(proto, about(info) | {"model_sha256": model_sha256})
-    onnx.checker.check_model(proto)
     return proto.SerializeToString(deterministic=True)
 
 

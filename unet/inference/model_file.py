@@ -57,16 +57,12 @@ def is_kernel(name: str, tensor: torch.Tensor) -> bool:
     return name.endswith(".weight") and tensor.ndim == 4
 
 
-def find_model(name: str | None = None) -> Path:
+def find_model(name: str) -> Path:
     """The file of a model: NAME.safetensors in the first of FOLDERS that has it, or NAME itself.
-
-    Args:
-        name: a name or a path; None: DEFAULT.
 
     Raises:
         ValueError: there is none; the message lists the names that there are.
     """
-    name = name or DEFAULT
     for path in [*(folder / f"{name}.safetensors" for folder in FOLDERS), Path(name)]:
         if path.is_file():
             return path
@@ -78,8 +74,7 @@ def load_model(path: str | Path, device: str | torch.device = "cpu") -> TrainedM
     """Load the model at ``path``, float32, in evaluation mode, and its info.
 
     Raises:
-        ValueError: the file is missing, is not one of :func:`save_model`, or holds weights that are
-            not finite.
+        ValueError: the file is missing, or is not one of :func:`save_model`.
     """
     try:
         with safe_open(path, framework="pt") as file:
@@ -88,16 +83,12 @@ def load_model(path: str | Path, device: str | torch.device = "cpu") -> TrainedM
         with torch.random.fork_rng(devices=[]):  # the weights drawn here are discarded
             model = UNet(**{name: info[name] for name in ARCHITECTURE})
         model.load_state_dict(state)
-        if not all(tensor.isfinite().all() for tensor in state.values()):
-            raise ValueError("weights that are not finite")
     except FileNotFoundError:
         raise ValueError(
             f"{path} is missing: run `dvc repro`, or `make models` for the released ones"
         ) from None
     except (SafetensorError, OSError, KeyError, TypeError, ValueError, RuntimeError) as error:
         problem = " ".join(str(error).split())
-        raise ValueError(
-            f"{path} is not a model of this project, a .safetensors file that its training wrote "
-            f"({problem})"
-        ) from None
+        wanted = "a model of this project, a .safetensors file that its training wrote"
+        raise ValueError(f"{path} is not {wanted} ({problem})") from None
     return TrainedModel(model.to(device, memory_format=torch.channels_last).eval(), info)

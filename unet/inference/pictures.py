@@ -1,7 +1,4 @@
-"""Pictures of a prediction at the photo's size: mask, cut-out, overlay, probabilities.
-
-A photograph is given to them as it was to :func:`unet.inference.predict.predict`.
-"""
+"""Pictures of a prediction at the photo's size: mask, cut-out, overlay, probabilities."""
 
 from pathlib import Path
 
@@ -11,7 +8,7 @@ from PIL import Image, ImageFilter, ImageOps
 from scipy.ndimage import label, uniform_filter
 from torch import Tensor
 
-from unet.inference.model_file import TrainedModel, find_model, load_model
+from unet.inference.model_file import DEFAULT, TrainedModel, find_model, load_model
 from unet.inference.predict import Photo, Prediction, predict, to_picture
 
 RAMP = 0.15  # of a cut-out's edge: this far from the threshold, alpha is 0 or 255
@@ -21,20 +18,20 @@ BLUR, BLUR_SIDE = 0.02, 1024  # window in diagonals, pixels of the longer side: 
 OUTLINE = (255, 196, 0)
 
 
-def cutout(photo: Photo, model: TrainedModel | str | Path | None = None) -> Image.Image:
+def cutout(photo: Photo, model: TrainedModel | str | Path = DEFAULT) -> Image.Image:
     """The animal in a photograph, transparent around it: RGBA, of the photograph's size, upright.
     Where nothing is found, all of it is transparent.
 
     Args:
-        photo: as for :func:`unet.inference.predict.predict`: a path, a Pillow image or a tensor.
-        model: what :func:`unet.load_model` returns, or a file's path; None: the model `pets`,
+        photo: a file's path, or a Pillow image.
+        model: what :func:`unet.load_model` returns, or a file's path; by default the model `pets`,
             which comes with the package.
 
     Raises:
         ValueError: the photograph or the model cannot be read.
     """
     if not isinstance(model, TrainedModel):
-        model = load_model(find_model(model and str(model)))
+        model = load_model(find_model(str(model)))
     picture = to_picture(photo)
     return cutout_picture(predict(picture, model), picture)
 
@@ -50,12 +47,9 @@ def probabilities_picture(found: Prediction, photo: Photo | None = None) -> Imag
 
 
 def cutout_picture(
-    found: Prediction,
-    photo: Photo,
-    *,
-    background: str | Image.Image | None = None,
+    found: Prediction, photo: Photo, *, background: str | Image.Image | None = None,
     crop: bool = False,
-) -> Image.Image:
+) -> Image.Image:  # fmt: skip
     """The object with a soft edge, half transparent at the threshold. Parts of less than a tenth of
     the largest one are left out.
 
@@ -71,23 +65,21 @@ def cutout_picture(
     """
     alpha = _largest_parts(_ramp(found.probabilities, found.threshold).numpy(), found.mask.numpy())
     picture = to_picture(photo)
-    profile = picture.info.get("icc_profile")
     pixels = _without_background(picture, alpha)
     pixels[alpha == 0] = 0
-    drawn = Image.fromarray(pixels)
-    drawn.putalpha(Image.fromarray(alpha))
-    if background is not None:
-        if isinstance(background, Image.Image):
-            ground = ImageOps.fit(background.convert("RGB"), drawn.size)
-        else:
-            ground = Image.new("RGB", drawn.size, background)
-        drawn = Image.composite(drawn.convert("RGB"), ground, Image.fromarray(alpha))
-    if crop and (box := Image.fromarray(alpha).getbbox()):
+    drawn, mask = Image.fromarray(pixels), Image.fromarray(alpha)
+    if isinstance(background, Image.Image):
+        drawn = Image.composite(drawn, ImageOps.fit(background.convert("RGB"), drawn.size), mask)
+    elif background is not None:
+        drawn = Image.composite(drawn, Image.new("RGB", drawn.size, background), mask)
+    else:
+        drawn.putalpha(mask)
+    if crop and (box := mask.getbbox()):
         margin = round(0.02 * max(box[2] - box[0], box[3] - box[1]))
         left, top = (max(0, side - margin) for side in box[:2])
         right, bottom = (min(b + margin, s) for b, s in zip(box[2:], drawn.size, strict=True))
         drawn = drawn.crop((left, top, right, bottom))
-    drawn.info = {"icc_profile": profile} if profile else {}
+    drawn.info = picture.info
     return drawn
 
 

@@ -22,7 +22,7 @@ from unet.inference.model_file import TrainedModel
 from unet.inference.refine import refine as follow_edges
 from unet.model import TTA, resize
 
-Photo = str | Path | Image.Image | Tensor
+Photo = str | Path | Image.Image
 READERS = 2  # threads; Pillow releases the GIL while it decodes and resizes
 
 
@@ -48,8 +48,7 @@ def predict(
     """Find the object in one photograph.
 
     Args:
-        photo: a file's path; a Pillow image, which is turned upright by its EXIF tag; or a tensor
-            (3, H, W), RGB, uint8 or floats in [0, 1] (rounded to 8 bits).
+        photo: a file's path, or a Pillow image, which is turned upright by its EXIF tag.
         models: what :func:`unet.load_model` returns; the probabilities of several are averaged.
         tta: test-time augmentation: the mean over the photograph and its mirror image, at 0.9, 1
             and 1.1 times the model's size (:data:`unet.model.TTA`). False is one pass of the
@@ -86,10 +85,8 @@ def predict_all(
     # A folder's masks have no boundary.
     rules = {i.get("boundary", "background") for _, i in models if i.get("source") != "folder"}
     if len(rules) > 1:
-        raise ValueError(
-            f"the models learnt the object's outline by different rules ({', '.join(sorted(rules))}"
-            "): the mean of what they say is neither; take models of one rule"
-        )
+        which = f"the models learnt the border by different rules ({', '.join(sorted(rules))})"
+        raise ValueError(f"{which}: the mean of what they say is neither; take models of one rule")
     if threshold is None:
         threshold = fmean(info["threshold"] for _, info in models)
     if not 0 < threshold < 1:
@@ -99,9 +96,8 @@ def predict_all(
     with ThreadPoolExecutor(READERS) as pool:
 
         def read_next() -> list[tuple[Photo, Future]]:
-            return [
-                (photo, pool.submit(_read, photo, sizes)) for photo in islice(remaining, batch_size)
-            ]
+            batch = islice(remaining, batch_size)
+            return [(photo, pool.submit(_read, photo, sizes)) for photo in batch]
 
         following = read_next()
         while following:
@@ -127,10 +123,8 @@ def predict_all(
 def _read(photo: Photo, sizes: set[int]) -> tuple[tuple[int, int], dict[int, Tensor]]:
     """A photograph's height and width, and per size S the image (S, S, 3) uint8."""
     picture = to_picture(photo)
-    images = {
-        size: torch.from_numpy(np.array(picture.resize((size, size), Image.Resampling.BILINEAR)))
-        for size in sizes
-    }
+    small = {size: picture.resize((size, size), Image.Resampling.BILINEAR) for size in sizes}
+    images = {size: torch.from_numpy(np.array(image)) for size, image in small.items()}
     return (picture.height, picture.width), images
 
 
@@ -149,27 +143,13 @@ def _squares(
 
 
 def to_picture(photo: Photo) -> Image.Image:
-    """A new picture, RGB, upright, of a photograph in any form that :func:`predict` takes.
-
-    Raises:
-        ValueError: in one line, what is wrong with ``photo``.
-    """
-    if not isinstance(photo, Tensor):
-        is_picture = isinstance(photo, Image.Image)
-        try:
-            picture = read_photo(photo if is_picture else Path(photo))
-        except ValueError as error:
-            raise ValueError(f"{'the picture' if is_picture else photo} {error}") from None
-        picture.format = None  # no file any more, if it is read once more
-        if picture.info.get("icc_profile", b"")[16:20] != b"RGB ":  # e.g. of a CMYK picture
-            picture.info = {}
-        return picture
-    if photo.dtype != torch.uint8:
-        low, high = photo.detach().aminmax()
-        if not photo.is_floating_point() or not (low >= 0 and high <= 1):
-            raise ValueError(
-                f"a photo of {photo.dtype} from {low:.4g} to {high:.4g}: must be uint8, or floats "
-                "in [0, 1]"
-            )
-        photo = (photo.detach() * 255).round().to(torch.uint8)
-    return Image.fromarray(photo.permute(1, 2, 0).cpu().contiguous().numpy())
+    """A new picture, RGB, upright; a ValueError says in one line what is wrong with ``photo``."""
+    is_picture = isinstance(photo, Image.Image)
+    try:
+        picture = read_photo(photo if is_picture else Path(photo))
+    except ValueError as error:
+        raise ValueError(f"{'the picture' if is_picture else photo} {error}") from None
+    picture.format = None  # no file any more, if it is read once more
+    if picture.info.get("icc_profile", b"")[16:20] != b"RGB ":  # e.g. of a CMYK picture
+        picture.info = {}
+    return picture

@@ -6,7 +6,6 @@ left alone and named, unless ``--overwrite`` is given.
 """
 
 import argparse
-import errno
 import io
 import json
 import os
@@ -14,10 +13,10 @@ import sys
 import warnings
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
-from statistics import fmean
 from tempfile import TemporaryDirectory
-from typing import Any, TextIO
+from typing import Any
 
 from PIL import Image, ImageColor
 from PIL.PngImagePlugin import PngInfo
@@ -34,9 +33,6 @@ from unet.runtime.files import file_sha256, write
 JPEG = (".jpg", ".jpeg")
 NOTE = "unet-predict"  # the note's name among a PNG's text chunks; in a JPEG it is the comment
 NOTHING_FOUND = 3  # exit status
-# Errors in writing that concern one photograph: its name is too long, a folder has its result's
-# name, or (no number, from Pillow) it is too large for a JPEG.
-OF_ONE = (errno.ENAMETOOLONG, errno.EISDIR, None)
 
 
 def predict_files(arguments: argparse.Namespace) -> None:
@@ -65,42 +61,41 @@ def _predict_files(arguments: argparse.Namespace, given: Sequence[Path], out: Pa
     }
     background, ground = _background(arguments.background)
     inputs = {path.resolve() for path in [*photos, Path(arguments.background or "")]}
-    for path in (path for paths in targets.values() for path in paths.values()):
-        if path.resolve() in inputs:
-            raise ValueError(f"{path} is one of the photographs (or the background): name another "
-                             "--out")  # fmt: skip
+    results = {path.resolve() for paths in targets.values() for path in paths.values()}
+    for path in inputs & results:
+        problem = "is one of the photographs (or the background): name another --out"
+        raise ValueError(f"{path} {problem}")
     models = [load_model(file, device) for file in files]
-    threshold = arguments.threshold
-    if threshold is None:
-        threshold = fmean(info["threshold"] for _, info in models)
-    options = {"tta": arguments.tta, "refine": arguments.refine, "threshold": threshold}
+    options = {name: getattr(arguments, name) for name in ("tta", "refine", "threshold")}
     cutout = {"background": background, "crop": arguments.crop}
     settings = options | {"models": [file_sha256(file) for file in files]}
-    settings |= {"cutout": cutout | {"background": ground}}
     lines = sys.stderr if arguments.out == "-" else sys.stdout
     counts: Counter[str] = Counter()
-    made: dict[Path, dict[str, Any]] = {}  # by photograph: what its results' notes say
-    hidden = True if len(photos) == 1 else None  # None: if the output is not a terminal
-    bar = tqdm(total=len(photos), unit="photo", leave=False, disable=hidden)
+    notes: dict[Path, str] = {}  # of each result: how it is made
 
-    def say(line: str, outcome: str, stream: TextIO = lines) -> None:
-        tqdm.write(line, file=stream)
-        bar.update()
+    def say(outcome: str, line: str) -> None:
+        tqdm.write(line, file=sys.stderr if outcome == "failed" else lines)
         counts[outcome] += 1
 
     def fail(_: Photo, problem: object) -> None:
-        say(f"predict: {problem}", "failed", sys.stderr)
+        say("failed", f"predict: {problem}")
 
     def to_do() -> Iterator[Photo]:
-        for photo, paths in targets.items():
+        for photo, paths in tqdm(targets.items(), unit="photo", leave=False, disable=None):
             try:
-                made[photo] = settings | {"photograph": file_sha256(photo)}
-                there = not arguments.overwrite and is_up_to_date(paths, made[photo])
-            except (OSError, ValueError) as error:
+                there = [p for p in paths.values() if not arguments.overwrite and p.exists()]
+                made = settings | {"photograph": file_sha256(photo)}
+                for kind, path in paths.items():
+                    own = {"cutout": cutout | {"background": ground}} if kind == "cutout" else {}
+                    notes[path] = json.dumps(made | own | {"kind": kind}, sort_keys=True)
+            except OSError as error:
                 fail(photo, f"{photo}: {error}")
                 continue
-            if there:
-                say(f"{photo}: up to date", "up to date")
+            if other := [path for path in there if _read_note(path) != notes[path]]:
+                how = "made with other settings or by something else (--overwrite replaces it)"
+                fail(photo, f"{photo}: {other[0]} is there, {how}")
+            elif len(there) == len(paths):
+                say("up to date", f"{photo}: up to date")
             else:
                 yield photo
 
@@ -108,8 +103,8 @@ def _predict_files(arguments: argparse.Namespace, given: Sequence[Path], out: Pa
     for photo, found in predict_all(to_do(), *models, **options, on_error=fail):
         share = found.mask.float().mean().item()
         if one and not share:
-            least = f"{threshold:.2g}: nothing was written (a lower --threshold finds more)"
-            say(f"predict: {photo}: nothing found above {least}", "nothing", sys.stderr)
+            least = f"{found.threshold:.2g}: nothing was written (a lower --threshold finds more)"
+            fail(photo, f"{photo}: nothing found above {least}")
             sys.exit(NOTHING_FOUND)
         try:
             for kind, path in targets[photo].items():
@@ -118,14 +113,11 @@ def _predict_files(arguments: argparse.Namespace, given: Sequence[Path], out: Pa
                     continue
                 draw = getattr(pictures, f"{kind}_picture")
                 drawn = draw(found, photo, **(cutout if kind == "cutout" else {}))
-                _save(drawn, path, _note(made[photo], kind, found=share > 0))
+                _save(drawn, path, notes[path])
         except OSError as error:
-            if error.errno not in OF_ONE:
-                raise
             fail(photo, f"{photo}: {error}")
         else:
-            say(f"{photo}: {f'object {share:.1%}' if share else 'nothing found'}", "done")
-    bar.close()
+            say("done", f"{photo}: {f'object {share:.1%}' if share else 'nothing found'}")
     by = ", ".join(map(str, files))  # so that nobody takes a released model for their own
     before = f", {counts['up to date']} up to date" if counts["up to date"] else ""
     print(f"{counts['done']} done{before}, by {by}, into {arguments.out}", file=lines)
@@ -151,10 +143,8 @@ def _kinds(
         if suffix not in (".png", *JPEG):
             raise ValueError(f"{name}: must be a .png or .jpg, or a folder")
         if suffix in JPEG and (only == "mask" or kinds == ["cutout"] and not arguments.background):
-            raise ValueError(
-                f"{name}: JPEG blurs a mask and has no transparency: name a .png, or add "
-                "--background white to a cut-out"
-            )
+            way = "name a .png, or add --background white to a cut-out"
+            raise ValueError(f"{name}: JPEG blurs a mask and has no transparency: {way}")
     return kinds
 
 
@@ -162,10 +152,8 @@ def _background(given: str | None) -> tuple[str | Image.Image | None, Any]:
     """What to put behind cut-outs, a colour or a picture, and how a note names it."""
     if given is None:
         return None, None
-    try:
+    with suppress(ValueError):
         return given, list(ImageColor.getrgb(given))  # as JSON keeps it
-    except ValueError:
-        pass
     try:
         return read_photo(Path(given)), file_sha256(Path(given))
     except ValueError as error:
@@ -184,22 +172,17 @@ def find_photos(given: Sequence[Path], out: Path) -> dict[Path, Path]:
 
     photos: dict[Path, Path] = {}
     for path in given:
-        if not path.exists():
-            raise ValueError(f"{path}: no such file or folder")
         if not path.is_dir():
             photos.setdefault(path, Path(path.name))
             continue
         if path.resolve() == out.resolve():
-            results = "its results would be the next run's photographs"
-            raise ValueError(f"--out {out}: is the photographs' own folder, {results}")
+            raise ValueError(f"--out {out}: results would be the next run's photographs")
         chosen: list[Path] = []
         for folder, folders, files in os.walk(path, onerror=unreadable):
             chosen += filter(is_photo, (Path(folder, name) for name in sorted(files)))
-            folders[:] = [  # those that os.walk enters
-                name
-                for name in sorted(folders)
-                if name[0] != "." and Path(folder, name).resolve() != out.resolve()
-            ]
+            below = {name: Path(folder, name).resolve() for name in sorted(folders)}
+            # Those that os.walk enters.
+            folders[:] = [n for n, p in below.items() if n[0] != "." and p != out.resolve()]
         if not chosen:
             raise ValueError(f"{path}: no pictures in this folder")
         for photo in chosen:
@@ -213,59 +196,36 @@ def output_names(photos: Mapping[Path, Path]) -> dict[Path, str]:
     Args:
         photos: photograph -> its path below the output folder.
     """
-    names = {photo: str(path.with_suffix("")) for photo, path in photos.items()}
-    # Compared as case-insensitive file systems do.
-    count = Counter(name.casefold() for name in names.values())
-    names = {k: n if count[n.casefold()] == 1 else str(photos[k]) for k, n in names.items()}
-    owners = {name.casefold(): photo for photo, name in names.items()}
-    for photo, name in names.items():
-        if (other := owners[name.casefold()]) != photo:
-            way = "rename one, or do them in two runs, each with an --out of its own"
-            raise ValueError(f"{photo} and {other}: their results would have the same name; {way}")
+
+    def shared(names: Mapping[Path, str]) -> set[Path]:
+        """Those whose name another has, too, as case-insensitive file systems compare names."""
+        count = Counter(name.casefold() for name in names.values())
+        return {photo for photo, name in names.items() if count[name.casefold()] > 1}
+
+    stems = {photo: str(path.with_suffix("")) for photo, path in photos.items()}
+    names = stems | {photo: str(photos[photo]) for photo in shared(stems)}
+    if same := sorted(map(str, shared(names))):
+        way = "rename some, or do them in several runs, each with an --out of its own"
+        raise ValueError(f"{', '.join(same)}: some results would have the same name; {way}")
     return names
 
 
-def _note(made: dict[str, Any], kind: str, *, found: bool) -> dict[str, Any]:
-    """What a result's file says of how it was made."""
-    about = made if kind == "cutout" else {k: v for k, v in made.items() if k != "cutout"}
-    return about | {"kind": kind, "found": found}
-
-
-def _read_note(path: Path) -> dict[str, Any]:
+def _read_note(path: Path) -> str:
     """The note in a file; empty if there is none."""
     try:
         with Image.open(path) as image:
-            return dict(json.loads(image.info.get(NOTE) or image.info["comment"]))
+            return image.info.get(NOTE) or image.info["comment"].decode()
     except Exception:  # Pillow raises nearly anything on what is no picture
-        return {}
+        return ""
 
 
-def is_up_to_date(targets: dict[str, Path], made: dict[str, Any]) -> bool:
-    """Whether all results of a photograph are there, made as they would be made now.
-
-    Raises:
-        ValueError: another file is in the place of one.
-    """
-    there = {kind: _read_note(path) for kind, path in targets.items() if path.exists()}
-    for kind, note in there.items():
-        if note != _note(made, kind, found=note.get("found", False)):
-            raise ValueError(
-                f"{targets[kind]} is there, made with other settings or by something else "
-                "(--overwrite replaces it)"
-            )
-    missing = targets.keys() - there.keys()
-    nothing_found = not any(note["found"] for note in there.values())
-    return bool(there) and (not missing or (missing == {"cutout"} and nothing_found))
-
-
-def _save(picture: Image.Image, path: Path, note: dict[str, Any]) -> None:
-    text = json.dumps(note, sort_keys=True)
+def _save(picture: Image.Image, path: Path, note: str) -> None:
     content = io.BytesIO()
     profile = picture.info.get("icc_profile")
     if path.suffix.lower() in JPEG:
-        picture.save(content, "JPEG", quality=90, icc_profile=profile, comment=text)
+        picture.save(content, "JPEG", quality=90, icc_profile=profile, comment=note)
     else:
         chunks = PngInfo()
-        chunks.add_text(NOTE, text)
+        chunks.add_text(NOTE, note)
         picture.save(content, "PNG", compress_level=1, icc_profile=profile, pnginfo=chunks)
     write(path, content.getbuffer())

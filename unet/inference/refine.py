@@ -58,21 +58,17 @@ def fit(colours: np.ndarray, values: np.ndarray) -> np.ndarray:
     inside = uniform_filter(np.ones((height, width)), size, mode="constant")
 
     def mean(x: np.ndarray) -> np.ndarray:
-        """Over the part of each pixel's window that lies in the picture."""
-        return uniform_filter(x, size, mode="constant") / inside
+        """Over the part of each pixel's window that lies in the picture; x: (..., h, w)."""
+        return uniform_filter(x, size, mode="constant", axes=(-2, -1)) / inside
 
     x = np.stack([*colours, values]).astype(np.float64)
-    means = [mean(channel) for channel in x]
-    covariance = np.empty((height, width, 3, 4))  # of the colours with each other and the values
-    for i in range(3):
-        for j in range(i, 4):
-            covariance[..., i, j] = mean(x[i] * x[j]) - means[i] * means[j]
-            if j < 3:
-                covariance[..., j, i] = covariance[..., i, j]
+    means = mean(x)
+    # Of the colours with each other and with the values: (h, w, 3, 4).
+    covariance = np.moveaxis(mean(x[:3, None] * x) - means[:3, None] * means, (2, 3), (0, 1))
     of_colours = covariance[..., :3] + EPSILON * np.eye(3)
     slopes = np.linalg.solve(of_colours, covariance[..., 3:])[..., 0].transpose(2, 0, 1)
-    offset = means[3] - sum(slope * m for slope, m in zip(slopes, means, strict=False))
-    return np.stack([mean(line) for line in (*slopes, offset)]).astype(np.float32)
+    offset = means[3] - sum(slopes * means[:3])
+    return mean(np.stack([*slopes, offset])).astype(np.float32)
 
 
 def _colours(picture: Image.Image) -> np.ndarray:

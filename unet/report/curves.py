@@ -4,7 +4,7 @@ DVC has no ``foreach`` for top-level plots, so this list of the experiments' fil
 stage ``code``. It cannot be an output of that stage: DVC accepts no ``dvc.yaml`` as an output.
 """
 
-from collections.abc import Iterable
+from collections.abc import Collection
 
 import yaml
 
@@ -20,17 +20,10 @@ HEAD = """\
 """
 
 
-def plots_definition(keys: Iterable[str]) -> str:
+def plots_definition(keys: Collection[str]) -> str:
     """The text of ``plots/dvc.yaml`` for the experiments ``keys``: one chart per column."""
-    keys = list(keys)
     plots = [
-        {
-            title: {
-                "template": "curves",
-                "x": "epoch",
-                "y": {f"curves/{key}.csv": column for key in keys},
-            }
-        }
-        for title, column in CHARTS.items()
+        {title: {"template": "curves", "x": "epoch", "y": {f"curves/{k}.csv": y for k in keys}}}
+        for title, y in CHARTS.items()
     ]
     return HEAD + yaml.safe_dump({"plots": plots}, sort_keys=False, allow_unicode=True)

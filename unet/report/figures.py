@@ -5,16 +5,14 @@ from itertools import cycle
 
 import numpy as np
 import pandas as pd
-import torch
 from matplotlib.axes import Axes
+from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
-from torchvision.utils import draw_segmentation_masks
 
 # Mostly Okabe and Ito's colour-blind-safe palette; no variant has the colour of a hit or a miss.
 COLORS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#D55E00", "#000000", "#882255", "#999933")
-HIT, MISS, FALSE_ALARM = "#56B4E9", "#F0E442", "#D81B60"
-LEGEND = {"hit": HIT, "miss": MISS, "false alarm": FALSE_ALARM}
+LEGEND = {"hit": "#56B4E9", "miss": "#F0E442", "false alarm": "#D81B60"}
 STYLES = ("-", "--", "-.", ":")
 # Colour and style of a variant's lines: all 32 pairs, eight colours at a time.
 LOOKS = [(COLORS[i % 8], STYLES[(i + i // 8) % 4]) for i in range(32)]
@@ -32,21 +30,23 @@ def learning_curves(curves: Mapping[str, pd.DataFrame]) -> Figure:
     kinds = sorted({frame.attrs["loss_name"] for frame in curves.values()})
     figure = Figure(figsize=(WIDTH, 7), layout="constrained")
     axes = figure.subplots(2, max(2, len(kinds)))
-    for ax in (*axes[0, 2:], *axes[1, len(kinds) :]):
-        ax.axis("off")
-    used = [*axes[0, :2], *axes[1, : len(kinds)]]
+    (iou, accuracy), losses = axes[0, :2], dict(zip(kinds, axes[1], strict=False))
     for (key, frame), (color, style) in zip(curves.items(), cycle(LOOKS), strict=False):
-        for ax, values in zip(used, (frame["val_iou"], 100 * frame["val_accuracy"]), strict=False):
-            ax.plot(frame["epoch"], values, style, color=color, label=key, marker=".", lw=1.6)
-        ax = axes[1, kinds.index(frame.attrs["loss_name"])]
+        look = {"color": color, "ls": style, "marker": ".", "lw": 1.6, "label": key}
+        iou.plot(frame["epoch"], frame["val_iou"], **look)
+        accuracy.plot(frame["epoch"], 100 * frame["val_accuracy"], **look)
+        ax = losses[frame.attrs["loss_name"]]
         ax.plot(frame["epoch"], frame["train_loss"], ":", color=color, label=f"{key}, training")
         ax.plot(frame["epoch"], frame["val_loss"], "-", color=color, label=f"{key}, validation")
-    used[0].set(title="validation IoU", ylabel="IoU")
-    used[1].set(title="validation accuracy", ylabel="accuracy [%]")
-    for ax, kind in zip(axes[1], kinds, strict=False):
+    iou.set(title="validation IoU", ylabel="IoU")
+    accuracy.set(title="validation accuracy", ylabel="accuracy [%]")
+    for kind, ax in losses.items():
         unit = {"bce": "weighted BCE [nats a pixel]", "dice": "Dice loss"}.get(kind, kind)
         ax.set(title=f"losses of the {kind} variants", ylabel=unit)
-    for ax in used:
+    for ax in axes.flat:
+        if not ax.has_data():
+            ax.axis("off")
+            continue
         ax.set_xlabel("epoch")
         ax.xaxis.get_major_locator().set_params(integer=True)
         ax.grid(alpha=0.3)
@@ -81,8 +81,7 @@ def comparison(
         axes[row, 0].set_ylabel(labels[row], fontsize=8)
     for ax, column in zip(axes[0], columns, strict=True):
         ax.set_title(column, fontsize=10)
-    _finish(figure, title)
-    return figure
+    return _finished(figure, title)
 
 
 def iou_spread(
@@ -112,13 +111,10 @@ def iou_spread(
     for ax in (left, right):
         ax.grid(alpha=0.3)
         ax.legend(fontsize=8, loc="upper left")
-    axes = bottom.subplots(rows, per_row, squeeze=False)
-    for ax in axes.flat[len(tiles) :]:
-        ax.axis("off")
-    for ax, (caption, image, predicted, target) in zip(axes.flat, tiles, strict=False):
+    axes = bottom.subplots(rows, per_row, squeeze=False).flat
+    for ax, (caption, image, predicted, target) in zip(axes, tiles, strict=False):
         _show(ax, overlay(image, predicted, target), caption)
-    _finish(figure, title)
-    return figure
+    return _finished(figure, title)
 
 
 def progress(
@@ -139,28 +135,25 @@ def progress(
     axes = figure.subplots(len(masks) + 1, columns, squeeze=False)
     for k, (image, target) in enumerate(zip(images, targets, strict=True)):
         of_image = axes[:, k * span : (k + 1) * span]
-        for ax in (*of_image[0, 2:], *of_image[1:, len(epochs) :].flat):
-            ax.axis("off")
         _show(of_image[0, 0], image, "photograph")
         _show(of_image[0, 1], overlay(image, target, target), "truth")
-        for row, mask in zip(of_image[1:], masks.values(), strict=True):
+        for row, (key, mask) in zip(of_image[1:], masks.items(), strict=True):
+            row[0].set_ylabel("" if k else key, fontsize=8)
             for ax, predicted in zip(row, mask[:, k], strict=False):
                 _show(ax, overlay(image, predicted, target))
         for ax, epoch in zip(of_image[1], epochs, strict=False):
             ax.set_title(f"epoch {epoch}", fontsize=8)
-    for ax, key in zip(axes[1:, 0], masks, strict=True):
-        ax.set_ylabel(key, fontsize=8)
-    _finish(figure, title)
-    return figure
+    return _finished(figure, title)
 
 
 def overlay(image: np.ndarray, predicted: np.ndarray, target: np.ndarray) -> np.ndarray:
     """``image`` (S, S, 3) uint8 in grey, coloured by (S, S) bool masks: hit, miss, false alarm."""
-    grey = image.mean(-1, keepdims=True).round().astype(np.uint8).repeat(3, -1)
-    groups = np.stack([predicted & target, ~predicted & target, predicted & ~target])
-    grey, groups = torch.from_numpy(grey).permute(2, 0, 1), torch.from_numpy(groups)
-    colors = [HIT, MISS, FALSE_ALARM]
-    return draw_segmentation_masks(grey, groups, 0.55, colors).permute(1, 2, 0).numpy()
+    grey = image.mean(-1, keepdims=True, dtype=np.float32).round().repeat(3, -1)
+    painted = grey.copy()
+    groups = (predicted & target, ~predicted & target, predicted & ~target)
+    for color, where in zip(LEGEND.values(), groups, strict=True):
+        painted[where] = np.multiply(to_rgb(color), 255).round()
+    return (grey * np.float32(1 - 0.55) + painted * np.float32(0.55)).astype(np.uint8)
 
 
 def _show(ax: Axes, picture: np.ndarray, title: str = "") -> None:
@@ -170,7 +163,11 @@ def _show(ax: Axes, picture: np.ndarray, title: str = "") -> None:
     ax.spines[:].set_visible(False)
 
 
-def _finish(figure: Figure, title: str) -> None:
+def _finished(figure: Figure, title: str) -> Figure:
+    for ax in figure.axes:
+        if not ax.has_data():
+            ax.axis("off")
     figure.suptitle(title, fontsize=11)
     patches = [Patch(color=color, label=label) for label, color in LEGEND.items()]
     figure.legend(handles=patches, loc="outside lower center", ncols=len(patches), fontsize=9)
+    return figure

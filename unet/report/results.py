@@ -2,7 +2,7 @@
 
 import json
 import shlex
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,18 +27,15 @@ class Result:
     progress: np.ndarray  # (epochs, K, S, S) bool, their predictions
 
 
-def load_result(root: Path, key: str, loss_name: str, *, names: Sequence[str]) -> Result:
+def load_result(root: Path, key: str, loss_name: str) -> Result:
     """Read what training and evaluation of ``key`` wrote below ``root``.
 
     The predictions and the progress are no dependencies of the stage `plot` (as folders, they would
     not survive a failed ``dvc pull``), so here they are compared with what is.
 
-    Args:
-        names: of the test images.
-
     Raises:
-        ValueError: a file is missing, or of other data or another run; names the stage to rerun (as
-            a single item, or DVC would retrain the model that it evaluates).
+        ValueError: a file is missing or of another run; names the stage to rerun (as a single item,
+            or DVC would retrain the model that it evaluates).
     """
     again = f"`dvc repro -s -f evaluate@{key}`"
     try:
@@ -47,8 +44,6 @@ def load_result(root: Path, key: str, loss_name: str, *, names: Sequence[str]) -
         packed = np.load(root / f"predictions/{key}/masks.npy")
         if not was_evaluated(root, key, scores["predictions"]):
             raise ValueError("its predictions are of another run")
-        if table["name"].tolist() != list(names):
-            raise ValueError("its table is of other images")
         again = f"`dvc repro -s -f train@{key}`, then `dvc repro`"
         path = root / f"plots/curves/{key}.csv"
         curve = pd.read_csv(path)
@@ -59,10 +54,14 @@ def load_result(root: Path, key: str, loss_name: str, *, names: Sequence[str]) -
     except (OSError, ValueError) as error:
         raise ValueError(f"results of {key} cannot be read ({error}): run {again}") from None
     curve.attrs["loss_name"] = loss_name
-    masks = np.unpackbits(packed, axis=-1, count=packed.shape[1]).astype(bool)
-    seen = progress["probabilities"] > 255 * scores["threshold"]
     return Result(
-        scores, curve, table, masks, progress["epochs"].tolist(), progress["indices"], seen
+        scores=scores,
+        curve=curve,
+        table=table,
+        masks=np.unpackbits(packed, axis=-1, count=packed.shape[1]).astype(bool),
+        epochs=progress["epochs"].tolist(),
+        watched=progress["indices"],
+        progress=progress["probabilities"] > 255 * scores["threshold"],
     )
 
 
@@ -82,21 +81,20 @@ def read_table(path: Path) -> pd.DataFrame:
     return pd.read_csv(path, dtype={"name": str}, keep_default_na=False)
 
 
-def check_leftovers(root: Path, keys: Iterable[str]) -> None:
+def check_leftovers(keys: Collection[str]) -> None:
     """Refuse results of experiments that are no longer in ``params.yaml``.
 
     `plot` depends on the folders as a whole, so an extra file would make it stale.
     """
-    known = set(keys)
     found = [
         path
         for folder in ("metrics", "metrics/scores", "plots/curves", "plots/timing")
-        for path in sorted((root / folder).glob("*.*"))
-        if path.stem not in known and not path.name.startswith(".")
+        for path in sorted(Path(folder).glob("*.*"))
+        if path.stem not in keys and not path.name.startswith(".")
     ]
     if found:
         removed = ", ".join(dict.fromkeys(path.stem for path in found))
-        files = shlex.join(path.relative_to(root).as_posix() for path in found)
+        files = shlex.join(path.as_posix() for path in found)
         raise ValueError(f"{removed}: not in params.yaml, but has results here: rm {files}")
 
 
@@ -105,17 +103,17 @@ def rows_at_quantiles(results: Mapping[str, Result], quantiles: Iterable[float])
 
     Images without an object are left out: their IoU is 0 or 1.
     """
-    tables = [result.table for result in results.values()]
-    mean = sum(table["iou"] for table in tables) / len(tables)
-    ordered = mean[_with_object(tables[0])].sort_values(kind="stable").index
+    ordered = _ordered([result.table for result in results.values()])
     return [int(ordered[round(q * (len(ordered) - 1))]) for q in quantiles]
 
 
 def extreme_rows(table: pd.DataFrame) -> dict[str, int]:
     """Rows of the ``best``, ``median`` and ``worst`` test image with an object, by IoU."""
-    ordered = table.loc[_with_object(table), "iou"].sort_values(kind="stable").index
+    ordered = _ordered([table])
     return {"best": ordered[-1], "median": ordered[len(ordered) // 2], "worst": ordered[0]}
 
 
-def _with_object(table: pd.DataFrame) -> pd.Series:
-    return table["tp"] + table["fn"] > 0
+def _ordered(tables: list[pd.DataFrame]) -> pd.Index:
+    """The rows of the images with an object by the mean IoU of the tables, hardest first."""
+    mean = sum(table["iou"] for table in tables) / len(tables)
+    return mean[tables[0]["tp"] + tables[0]["fn"] > 0].sort_values(kind="stable").index

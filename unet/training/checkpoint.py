@@ -19,11 +19,6 @@ from unet.training.distributed import rank
 STATE = "state.bin"
 
 
-def fingerprint(*parts: Any, files: Iterable[Path] = ()) -> str:
-    """A name for a training, from its settings and the content of ``files``: 16 hex digits."""
-    return hashlib.sha256(repr((parts, sha256(*sorted(files)))).encode()).hexdigest()[:16]
-
-
 @contextmanager
 def unfinished(key: str, module: str, *settings: Any, files: Iterable[Path]) -> Iterator[Path]:
     """The folder for the state of one training; the training of other settings has another.
@@ -37,7 +32,8 @@ def unfinished(key: str, module: str, *settings: Any, files: Iterable[Path]) -> 
         module: what trains; its source is part of the training's settings.
         files: the data.
     """
-    name = fingerprint(settings, torch.__version__, source_hashes(module), files=files)
+    parts = (settings, torch.__version__, source_hashes(module), sha256(*sorted(files)))
+    name = hashlib.sha256(repr(parts).encode()).hexdigest()[:16]
     folder = Path(os.environ.get("DVC_ROOT", ".")) / ".checkpoints" / key / name
     if rank() > 0:  # the first rank holds it for all
         yield folder
@@ -52,11 +48,7 @@ def unfinished(key: str, module: str, *settings: Any, files: Iterable[Path]) -> 
 
 
 def save_state(folder: Path, state: dict[str, Any]) -> None:
-    """Write what an interrupted training needs to resume.
-
-    Args:
-        state: made of dicts, lists, tensors, numbers and text.
-    """
+    """Write what an interrupted training needs to resume: dicts, lists, tensors, numbers, text."""
     torch.save(state, buffer := io.BytesIO())
     write(folder / STATE, buffer.getbuffer())
 

@@ -11,8 +11,8 @@ from unet.data.augment import AugmentConfig
 from unet.data.masks import BOUNDARY_RULES
 from unet.losses import LOSSES, arguments
 from unet.runtime.config import STRICT, check, read_yaml
-from unet.training.steps import Length
 
+Count = Annotated[int, Field(ge=1, le=2**20)]
 Share = Annotated[float, Field(gt=0, lt=1)]
 Positive = Annotated[float, Field(gt=0, le=1e38)]  # the range of float32
 # DVC looks a parameter up by its dotted path and makes file names of the key.
@@ -22,9 +22,12 @@ Depth = Annotated[int, Field(ge=1, le=7)]  # levels below it
 
 
 @dataclass(frozen=True, config=STRICT)
-class TrainConfig(Length):
+class TrainConfig:
     """The recipe that all experiments share."""
 
+    epochs: Count
+    batch_size: Count
+    start_from: Annotated[str, Field(min_length=1)]  # SCRATCH, a model's file or a folder of them
     boundary: Literal[*BOUNDARY_RULES]  # what the band around the object is learnt as
     seed: Annotated[int, Field(ge=0, lt=2**31)]
     max_lr: Positive  # peak of the one-cycle schedule
@@ -36,9 +39,7 @@ class TrainConfig(Length):
     store: Literal["float32", "float16"]  # the kernels in the model's file
     amp: Literal["auto", "bf16", "fp16", "none"]
     device: Literal["auto", "cuda", "mps", "cpu"]
-    threads: (
-        Annotated[int, Field(ge=1, le=1024)] | Literal["auto"]
-    )  # CPU threads; their number affects rounding
+    threads: Annotated[int, Field(ge=1, le=1024)] | Literal["auto"]  # of the CPU; affects rounding
     augment: AugmentConfig
 
     def __post_init__(self) -> None:
@@ -67,9 +68,8 @@ class ExperimentConfig:
     loss: Literal[*LOSSES]
     width: Width
     depth: Depth
-    pos_weight: Annotated[float, Field(gt=0, le=1e6)] | Literal["auto"] | None = (
-        None  # only for losses that take one
-    )
+    # Only for losses that take one.
+    pos_weight: Annotated[float, Field(gt=0, le=1e6)] | Literal["auto"] | None = None
     loss_options: dict[str, float | bool] = field(default_factory=dict)  # of a loss that has some
     # Above this probability a pixel is the object's; auto: what follows from the loss.
     threshold: Annotated[float, Field(gt=0, lt=1)] | Literal["auto"] = "auto"
@@ -107,14 +107,9 @@ def load_experiments(path: str | Path = "params.yaml") -> dict[str, ExperimentCo
 
 
 def select_experiment(experiments: dict[str, ExperimentConfig], arguments: list[str]) -> str:
-    """The key of the experiment that a stage's only command-line argument names.
-
-    Raises:
-        ValueError: there is no such experiment, or not exactly one argument.
-    """
-    if len(arguments) != 1 or arguments[0] not in experiments:
-        given = " ".join(arguments) or "no KEY"
+    """The experiment that a command's arguments name; a ValueError if it is not exactly one."""
+    if (key := " ".join(arguments)) not in experiments:
         raise ValueError(
-            f"{given}: KEY must be one of the experiments in params.yaml: {', '.join(experiments)}"
+            f"{key or 'no KEY'}: must be an experiment of params.yaml: {', '.join(experiments)}"
         )
-    return arguments[0]
+    return key

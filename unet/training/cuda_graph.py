@@ -42,10 +42,6 @@ class StepGraph:
         with torch.cuda.graph(self.graph):
             self.outputs = step(*self.inputs)
 
-    def fits(self, images: Tensor) -> bool:
-        """Whether ``images``, the first of the inputs, have the shape that was recorded."""
-        return images.shape == self.inputs[0].shape
-
     def replay(self, *inputs: Tensor | None, learning_rate: float) -> tuple[Tensor, ...]:
         """Run the step; returns its outputs, in the same tensors each time."""
         for mine, new in zip(self.inputs, inputs, strict=True):

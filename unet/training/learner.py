@@ -57,14 +57,14 @@ class Learner:
     ) -> tuple[Tensor, Tensor]:  # fmt: skip
         """Take an optimiser step; returns the scalar loss and the logits.
 
-        The tensors are those of :class:`unet.training.loop.Batch`. On a GPU a full batch's step is
-        recorded once and replayed as a CUDA graph, because its hundreds of kernels run faster than
-        Python launches them. The next step then overwrites the returned tensors.
+        The tensors are those of :func:`unet.training.loop.load_batch`. On a GPU a full batch's step
+        is recorded once and replayed as a CUDA graph, because its hundreds of kernels run faster
+        than Python launches them. The next step then overwrites the returned tensors.
         """
         if not self.captures or len(images) != self.batch_size:
             self._set_learning_rate(learning_rate)
             return self._step(images, targets, counted)
-        if self.graph is None or not self.graph.fits(images):
+        if self.graph is None or self.graph.inputs[0].shape != images.shape:
             self.graph = None  # frees its memory for the next one
             rate = torch.tensor(learning_rate, device=images.device)
             self._set_learning_rate(rate)

@@ -5,7 +5,6 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -24,6 +23,8 @@ from unet.training.config import ExperimentConfig, TrainConfig
 from unet.training.learner import Learner
 from unet.training.start import Start
 
+FEW_STEPS = 200  # fewer teach little: the first tens of them only find the foreground's share
+
 Row = dict[str, float | str]
 
 
@@ -39,7 +40,7 @@ class Training:
             version.
         weights: the state dict to keep (last or best epoch).
         kept_epoch: the epoch of ``weights``, counted from 1.
-        snapshots: epoch -> probabilities (K, S, S) of the watched images, uint8, 255 = 1.
+        snapshots: epoch -> probabilities (K, S, S) of the fixed validation samples, uint8, 255 = 1.
     """
 
     amp: str
@@ -49,6 +50,18 @@ class Training:
     weights: dict[str, Tensor] = field(default_factory=dict)
     kept_epoch: int = 0
     snapshots: dict[int, Tensor] = field(default_factory=dict)
+
+    def add_row(
+        self, epoch: int, rate: float, train: dict[str, float], val: dict[str, float]
+    ) -> bool:
+        """Add an epoch's row to the curve; returns whether its validation accuracy is the best."""
+        is_best = all(val["accuracy"] > row["val_accuracy"] for row in self.curve)
+        row: Row = {"epoch": epoch, "learning_rate": rate}
+        row |= {f"train_{score}": value for score, value in train.items()}
+        row |= {f"val_{score}": value for score, value in val.items()}
+        row["best_epoch"] = epoch if is_best else self.curve[-1]["best_epoch"]
+        self.curve.append(row)
+        return is_best
 
 
 def fit(
@@ -65,7 +78,8 @@ def fit(
             (0, 1).
         name: shown in messages.
         start: trained weights to start from; ignored when a training resumes.
-        watched: indices of validation images to predict after the first, middle and last epoch.
+        watched: indices of the fixed validation samples (sanity images), which are predicted after
+            the first, middle and last epoch.
         on_epoch: called after each epoch (and once on resuming), before its state is saved.
 
     Returns:
@@ -80,60 +94,44 @@ def fit(
             "train.boundary = ignore and data.not_counted need one device: each rank would divide "
             "its loss by its own pixels that count"
         )
-    is_first = distributed.rank() == 0  # only this rank writes and prints
-    if saved := distributed.from_first(load_state(checkpoint)):
-        training = Training(**saved["training"])
-    else:
-        amp = resolve_amp(config.amp, device)
-        threads = resolve_threads(config.threads, device)
-        training = Training(*distributed.from_first((amp, threads)))
-    torch.set_num_threads(training.threads)
-    learner = Learner(
-        experiment, config, foreground_share=foreground_share, device=device, amp=training.amp
-    )
-    if saved:
-        learner.load_state_dict(saved)
-    elif start:
-        learner.model.load_state_dict(start.weights)
-    if is_first:
-        where = f"resumes after epoch {len(training.curve)} of {config.epochs}"
-        if not saved:
-            steps = config.num_steps(len(train_split))
-            origin = f" from {start.file}" if start else ""
-            where = f"starts at epoch 1 of {config.epochs}{origin}, {steps} steps in all"
-        precision = "float32" if training.amp == "none" else training.amp
-        tqdm.write(f"{name}: {where} ({precision}, CPU threads: {training.threads})")
-        if hint := config.hint(len(train_split)):
-            tqdm.write(f"{name}: {hint}")
-        if saved:
+    learner, training = start_or_resume(
+        experiment, config, foreground_share=foreground_share, device=device,
+        checkpoint=checkpoint, start=start,
+    )  # fmt: skip
+    done, is_first = len(training.curve), distributed.rank() == 0
+    if is_first:  # only this rank writes and prints
+        where = f"resumes after epoch {done}" if done else "starts at epoch 1"
+        origin = f" from {start.file}" if start else ""
+        steps = config.epochs * math.ceil(len(train_split) / config.batch_size)
+        how = f"amp: {training.amp}, CPU threads: {training.threads}"
+        tqdm.write(f"{name}: {where} of {config.epochs}{origin}, {steps} steps in all ({how})")
+        if steps < FEW_STEPS:
+            tqdm.write(
+                f"{name}: {steps} steps are few, {FEW_STEPS} or more teach more: raise "
+                "train.epochs, lower train.batch_size, or set train.start_from=released"
+            )
+        if done:
             on_epoch(training)
 
     saved_at = time.monotonic()
-    for epoch in range(len(training.curve) + 1, config.epochs + 1):
+    for epoch in range(done + 1, config.epochs + 1):
         size = image_size_of(epoch, config, full=train_split.image_size, step=2**experiment.depth)
-        started = time.perf_counter()
+        began = time.perf_counter()
         rate, train_scores = train_epoch(
             learner, train_split, config, epoch=epoch, size=size, device=device, name=name
         )
-        seconds = time.perf_counter() - started
+        seconds = time.perf_counter() - began
         val_scores = validate(
             learner.model, learner.loss_function, val_split, batch_size=4 * config.batch_size,
             device=device, amp=training.amp,
         )  # fmt: skip
-        for kind, scores in (("training", train_scores), ("validation", val_scores)):
-            if not math.isfinite(scores["loss"]):
-                raise ValueError(
-                    f"{name}: the {kind} loss is {scores['loss']} in epoch {epoch}: lower "
-                    f"train.max_lr (= {config.max_lr}) or set train.amp (= {training.amp}) to none"
-                )
-
-        best = max([row["val_accuracy"] for row in training.curve], default=-1.0)
-        is_best = val_scores["accuracy"] > best
-        row = {"epoch": epoch, "learning_rate": rate}
-        row |= {f"train_{score}": value for score, value in train_scores.items()}
-        row |= {f"val_{score}": value for score, value in val_scores.items()}
-        row["best_epoch"] = epoch if is_best else training.curve[-1]["best_epoch"]
-        training.curve.append(row)
+        losses = f"train loss {train_scores['loss']:.4f}, val loss {val_scores['loss']:.4f}"
+        if not math.isfinite(train_scores["loss"] + val_scores["loss"]):
+            raise ValueError(
+                f"{name} epoch {epoch}: {losses}: lower train.max_lr (= {config.max_lr}) or set "
+                f"train.amp (= {training.amp}) to none"
+            )
+        is_best = training.add_row(epoch, rate, train_scores, val_scores)
         speed = len(train_split) / seconds
         timing = {"epoch": epoch, "seconds": seconds, "images_per_second": speed}
         timing |= {"device": device_name(device), "torch": str(torch.__version__)}
@@ -143,7 +141,9 @@ def fit(
             training.weights = {key: value.detach().cpu().clone() for key, value in weights.items()}
             training.kept_epoch = epoch
         if watched and epoch in (1, (config.epochs + 1) // 2, config.epochs):
-            training.snapshots[epoch] = snapshot(learner.model, val_split, watched, device)
+            images, _ = val_split.batch(torch.tensor(watched), device)
+            levels = (learner.model.predict(images).squeeze(1) * 255).round()
+            training.snapshots[epoch] = levels.to(torch.uint8).cpu()
         if not is_first:
             continue
         on_epoch(training)
@@ -151,13 +151,37 @@ def fit(
         if device.type != "cuda" or epoch == config.epochs or time.monotonic() - saved_at > 10:
             save_state(checkpoint, learner.state_dict() | {"training": vars(training)})
             saved_at = time.monotonic()
+        scores = f"val accuracy {val_scores['accuracy']:.2%}, val IoU {val_scores['iou']:.4f}"
         tqdm.write(
-            f"{name} epoch {epoch}/{config.epochs}: train loss {train_scores['loss']:.4f}, "
-            f"val loss {val_scores['loss']:.4f}, val accuracy {val_scores['accuracy']:.2%}, "
-            f"val IoU {val_scores['iou']:.4f}, {speed:.0f} images/s"
+            f"{name} epoch {epoch}/{config.epochs}: {losses}, {scores}, {speed:.0f} images/s"
         )
     learner.model.load_state_dict(training.weights)
     return learner.model.eval(), learner.loss_function.threshold, training
+
+
+def start_or_resume(
+    experiment: ExperimentConfig, config: TrainConfig, *, foreground_share: float,
+    device: torch.device, checkpoint: Path, start: Start | None,
+) -> tuple[Learner, Training]:  # fmt: skip
+    """A model to train and its results so far, as the state in ``checkpoint`` holds them, or new.
+
+    A training that resumes keeps the precision and the number of threads that it began with.
+    """
+    saved = distributed.from_first(load_state(checkpoint))
+    if saved:
+        training = Training(**saved["training"])
+    else:
+        auto = resolve_amp(config.amp, device), resolve_threads(config.threads, device)
+        training = Training(*distributed.from_first(auto))
+    torch.set_num_threads(training.threads)
+    learner = Learner(
+        experiment, config, foreground_share=foreground_share, device=device, amp=training.amp
+    )
+    if saved:
+        learner.load_state_dict(saved)
+    elif start:
+        learner.model.load_state_dict(start.weights)
+    return learner, training
 
 
 def train_epoch(
@@ -184,48 +208,42 @@ def train_epoch(
     )  # fmt: skip
     for step, (indices, transforms) in enumerate(bar, start=(epoch - 1) * len(batches)):
         soft = config.augment.soft_edges
-        batch = load_batch(split, indices, transforms, size=size, device=device, soft_edges=soft)
-        steps = config.num_steps(len(split))
+        images, targets, counted = load_batch(
+            split, indices, transforms, size=size, device=device, soft_edges=soft
+        )
+        steps = config.epochs * len(batches)
         rate = one_cycle(step, steps, max_lr=config.max_lr, warmup=config.warmup)
-        loss, logits = learner.step(batch.images, batch.targets, rate, counted=batch.counted)
-        scores.add(loss, logits, batch.targets, batch.counted)
+        loss, logits = learner.step(images, targets, rate, counted=counted)
+        scores.add(loss, logits, targets, counted)
     distributed.share_buffers(learner.model)
     return rate, scores.compute()  # waits for the device; no step does
-
-
-class Batch(NamedTuple):
-    """A training batch: B images of S x S pixels.
-
-    Attributes:
-        images: (B, 3, S, S) float32 in [0, 1].
-        targets: (B, 1, S, S) float32: 1 = object, 0 = background, fractional along soft edges.
-        counted: (B, 1, S, S) bool, the pixels that count; None: all of them.
-    """
-
-    images: Tensor
-    targets: Tensor
-    counted: Tensor | None
 
 
 def load_batch(
     split: Split, indices: Tensor, transforms: Transforms, *, size: int, device: torch.device,
     soft_edges: bool = False,
-) -> Batch:  # fmt: skip
-    """The images ``indices`` of ``split``, augmented, ``size`` pixels a side."""
+) -> tuple[Tensor, Tensor, Tensor | None]:  # fmt: skip
+    """The images ``indices`` of ``split``, augmented, of ``size`` x ``size`` pixels.
+
+    Returns:
+        Images (B, 3, S, S) float32 in [0, 1]; targets (B, 1, S, S) float32: 1 = object, 0 =
+        background, fractional along soft edges; the pixels that count (B, 1, S, S) bool, or None:
+        all of them.
+    """
     images, masks = split.batch(indices, device)
     targets, counted = targets_of(masks)
     # As one more channel of the targets, so that both are sampled alike.
     targets = torch.cat([targets, counted.float()], 1) if split.partly_counted else targets
     images, targets = augment(images, targets, transforms, size=size, soft_edges=soft_edges)
     # Soft edges of areas that do not count do not count either.
-    return Batch(images, targets[:, :1], targets[:, 1:] > 0.999 if split.partly_counted else None)
+    return images, targets[:, :1], targets[:, 1:] > 0.999 if split.partly_counted else None
 
 
 def image_size_of(epoch: int, config: TrainConfig, *, full: int, step: int) -> int:
     """The side in pixels of the training images of ``epoch`` (from 1), a multiple of ``step``.
 
-    It grows linearly from ``grow_from * full`` in the first epoch to ``full`` after the share
-    ``grow_until`` of the epochs.
+    Progressive resizing: it grows linearly from ``grow_from * full`` in the first epoch to ``full``
+    after the share ``grow_until`` of the epochs.
     """
     progress = min(1.0, (epoch - 1) / (config.grow_until * config.epochs))
     share = config.grow_from + (1 - config.grow_from) * progress
@@ -291,12 +309,6 @@ def validate(
             logits = model(images)
         scores.add(loss_function(logits, targets, counted), logits, targets, counted)
     return scores.compute()
-
-
-def snapshot(model: UNet, split: Split, indices: Sequence[int], device: torch.device) -> Tensor:
-    """Probabilities (K, S, S) of the images ``indices``, uint8, 255 = 1."""
-    images, _ = split.batch(torch.tensor(indices), device)
-    return (model.predict(images).squeeze(1) * 255).round().to(torch.uint8).cpu()
 
 
 def targets_of(masks: Tensor) -> tuple[Tensor, Tensor]:

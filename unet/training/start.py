@@ -1,14 +1,15 @@
-"""Trained weights to start from, instead of random ones."""
+"""What a training starts from: a trained model's weights, or random ones."""
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from torch import Tensor
 
 from unet.inference.model_file import ARCHITECTURE, load_model
 from unet.runtime.files import file_sha256
-from unet.training.config import ExperimentConfig
-from unet.training.steps import start_file
+
+SCRATCH = "released/scratch"  # means random weights; DVC requires a file that exists
 
 
 class Start(NamedTuple):
@@ -19,8 +20,19 @@ class Start(NamedTuple):
     sha256: str
 
 
-def load_start(start_from: str, key: str, experiment: ExperimentConfig) -> Start | None:
+def start_file(start_from: str, key: str) -> Path | None:
+    """The model's file that ``train.start_from`` names for an experiment; None: random weights."""
+    path = Path(start_from)
+    if path.parts[-2:] == Path(SCRATCH).parts:  # from any folder: ../released/scratch
+        return None
+    return path / f"{key}.safetensors" if path.is_dir() else path
+
+
+def load_start(start_from: str, key: str, needed: Mapping[str, Any]) -> Start | None:
     """What ``train.start_from`` names for the experiment ``key``; None: random weights.
+
+    Args:
+        needed: the experiment's settings, among them the four of ARCHITECTURE.
 
     Raises:
         ValueError: it is not a model, or its architecture is not the experiment's.
@@ -28,13 +40,9 @@ def load_start(start_from: str, key: str, experiment: ExperimentConfig) -> Start
     file = start_file(start_from, key)
     if file is None:
         return None
-    try:
-        model, info = load_model(file)
-    except ValueError as error:
-        raise ValueError(f"train.start_from = {start_from}: {error}") from None
+    model, info = load_model(file)
     there, needed = (
-        ", ".join(f"{name} {values[name]}" for name in ARCHITECTURE)
-        for values in (info, vars(experiment))
+        ", ".join(f"{k} {values[k]}" for k in ARCHITECTURE) for values in (info, needed)
     )
     if there != needed:
         raise ValueError(
