@@ -1,6 +1,7 @@
 """Model files: the same bytes each time, and a one-line message for invalid files."""
 
 import json
+import math
 from collections.abc import Callable
 from pathlib import Path
 
@@ -99,6 +100,7 @@ NO_MODELS: dict[str, Callable[[], bytes]] = {
     "without upsample": lambda: saved({}, upsample=None),
     "another architecture": lambda: saved({}, downsample="mp"),
     "a tensor more": lambda: saved(WEIGHT),
+    "NaN": lambda: saved({"head.bias": torch.tensor([math.nan])}),
 }
 
 

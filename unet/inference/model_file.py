@@ -74,7 +74,8 @@ def load_model(path: str | Path, device: str | torch.device = "cpu") -> TrainedM
     """Load the model at ``path``, float32, in evaluation mode, and its info.
 
     Raises:
-        ValueError: the file is missing, or is not one of :func:`save_model`.
+        ValueError: the file is missing, is not one of :func:`save_model`, or holds weights that are
+            not finite.
     """
     try:
         with safe_open(path, framework="pt") as file:
@@ -83,6 +84,8 @@ def load_model(path: str | Path, device: str | torch.device = "cpu") -> TrainedM
         with torch.random.fork_rng(devices=[]):  # the weights drawn here are discarded
             model = UNet(**{name: info[name] for name in ARCHITECTURE})
         model.load_state_dict(state)
+        if not all(tensor.isfinite().all() for tensor in state.values()):
+            raise ValueError("weights that are not finite")
     except FileNotFoundError:
         raise ValueError(
             f"{path} is missing: run `dvc repro`, or `make models` for the released ones"

@@ -5,10 +5,11 @@ from itertools import cycle
 
 import numpy as np
 import pandas as pd
+import torch
 from matplotlib.axes import Axes
-from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
+from torchvision.utils import draw_segmentation_masks
 
 # Mostly Okabe and Ito's colour-blind-safe palette; no variant has the colour of a hit or a miss.
 COLORS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#D55E00", "#000000", "#882255", "#999933")
@@ -148,12 +149,11 @@ def progress(
 
 def overlay(image: np.ndarray, predicted: np.ndarray, target: np.ndarray) -> np.ndarray:
     """``image`` (S, S, 3) uint8 in grey, coloured by (S, S) bool masks: hit, miss, false alarm."""
-    grey = image.mean(-1, keepdims=True, dtype=np.float32).round().repeat(3, -1)
-    painted = grey.copy()
-    groups = (predicted & target, ~predicted & target, predicted & ~target)
-    for color, where in zip(LEGEND.values(), groups, strict=True):
-        painted[where] = np.multiply(to_rgb(color), 255).round()
-    return (grey * np.float32(1 - 0.55) + painted * np.float32(0.55)).astype(np.uint8)
+    grey = image.mean(-1, keepdims=True).round().astype(np.uint8).repeat(3, -1)
+    groups = np.stack([predicted & target, ~predicted & target, predicted & ~target])
+    grey, groups = torch.from_numpy(grey).permute(2, 0, 1), torch.from_numpy(groups)
+    colors = list(LEGEND.values())
+    return draw_segmentation_masks(grey, groups, 0.55, colors).permute(1, 2, 0).numpy()
 
 
 def _show(ax: Axes, picture: np.ndarray, title: str = "") -> None:
