@@ -30,11 +30,10 @@ Records = dict[str, pd.DataFrame]  # heading -> runs of the named experiments
 def named_records(split: str) -> Records:
     """The records of the designs of the named experiments on ``split``."""
     names = [name for name, cells in DESIGNS.items() if cells == list(NAMED.values())]
-    designs = {name: load_design(name) for name in names}
     return {
         f"{SPLITS[split]}, width {design.width}": pd.read_csv(HERE / f"{name}.csv")
-        for name, design in designs.items()
-        if design.split == split
+        for name in names
+        if (design := load_design(name)).split == split
     }
 
 
@@ -49,18 +48,14 @@ def both_intervals(effect: pd.Series) -> str:
     return f"{points(*effect[['estimate', 'low_pooled', 'high_pooled']])}, alone {alone}"
 
 
-def percent(values: pd.Series) -> str:
+def spread(values: pd.Series, form: str = ".4f") -> str:
     """The mean over the seeds, with their standard deviation where there are two or more."""
-    return f"{100 * values.mean():.2f}{_spread(100 * values, '.2f')}%"
+    return f"{values.mean():{form}}" + (f" ± {values.std():{form}}" if len(values) > 1 else "")
 
 
-def share(values: pd.Series) -> str:
-    """The same for a score in [0, 1]."""
-    return f"{values.mean():.4f}{_spread(values, '.4f')}"
-
-
-def _spread(values: pd.Series, form: str) -> str:
-    return f" ± {values.std():{form}}" if len(values) > 1 else ""
+def percent(values: pd.Series) -> str:
+    """The same for a score in [0, 1], in per cent."""
+    return f"{spread(100 * values, '.2f')}%"
 
 
 def effects_table(record: pd.DataFrame, terms: list[str]) -> str:
@@ -81,7 +76,7 @@ def cells_table(record: pd.DataFrame) -> str:
     rows = []
     for cell, runs in record.groupby(MAIN, sort=False):
         row = {"variant": ", ".join(LEVELS[level] for level in cell)}
-        row |= {SCORES[score]: percent(runs[score]).rstrip("%") for score in CELL_SCORES}
+        row |= {SCORES[score]: spread(100 * runs[score], ".2f") for score in CELL_SCORES}
         row["IoU with the mirror image"] = f"{100 * runs['iou_mirrored'].mean():.2f}"
         row["parameters"] = f"{runs['parameters'].iloc[0] / 1e6:.3f} M"
         row["MFLOP an image"] = f"{1000 * runs['gflops'].iloc[0]:.0f}"
@@ -92,13 +87,12 @@ def cells_table(record: pd.DataFrame) -> str:
 
 def images_table(differences: pd.DataFrame) -> str:
     """The comparisons, with their bootstrap intervals over the test images."""
-    rows = []
-    for name, row in differences.iterrows():
-        texts = {"comparison": contrast(name) if name in FACTORS else name.replace("-", "−")}
-        for score in IMAGE_SCORES:
-            texts[SCORES[score]] = points(*row[[score, f"{score}_low", f"{score}_high"]])
-        rows.append(texts)
-    return markdown(pd.DataFrame(rows))
+    names = [contrast(n) if n in FACTORS else n.replace("-", "−") for n in differences.index]
+    table = pd.DataFrame({"comparison": names})
+    for score in IMAGE_SCORES:
+        found = differences[[score, f"{score}_low", f"{score}_high"]].to_numpy()
+        table[SCORES[score]] = [points(*row) for row in found]
+    return markdown(table)
 
 
 def official_table(records: Records) -> str:
@@ -108,10 +102,10 @@ def official_table(records: Records) -> str:
             "experiment": key,
             "width": f"{runs['width'].iloc[0]}",
             "accuracy": percent(runs["accuracy"]),
-            "IoU": share(runs["iou"]),
-            "Dice": share(2 * runs["iou"] / (1 + runs["iou"])),
-            "IoU, mean over images": share(runs["iou_per_image"]),
-            "boundary IoU": share(runs["boundary_iou"]),
+            "IoU": spread(runs["iou"]),
+            "Dice": spread(2 * runs["iou"] / (1 + runs["iou"])),
+            "IoU, mean over images": spread(runs["iou_per_image"]),
+            "boundary IoU": spread(runs["boundary_iou"]),
             "parameters": f"{runs['parameters'].iloc[0] / 1e6:.2f} M",
             "GFLOP an image": f"{runs['gflops'].iloc[0]:.2f}",
         }
@@ -132,7 +126,7 @@ def published_table(records: Records) -> str:
             "above it, points": f"{100 * (runs['accuracy'].mean() - PUBLISHED[key]):+.2f}",
             "at threshold 0.5": percent(runs["accuracy_at_half"]),
             "with the mirror image": percent(runs["accuracy_mirrored"]),
-            "our IoU": share(runs["iou"]),
+            "our IoU": spread(runs["iou"]),
             "our parameters": f"{runs['parameters'].iloc[0] / 1e6:.2f} M",
         }
         for record in records.values()
@@ -150,7 +144,7 @@ def results_table(official: Records, published: Records) -> str:
                 "experiment": key,
                 "published accuracy": f"{PUBLISHED[key]:.2%}",
                 "ours, same split": percent(by_key(there)[key]["accuracy"]),
-                "IoU, official split": share(runs["iou"]),
+                "IoU, official split": spread(runs["iou"]),
                 "parameters": f"{runs['parameters'].iloc[0] / 1e6:.1f} M",
                 "minutes on a CPU core": f"{runs['seconds'].median() / 60:.0f}",
             })  # fmt: skip
@@ -183,7 +177,7 @@ def pairs_tables(records: Records) -> str:
         rows = pd.DataFrame({"difference": [name.replace("-", "−") for name in PAIRS]})
         for score in PAIR_SCORES:
             found = effects(record, score, PAIRS)
-            rows[SCORES[score]] = [both_intervals(effect) for _, effect in found.iterrows()]
+            rows[SCORES[score]] = found.apply(both_intervals, axis=1).to_numpy()
         tables.append(f"{heading}, {record['seed'].nunique()} seeds:\n\n{markdown(rows)}")
     return "\n\n".join(tables)
 
