@@ -22,6 +22,7 @@ from unet.inference.export import trained_on
 from unet.inference.model_file import load_model
 from unet.report.results import load_scores, read_table, was_evaluated
 from unet.report.tables import markdown
+from unet.runtime.files import write
 from unet.runtime.process import run_stage
 
 TEMPLATE = Path(__file__).with_name("card.md")
@@ -53,7 +54,7 @@ def main() -> None:
     for stale in {*RELEASED.glob("*.md")} - texts.keys():
         stale.unlink()
     for path, text in texts.items():
-        path.write_text(text, encoding="utf-8", newline="\n")
+        write(path, text)
     print(f"{RELEASED}/: {', '.join(path.name for path in texts)}")
 
 

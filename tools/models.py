@@ -5,7 +5,6 @@ and does the opposite: the models of the pipelines become the released ones.
 """
 
 import argparse
-import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,7 +14,7 @@ from dvc.repo import Repo
 
 from unet.data.oxford_pets import md5
 from unet.runtime.config import read_yaml
-from unet.runtime.files import atomic_write
+from unet.runtime.files import write
 from unet.runtime.process import run_stage
 
 MODELS, RELEASED = Path("models"), Path("released")
@@ -95,8 +94,7 @@ def place(recorded: Recorded) -> None:
                         "it away"
                     )
     for name in names:
-        with atomic_write(recorded[name][0] / MODELS / name) as temporary:
-            shutil.copyfile(RELEASED / name, temporary)
+        write(recorded[name][0] / MODELS / name, (RELEASED / name).read_bytes())
     for home in sorted({recorded[name][0] for name in names}):
         # Experiments that run in copies of the repository find the models in the cache.
         with dvc_in(home) as repo:
@@ -141,8 +139,7 @@ def release(recorded: Recorded) -> None:
         old.unlink()
     for path, source in sources.items():
         if source != path:
-            with atomic_write(path) as temporary:
-                shutil.copyfile(source, temporary)
+            write(path, source.read_bytes())
 
 
 if __name__ == "__main__":

@@ -19,7 +19,7 @@ from research.ablation.design import (
     run_names,
     settings,
 )
-from unet.runtime.files import atomic_write
+from unet.runtime.files import write
 from unet.runtime.process import run_stage
 
 # Columns that must be equal in all runs of a design, beside its settings; dvc.lock ensures that the
@@ -54,8 +54,7 @@ def main() -> None:
     name = " ".join(sys.argv[1:])
     design = load_design(name)
     frame = gather(HERE / "runs" / name, DESIGNS[name], design)
-    with atomic_write(HERE / f"{name}.csv") as temporary:
-        frame.to_csv(temporary, index=False, lineterminator="\n")
+    write(HERE / f"{name}.csv", frame.to_csv(index=False, lineterminator="\n"))
 
 
 if __name__ == "__main__":

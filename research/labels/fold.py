@@ -21,7 +21,7 @@ from unet.inference.config import EvaluateConfig
 from unet.model import UNet
 from unet.runtime.config import STRICT, load_section
 from unet.runtime.device import set_up
-from unet.runtime.files import atomic_write
+from unet.runtime.files import write
 from unet.runtime.process import run_stage
 from unet.training.checkpoint import unfinished
 from unet.training.config import TrainConfig, load_experiments, select_experiment
@@ -142,8 +142,7 @@ def main() -> None:
             test=levels(predict_split(model, test, batch_size, device)),
             threshold=np.array(threshold),
         )
-        with atomic_write(HERE / f"folds/{number}.npz") as temporary:
-            temporary.write_bytes(buffer.getbuffer())
+        write(HERE / f"folds/{number}.npz", buffer.getbuffer())
 
 
 if __name__ == "__main__":
