@@ -37,10 +37,9 @@ def recorded_outputs(root: Path = Path()) -> Recorded:
         ValueError: two projects have an experiment of the same name.
     """
     recorded: Recorded = {}
-    for home in PROJECTS:
-        lock = root / home / "dvc.lock"
-        stages = read_yaml(lock)["stages"] if lock.exists() else {}
-        outs = [out for stage in stages.values() for out in stage.get("outs", [])]
+    for home in (home for home in PROJECTS if (root / home / "dvc.lock").exists()):
+        stages = read_yaml(root / home / "dvc.lock")["stages"].values()
+        outs = (out for stage in stages for out in stage.get("outs", []))
         for path, digest in ((Path(out["path"]), out["md5"]) for out in outs):
             if path.parent == MODELS:
                 if path.name in recorded:
@@ -85,23 +84,21 @@ def place(recorded: Recorded) -> None:
                 "it was changed; if your runs changed dvc.lock, `git restore -SW dvc.lock "
                 "params.yaml`"
             )
-        target = home / MODELS / name
-        if target.exists() and (other := md5(target)) != digest:
-            with dvc_in(home) as repo:
-                if not repo.cache.local.exists(other):
+    for home in sorted({recorded[name][0] for name in names}):
+        with dvc_in(home) as repo:
+            placed = {Path(out.fs_path).name: out for out in repo.index.outs}
+            placed = {name: out for name, out in placed.items() if name in names}
+            for target in (home / MODELS / name for name in placed):
+                there = md5(target) if target.exists() else recorded[target.name][1]
+                if there != recorded[target.name][1] and not repo.cache.local.exists(there):
                     raise ValueError(
                         f"{target} is another model than the released one, and nowhere else: move "
                         "it away"
                     )
-    for name in names:
-        write(recorded[name][0] / MODELS / name, (RELEASED / name).read_bytes())
-    for home in sorted({recorded[name][0] for name in names}):
-        # Experiments that run in copies of the repository find the models in the cache.
-        with dvc_in(home) as repo:
-            placed = [out for out in repo.index.outs if Path(out.fs_path).name in names]
-            for out in placed:
-                out.commit()
-        models = [Path(out.fs_path).stem for out in placed if out.fs_path.endswith(".safetensors")]
+            for name, out in placed.items():
+                write(home / MODELS / name, (RELEASED / name).read_bytes())
+                out.commit()  # experiments in copies of the repository find it in the cache
+        models = [Path(name).stem for name in placed if name.endswith(".safetensors")]
         print(f"{home / MODELS}/: {', '.join(models)}")
 
 
