@@ -63,6 +63,15 @@ class Design:
         if len(set(self.seeds)) < len(self.seeds):
             raise ValueError(f"seeds = {self.seeds}: one stands twice")
 
+    def run_names(self, cells: list[str]) -> list[str]:
+        """The name ``CELL-SEED`` of each run."""
+        return [f"{cell}-{seed}" for cell in cells for seed in self.seeds]
+
+    @property
+    def settings(self) -> dict[str, str | int]:
+        """What each run records; not the device, as a run records the one it ran on."""
+        return {key: value for key, value in asdict(self).items() if key not in ("seeds", "device")}
+
 
 def load_design(name: str, path: Path = HERE / "params.yaml") -> Design:
     """The design ``name``, one of ``DESIGNS``, in ``path``.
@@ -73,13 +82,3 @@ def load_design(name: str, path: Path = HERE / "params.yaml") -> Design:
     if name not in DESIGNS:
         raise ValueError(f"{name or 'no design'}: must be one of {', '.join(DESIGNS)}")
     return load_section(name, Design, path)
-
-
-def run_names(cells: list[str], design: Design) -> list[str]:
-    """The name ``CELL-SEED`` of each run."""
-    return [f"{cell}-{seed}" for cell in cells for seed in design.seeds]
-
-
-def settings(design: Design) -> dict[str, str | int]:
-    """The settings that each run records; not the device, as a run records the one it ran on."""
-    return {key: value for key, value in asdict(design).items() if key not in ("seeds", "device")}

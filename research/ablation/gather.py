@@ -9,16 +9,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from research.ablation.design import (
-    DESIGNS,
-    FACTORS,
-    HERE,
-    NUMBERS,
-    Design,
-    load_design,
-    run_names,
-    settings,
-)
+from research.ablation.design import DESIGNS, FACTORS, HERE, NUMBERS, Design, load_design
 from unet.runtime.files import write
 from unet.runtime.process import run_stage
 
@@ -33,8 +24,8 @@ def gather(folder: Path, cells: list[str], design: Design) -> pd.DataFrame:
     Raises:
         ValueError: the runs have not all the settings of ``design``, or differ in torch, say.
     """
-    own = settings(design)
-    files = [folder / f"{name}.json" for name in run_names(cells, design)]
+    own = design.settings
+    files = [folder / f"{name}.json" for name in design.run_names(cells)]
     rows = [json.loads(file.read_text(encoding="utf-8")) for file in files]
     # Old runs did not record the name of the CPU or GPU.
     columns = [*FACTORS, "seed", *own, *SAME, "device_name", *NUMBERS]

@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 
-from research.ablation.design import CELLS, HERE, load_design, run_names
+from research.ablation.design import CELLS, HERE, load_design
 from research.ablation.inference import MAIN, PAIRS, contrasts
 from unet.report.differences import over_images
 from unet.runtime.files import write
@@ -15,7 +15,7 @@ COUNTS = ["tp", "fp", "fn", "tn"]
 def main() -> None:
     """See the module docstring."""
     design = load_design("factorial")
-    names = run_names(CELLS, design)
+    names = design.run_names(CELLS)
     runs = [pd.read_csv(HERE / f"runs/factorial/{name}.csv")[COUNTS] for name in names]
     cells = [name.rpartition("-")[0] for name in names]
     weights = contrasts().loc[[*MAIN, *PAIRS], cells] / len(design.seeds)

@@ -6,16 +6,7 @@ from dataclasses import replace
 
 import torch
 
-from research.ablation.design import (
-    DESIGNS,
-    FACTORS,
-    HERE,
-    NUMBERS,
-    Design,
-    load_design,
-    run_names,
-    settings,
-)
+from research.ablation.design import DESIGNS, FACTORS, HERE, NUMBERS, Design, load_design
 from unet.data.packed import Split, load_split
 from unet.inference.config import EvaluateConfig
 from unet.inference.evaluation import COUNTS, cost, evaluate
@@ -37,7 +28,7 @@ def experiment_of(name: str, cells: list[str], design: Design) -> tuple[Experime
     Raises:
         ValueError: the design has no run of that name.
     """
-    if name not in run_names(cells, design):
+    if name not in design.run_names(cells):
         seeds = ", ".join(map(str, design.seeds))
         raise ValueError(
             f"{name or 'no run'}: must be one of {', '.join(cells)}, then - and a seed of {seeds}"
@@ -94,7 +85,7 @@ def main() -> None:
         numbers |= {f"{score}_mirrored": mirrored.scores[score] for score in ("accuracy", "iou")}
         numbers |= {"seconds": sum(epoch["seconds"] for epoch in training.timing)}
         row = {factor: getattr(experiment, factor) for factor in FACTORS} | {"seed": seed}
-        row |= settings(design) | {"epochs": len(training.curve), "threshold": threshold}
+        row |= design.settings | {"epochs": len(training.curve), "threshold": threshold}
         row |= {number: numbers[number] for number in NUMBERS}
         row |= {"torch": torch.__version__, "device": device.type}
         row |= {"device_name": device_name(device)}
