@@ -54,12 +54,6 @@ class Design:
     seeds: Annotated[list[Seed], Field(min_length=1)]
 
     def __post_init__(self) -> None:
-        step = 2**self.depth
-        if self.image_size % step or self.image_size < 2 * step:
-            raise ValueError(
-                f"image_size = {self.image_size} with depth = {self.depth}: must be a multiple of "
-                f"{step} and at least {2 * step}"
-            )
         if len(set(self.seeds)) < len(self.seeds):
             raise ValueError(f"seeds = {self.seeds}: one stands twice")
 
