@@ -19,6 +19,18 @@ from unet.runtime.process import run_stage
 PUBLISHED = {
     "mp_tr_bce": 0.9345, "mp_tr_dice": 0.9332, "str_tr_bce": 0.9160, "str_ups_dice": 0.9042,
 }  # fmt: skip
+# Columns of `named_runs` -> their titles: beside the published ones, and in the README.
+BESIDE = {
+    "experiment": "experiment", "published accuracy": "published accuracy, width 64",
+    "width": "our width", "accuracy": "our accuracy", "above it, points": "above it, points",
+    "at threshold 0.5": "at threshold 0.5", "with the mirror image": "with the mirror image",
+    "IoU": "our IoU", "parameters": "our parameters",
+}  # fmt: skip
+RESULTS = {
+    "experiment": "experiment", "published accuracy": "published accuracy",
+    "accuracy": "ours, same split", "IoU": "IoU, official split", "millions": "parameters",
+    "minutes on a CPU core": "minutes on a CPU core",
+}  # fmt: skip
 SPLITS = {"official": "Official split", "sorted": "Published split"}
 CELL_SCORES = ("iou", "accuracy", "boundary_iou", "iou_at_half")
 PAIR_SCORES = ("accuracy", "iou")
@@ -95,8 +107,8 @@ def images_table(differences: pd.DataFrame) -> str:
     return markdown(table)
 
 
-def official_table(records: Records) -> str:
-    """The named experiments on the official split, with the spread over their seeds."""
+def named_runs(records: Records) -> pd.DataFrame:
+    """A row of texts for each named experiment of each record, with the spread over its seeds."""
     rows = [
         {
             "experiment": key,
@@ -108,47 +120,17 @@ def official_table(records: Records) -> str:
             "boundary IoU": spread(runs["boundary_iou"]),
             "parameters": f"{runs['parameters'].iloc[0] / 1e6:.2f} M",
             "GFLOP an image": f"{runs['gflops'].iloc[0]:.2f}",
-        }
-        for record in records.values()
-        for key, runs in by_key(record).items()
-    ]
-    return markdown(pd.DataFrame(rows))
-
-
-def published_table(records: Records) -> str:
-    """Our scores beside the published ones, on the published split."""
-    rows = [
-        {
-            "experiment": key,
-            "published accuracy, width 64": f"{PUBLISHED[key]:.2%}",
-            "our width": f"{runs['width'].iloc[0]}",
-            "our accuracy": percent(runs["accuracy"]),
+            "published accuracy": f"{PUBLISHED[key]:.2%}",
             "above it, points": f"{100 * (runs['accuracy'].mean() - PUBLISHED[key]):+.2f}",
             "at threshold 0.5": percent(runs["accuracy_at_half"]),
             "with the mirror image": percent(runs["accuracy_mirrored"]),
-            "our IoU": spread(runs["iou"]),
-            "our parameters": f"{runs['parameters'].iloc[0] / 1e6:.2f} M",
+            "millions": f"{runs['parameters'].iloc[0] / 1e6:.1f} M",
+            "minutes on a CPU core": f"{runs['seconds'].median() / 60:.0f}",
         }
         for record in records.values()
         for key, runs in by_key(record).items()
     ]
-    return markdown(pd.DataFrame(rows))
-
-
-def results_table(official: Records, published: Records) -> str:
-    """The README's table: the published accuracy, ours on the same split, official IoU, cost."""
-    rows = []
-    for (_, here), (_, there) in zip(official.items(), published.items(), strict=True):
-        for key, runs in by_key(here).items():
-            rows.append({
-                "experiment": key,
-                "published accuracy": f"{PUBLISHED[key]:.2%}",
-                "ours, same split": percent(by_key(there)[key]["accuracy"]),
-                "IoU, official split": spread(runs["iou"]),
-                "parameters": f"{runs['parameters'].iloc[0] / 1e6:.1f} M",
-                "minutes on a CPU core": f"{runs['seconds'].median() / 60:.0f}",
-            })  # fmt: skip
-    return markdown(pd.DataFrame(rows))
+    return pd.DataFrame(rows)
 
 
 def by_key(record: pd.DataFrame) -> Records:
@@ -186,11 +168,13 @@ def blocks() -> dict[Path, dict[str, str]]:
     """File -> marker -> the table that belongs between its two lines."""
     factorial = pd.read_csv(HERE / "factorial.csv")
     official, published = named_records("official"), named_records("sorted")
+    ours, there = named_runs(official), named_runs(published)
+    both = ours.assign(accuracy=there["accuracy"])
     return {
-        Path("README.md"): {"results": results_table(official, published)},
+        Path("README.md"): {"results": markdown(both[[*RESULTS]].rename(columns=RESULTS))},
         Path("docs/results.md"): {
-            "official": official_table(official),
-            "published": published_table(published),
+            "official": markdown(ours.loc[:, :"GFLOP an image"]),
+            "published": markdown(there[[*BESIDE]].rename(columns=BESIDE)),
             "pairs": told_apart(official | published),
         },
         HERE / "README.md": {
