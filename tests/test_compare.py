@@ -137,7 +137,7 @@ def test_the_table() -> None:
         [
             "iou on 1,234 test images (photos, split sorted, 96 px):",
             "",
-            "experiment  a.width       a       b",
+            "experiment experiments.a.width       a       b",
             "workspace         4  0.8000  0.8000",
             "main              4  0.8000  0.8000",
             "  wide            5       -  0.8000",

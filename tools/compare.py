@@ -19,6 +19,7 @@ import argparse
 import hashlib
 import json
 import shutil
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from functools import cache, cached_property
 from pathlib import Path
@@ -203,7 +204,9 @@ def compare(
     texts = {"^nan$": DASH, r"^(?![01]\.)(.+)\.0000$": r"\1"}
     shown = scores.map("{:.4f}".format).replace(texts, regex=True)
     params = differing([tree.params for _, tree in trees], keep=over)
-    short = shortest({name for _, tree in trees for name in tree.params})
+    ends = {name: name.rpartition(".")[2] for _, tree in trees for name in tree.params}
+    unique = [end for end, count in Counter(ends.values()).items() if count == 1]
+    short = {name: end for name, end in ends.items() if end in unique}
     params.index = scores.index = shown.index = pd.Index([name for name, _ in trees])
     of_images: dict[str | None, list[int]] = {}
     for row, (_, tree) in enumerate(trees):
@@ -272,14 +275,11 @@ def grouped(
             continue
         groups = wide.index.to_frame(index=False)
         groups = groups.drop(columns=[n for n in names[1:] if groups[n].nunique() == 1])
-        means = [
-            f"{mean:.4f}" + (f" ± {std:.4f}" if std == std else "")
-            for mean, std in zip(wide.mean(axis=1), wide.std(axis=1), strict=True)
-        ]
+        deviations = wide.std(axis=1).map(" ± {:.4f}".format).replace(" ± nan", "")
         differences = [_difference(wide.iloc[0], row) for _, row in wide.iterrows()]
         results = pd.DataFrame({
-            "n": wide.count(axis=1).to_numpy(),
-            "mean ± deviation": means,
+            "n": wide.count(axis=1),
+            "mean ± deviation": wide.mean(axis=1).map("{:.4f}".format) + deviations,
             "minus the first (95 %)": ["", *differences[1:]],
         })  # fmt: skip
         groups.index = results.index = range(1, len(results) + 1)
@@ -320,16 +320,6 @@ def differing(params: list[dict[str, str]], keep: str | None = None) -> pd.DataF
         if name == keep or len({row.get(name) for row in having}) > 1:
             columns[name] = [row.get(name, "") for row in params]
     return pd.DataFrame(columns, index=range(len(params)))
-
-
-def shortest(names: set[str]) -> dict[str, str]:
-    """Each param's dotted name -> the shortest end of it that no other one shares."""
-    short = {}
-    for name in names:
-        ends = (name.split(".", count)[-1] for count in range(name.count("."), 0, -1))
-        alone = (e for e in ends if sum(f".{n}".endswith(f".{e}") for n in names) == 1)
-        short[name] = next(alone, name)
-    return short
 
 
 def _look_up(params: Any, name: str) -> Any:
