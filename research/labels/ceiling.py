@@ -1,8 +1,7 @@
 """How well two masks of one photograph agree: ``python -m research.labels.ceiling``.
 
 Some photographs are in the dataset twice, each time with a mask of its own. ``ceiling.csv`` has the
-scores of ``metrics/scores/`` for one mask as the prediction and the other as the truth: no model
-can be expected to exceed them.
+scores of ``metrics/scores/`` for one mask as the prediction and the other as the truth.
 """
 
 from collections.abc import Callable
