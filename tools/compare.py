@@ -103,8 +103,8 @@ class Tree:
         scores = json.loads(self.read(f"metrics/scores/{variant}.json") or b"{}")
         if self.params.get(RULE, "background") == "background":
             # Once, models of that rule had the plain names alone.
-            for name in scores.keys() & {"accuracy", "iou"}:
-                scores.setdefault(f"{name}_boundary_background", scores[name])
+            for name in ("accuracy", "iou"):
+                scores.setdefault(f"{name}_boundary_background", scores.get(name))
         return {name: value for name, value in scores.items() if type(value) in (int, float)}
 
     def score(self, variant: str, metric: str) -> float | None:
@@ -204,9 +204,8 @@ def compare(
     texts = {"^nan$": DASH, r"^(?![01]\.)(.+)\.0000$": r"\1"}
     shown = scores.map("{:.4f}".format).replace(texts, regex=True)
     params = differing([tree.params for _, tree in trees], keep=over)
-    ends = {name: name.rpartition(".")[2] for _, tree in trees for name in tree.params}
-    unique = [end for end, count in Counter(ends.values()).items() if count == 1]
-    short = {name: end for name, end in ends.items() if end in unique}
+    ends = Counter(n.rpartition(".")[2] for n in {n for _, tree in trees for n in tree.params})
+    short = {name: end for name in params if ends[end := name.rpartition(".")[2]] == 1}
     params.index = scores.index = shown.index = pd.Index([name for name, _ in trees])
     of_images: dict[str | None, list[int]] = {}
     for row, (_, tree) in enumerate(trees):
@@ -220,8 +219,8 @@ def compare(
             which = scored_on([trees[row][1] for row in chosen]) if images else "unknown images"
             parts.append(f"{metric} on {which}:")
         for left, right in tables:
-            rows = "group" if over else "experiment"
-            parts.append(beside(left.rename(columns=short), right, rows, width))
+            corner = "group" if over else "experiment"
+            parts.append(beside(left.rename(columns=short), right, corner, width))
     if not parts:
         raise ValueError(f"--over {over}: no two runs differ in it alone")
     rules = {tree.params.get(RULE) for _, tree in trees}
@@ -232,9 +231,9 @@ def compare(
     return "\n\n".join(parts + [NOTE] * bool(not over and scores.isna().any(axis=None)))
 
 
-def beside(params: pd.DataFrame, scores: pd.DataFrame, rows: str, width: int) -> str:
+def beside(params: pd.DataFrame, scores: pd.DataFrame, corner: str, width: int) -> str:
     """A table as text; its two parts stand below each other where it is wider than ``width``."""
-    parts = [part.rename_axis(rows, axis=1) for part in (params, scores) if len(part.columns)]
+    parts = [part.rename_axis(corner, axis=1) for part in (params, scores) if len(part.columns)]
     whole = pd.concat(parts, axis=1).to_string()
     fits = len(whole.partition("\n")[0]) <= width
     return whole if fits else "\n\n".join(part.to_string() for part in parts)
@@ -298,14 +297,12 @@ def _difference(first: pd.Series, other: pd.Series) -> str:
 
 def scored_on(trees: list[Tree]) -> str:
     """What the test images of these rows are, in a few words, with their number where known."""
-    path, source, split, size = (
-        trees[0].params.get(name)
-        for name in ("data.path", "data.source", "preprocess.split", "preprocess.image_size")
-    )
     counts = (tree.score(variant, "num_images") for tree in trees for variant in tree.variants)
     count = next((f"{int(count):,} " for count in counts if count), "")
-    what = "drawn" if source == "synthetic" else path
-    return f"{count}test images ({what}, split {split}, {size} px)"
+    get = trees[0].params.get
+    what = "drawn" if get("data.source") == "synthetic" else get("data.path")
+    how = f"split {get('preprocess.split')}, {get('preprocess.image_size')} px"
+    return f"{count}test images ({what}, {how})"
 
 
 def differing(params: list[dict[str, str]], keep: str | None = None) -> pd.DataFrame:
