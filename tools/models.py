@@ -122,14 +122,12 @@ def release(recorded: Recorded) -> None:
     sources = {}
     for name, (home, digest) in recorded.items():
         released, here = RELEASED / name, home / MODELS / name
-        if released.exists() and md5(released) == digest:
-            sources[released] = released
-        elif here.exists() and md5(here) == digest:
-            sources[released] = here
-        else:
+        found = (path for path in (released, here) if path.exists() and md5(path) == digest)
+        if not (source := next(found, None)):
             raise ValueError(
                 f"{here} is not what dvc.lock records: run `dvc --cd {home.as_posix()} repro`"
             )
+        sources[released] = source
     # A card may be all that is left of an evaluation.
     cards = {path.with_suffix(".md") for path, source in sources.items() if source == path}
     for old in {*RELEASED.glob("*.*")} - sources.keys() - cards:
