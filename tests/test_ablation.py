@@ -20,8 +20,6 @@ from research.ablation.design import (
     NAMED,
     NUMBERS,
     Design,
-    run_names,
-    settings,
 )
 from research.ablation.gather import gather
 from research.ablation.inference import INTERACTIONS, MAIN, PAIRS, contrasts, effects
@@ -45,7 +43,7 @@ def record(**planted: float) -> pd.DataFrame:
         iou = 0.7 + rng.normal(scale=1e-4)
         for term, effect in planted.items():
             iou += effect * np.prod([signs[factor] for factor in term.split("__")])
-        row = levels | {"seed": number} | settings(DESIGN)
+        row = levels | {"seed": number} | DESIGN.settings
         row |= {"epochs": 2, "torch": "t", "device": "cpu", "device_name": "a CPU"}
         rows.append(row | dict.fromkeys(NUMBERS, iou))
     return pd.DataFrame(rows)
@@ -73,7 +71,7 @@ def test_differences_are_those_of_means() -> None:
 
 def test_runs_are_gathered_if_they_are_alike(tmp_path: Path) -> None:
     frame = record()
-    for name, row in zip(run_names(CELLS, DESIGN), frame.to_dict("records"), strict=True):
+    for name, row in zip(DESIGN.run_names(CELLS), frame.to_dict("records"), strict=True):
         (tmp_path / f"{name}.json").write_text(json.dumps(row))
     pd.testing.assert_frame_equal(gather(tmp_path, CELLS, DESIGN), frame)
     file = tmp_path / "mp-ups-dice-1.json"

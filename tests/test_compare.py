@@ -137,7 +137,7 @@ def test_the_table() -> None:
         [
             "iou on 1,234 test images (photos, split sorted, 96 px):",
             "",
-            "experiment  a.width       a       b",
+            "experiment experiments.a.width       a       b",
             "workspace         4  0.8000  0.8000",
             "main              4  0.8000  0.8000",
             "  wide            5       -  0.8000",
@@ -146,6 +146,15 @@ def test_the_table() -> None:
         ]
     )
     assert NOTE not in compare([("workspace", record)], "iou", 80)
+
+
+def test_params_and_scores_stand_below_each_other_where_both_are_too_wide() -> None:
+    trees = [(f"{n}", trained_with(0.8, some_long_name=n, another_one=n)) for n in range(2)]
+    _, whole = compare(trees, "iou", 80).split("\n\n")
+    _, left, right = compare(trees, "iou", len(whole.splitlines()[0]) - 1).split("\n\n")
+    assert right.splitlines()[0].split() == ["experiment", "a", "b"]
+    for one, two, both in zip(*(t.splitlines() for t in (left, right, whole)), strict=True):
+        assert one.split() + two.split()[1:] == both.split()
 
 
 def test_scores_of_other_test_images_are_kept_apart() -> None:
@@ -214,23 +223,27 @@ def test_over_seeds_groups_differ_in_nothing_else() -> None:
             trees.append((f"  {lr}-{seed}", trained_with(iou, seed=seed, lr=lr)))
     text = compare(trees, "iou", 100, over="train.seed")
     tables = [[line.split() for line in table.splitlines()] for table in text.split("\n\n")[1:]]
-    assert [table[1][0] for table in tables] == ["a", "b"] and DASH not in text.split()
+    assert [table[1][1] for table in tables] == ["a", "b"] and DASH not in text.split()
     first, second = tables[0][1:]
-    assert first[1:] == ["1", "3", "0.8100", "±", "0.0100"]
-    assert second[1:6] == ["2", "3", "0.8367", "±", "0.0153"]
+    assert first[2:] == ["1", "3", "0.8100", "±", "0.0100"]
+    assert second[2:7] == ["2", "3", "0.8367", "±", "0.0153"]
     # The differences are 0.04, 0.04 and 0.00: t(2, 97.5 %) = 4.3027, deviation 0.023094.
     half = 4.30265 * 0.0230940 / 3**0.5
     shown = [f"{0.08 / 3:+.4f}", f"({0.08 / 3 - half:+.4f}", "to", f"{0.08 / 3 + half:+.4f},"]
-    assert second[6:10] == shown and second[-1] == "3)"
+    assert second[7:11] == shown and second[-1] == "3)"
+    # A run of another lr and seed has no partner, whether it comes first or last.
+    alone = ("  alone", trained_with(0.9, seed=5, lr=3))
+    for more in ([alone, *trees], [*trees, alone]):
+        assert compare(more, "iou", 100, over="train.seed") == text
 
 
 def test_over_seeds_variants_are_compared_where_nothing_else_differs() -> None:
     trees = [(str(seed), trained_with(0.8 + seed / 100, seed=seed)) for seed in range(3)]
     lines = compare(trees, "iou", 100, over="train.seed").splitlines()
-    assert [line.split()[:5] for line in lines[3:]] == [
+    assert [line.split()[1:6] for line in lines[3:]] == [
         [key, "3", "0.8100", "±", "0.0100"] for key in "ab"
     ]
-    assert lines[4].split()[5] == "+0.0000"
+    assert lines[4].split()[6] == "+0.0000"
     with pytest.raises(ValueError, match=r"--over seeds: no such param"):
         compare(trees, "iou", 100, over="seeds")
 

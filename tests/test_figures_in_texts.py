@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 import torch
 
-from research.ablation.figure import SCORES
+from research.ablation.figure import SCORES, contrast
 from research.ablation.inference import MAIN, PAIRS, by_seed, effects
 from research.ablation.report import PUBLISHED, by_key, named_records, points
 from research.benchmarks.common import read_results
@@ -40,15 +40,14 @@ def test_which_choice_matters() -> None:
         "downsample": {}, "upsample": {},
     }  # fmt: skip
     by_iou = found["IoU"][["estimate", "low", "high"]]
-    dice, low, high = -by_iou.loc["loss", ["estimate", "high", "low"]]
+    of = {f: f"{contrast(f)}: {points(*by_iou.loc[f])}." for f in MAIN}  # as the figure subtracts
     alone = noise(by_seed(record, "iou"))
     rates = record.groupby("loss")[["precision", "recall"]].mean()
     said(
         f"From {len(record)} runs, eight variants with {record['seed'].nunique()} seeds each",
         "holds here by IoU without the boundary; the other way round here by accuracy and IoU at "
-        f"threshold 0.5; not distinguishable at 5 seeds by the other four. IoU: "
-        f"{points(dice, low, high)}.",
-        *(f"by all 7 scores. IoU: {points(*by_iou.loc[f])}." for f in ("downsample", "upsample")),
+        f"threshold 0.5; not distinguishable at 5 seeds by the other four. {of['loss']}",
+        *(f"by all 7 scores. {of[f]}" for f in ("downsample", "upsample")),
         "with weighted BCE {:.3f} and {:.3f}, with Dice {:.3f} and {:.3f}".format(
             *rates.loc["bce"], *rates.loc["dice"]
         ),

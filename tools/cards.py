@@ -1,12 +1,11 @@
-"""A card for each released model, ``released/KEY.md``, from ``tools/card.md``:
-``python -m tools.cards``.
+"""A card for each released model, ``released/KEY.md``, from ``tools/card.md`` and
+``tools/weaknesses.md``: ``python -m tools.cards``.
 
 What a model does badly is measured from ``predictions/``, which is not in Git. If the predictions
 are missing or do not match ``metrics/scores/KEY.json``, that section of the existing card is kept,
 provided that the hash in it matches the scores.
 """
 
-import re
 from pathlib import Path
 from typing import Any
 
@@ -22,9 +21,10 @@ from unet.inference.export import trained_on
 from unet.inference.model_file import load_model
 from unet.report.results import load_scores, read_table, was_evaluated
 from unet.report.tables import markdown
+from unet.runtime.files import write
 from unet.runtime.process import run_stage
 
-TEMPLATE = Path(__file__).with_name("card.md")
+TEMPLATE, WEAKNESSES = (Path(__file__).with_name(f"{name}.md") for name in ("card", "weaknesses"))
 DOWNSAMPLE = {"mp": "max pooling", "str_conv": "strided convolution"}
 UPSAMPLE = {"tr": "transposed convolution", "ups": "nearest-neighbour upsampling"}
 PETS = "the Oxford-IIIT Pet dataset"
@@ -53,7 +53,7 @@ def main() -> None:
     for stale in {*RELEASED.glob("*.md")} - texts.keys():
         stale.unlink()
     for path, text in texts.items():
-        path.write_text(text, encoding="utf-8", newline="\n")
+        write(path, text)
     print(f"{RELEASED}/: {', '.join(path.name for path in texts)}")
 
 
@@ -146,19 +146,19 @@ def measured(home: Path, path: Path, predictions: str, *, rule: str) -> str:
     Raises:
         ValueError: neither the predictions nor the card have that hash.
     """
-    if was_evaluated(home, path.stem, predictions):
-        table = read_table(home / f"predictions/{path.stem}/images.csv")
-        return weaknesses(table, rule)
-    existing = path.with_suffix(".md")
+    key, existing = path.stem, path.with_suffix(".md")
+    if was_evaluated(home, key, predictions):
+        return weaknesses(read_table(home / f"predictions/{key}/images.csv"), rule)
     text = existing.read_text(encoding="utf-8") if existing.exists() else ""
-    marked = rf"<!-- predictions {predictions} -->\n(.*?)\n<!-- /predictions -->"
-    if not (found := re.search(marked, text, re.DOTALL)):
+    _, _, after = text.partition(f"<!-- predictions {predictions} -->\n")
+    found, is_there, _ = after.partition("\n<!-- /predictions -->")
+    if not is_there:
         raise ValueError(
-            f"{RELEASED / existing.name}: neither predictions/{path.stem}/ nor the card that is "
-            f"there is of the predictions that metrics/scores/{path.stem}.json scores: run "
-            f"`dvc repro -s -f evaluate@{path.stem}`"
+            f"{RELEASED / existing.name}: neither predictions/{key}/ nor the card that is there is "
+            f"of the predictions that metrics/scores/{key}.json scores: run "
+            f"`dvc repro -s -f evaluate@{key}`"
         )
-    return found[1]
+    return found
 
 
 def weaknesses(table: pd.DataFrame, rule: str) -> str:
@@ -169,48 +169,45 @@ def weaknesses(table: pd.DataFrame, rule: str) -> str:
         rule: the rule for the boundary by which the images were scored.
     """
     shown = table.assign(
-        object=(table["tp"] + table["fn"]) / table[list(COUNTS)].sum(axis=1),
+        share=(table["tp"] + table["fn"]) / table[list(COUNTS)].sum(axis=1),
         wrong=table["fp"] + table["fn"],
+        breed=table["name"].map(breed),
     )[table["tp"] + table["fn"] > 0]
-    breeds = shown["name"].map(breed)
-    cats = breeds.str[0].str.isupper()
-    means = shown["iou"].groupby(breeds).agg(["mean", "size"]).sort_values("mean").head(3)
-    worst = [
-        f"{name.replace('_', ' ')} ({row['mean']:.3f}, n = {row['size']:.0f})"
-        for name, row in means.iterrows()
-    ]
+    cats = shown["breed"].str[0].str.isupper()
+    breeds = shown.groupby("breed")["iou"].agg(["mean", "size"]).sort_values("mean").head(3)
     # If two images have the same IoU, the one with more wrong pixels is worse.
-    order = shown.sort_values(["iou", "wrong", "name"], ascending=[True, False, True]).head(5)
-    names = [f"{name} ({iou:.3f})" for name, iou in zip(order["name"], order["iou"], strict=True)]
-    lines = [
-        f"From the test images one by one, at the threshold, {BOUNDARY_RULES[rule]}.\n",
-        f"- {(table['iou'] < 0.5).mean():.1%} of them have an IoU below 0.5.",
-        f"- Mean IoU: cats {shown['iou'][cats].mean():.3f}, dogs {shown['iou'][~cats].mean():.3f}.",
-        f"- The three breeds of least mean IoU: {', '.join(worst)}.",
-        f"- The five worst images: {', '.join(names)}.",
-    ]
+    worst = shown.sort_values(["iou", "wrong", "name"], ascending=[True, False, True]).head(5)
+    notes = ""
     if inverted := sorted({*INVERTED} & {*table["name"]}):
-        lines.append(
-            f"- Not its fault: the trimaps of {', '.join(inverted)} are inverted, object for "
-            "background."
-        )
+        names = ", ".join(inverted)
+        notes = f"- Not its fault: the trimaps of {names} are inverted, object for background.\n"
     if without := len(table) - len(shown):
-        lines.append(
+        notes += (
             f"- Without an object in their trimap: {without}, where any pixel found makes an IoU "
-            "of 0. They count in the first line alone."
+            "of 0. They count in the first line alone.\n"
         )
-    lines.append(f"\nBy the object's share of the image's pixels:\n\n{size_table(shown)}")
-    return "\n".join(lines)
-
-
-def size_table(shown: pd.DataFrame) -> str:
-    """Markdown: IoU by the object's share of the image's pixels (column ``object``, in (0, 1])."""
     rows = []
-    for size, iou in shown["iou"].groupby(pd.cut(shown["object"], SHARES), observed=True):
+    for size, iou in shown.groupby(pd.cut(shown["share"], SHARES), observed=True)["iou"]:
         name = f"{size.left:.0%} to {size.right:.0%}" if size.left else f"up to {size.right:.0%}"
         rows.append((name, f"{len(iou):,}", f"{iou.mean():.3f}", f"{(iou < 0.5).mean():.1%}"))
     columns = ["object's share", "images", "mean IoU", "with IoU below 0.5"]
-    return markdown(pd.DataFrame(rows, columns=columns))
+    return (
+        WEAKNESSES.read_text(encoding="utf-8")
+        .rstrip()
+        .format(
+            rule=BOUNDARY_RULES[rule],
+            failed=(table["iou"] < 0.5).mean(),
+            cats=shown["iou"][cats].mean(),
+            dogs=shown["iou"][~cats].mean(),
+            breeds=", ".join(
+                f"{name.replace('_', ' ')} ({mean:.3f}, n = {size})"
+                for name, mean, size in breeds.itertuples()
+            ),
+            worst=", ".join(f"{name} ({iou:.3f})" for name, iou in worst[["name", "iou"]].values),
+            notes=notes,
+            sizes=markdown(pd.DataFrame(rows, columns=columns)),
+        )
+    )
 
 
 if __name__ == "__main__":

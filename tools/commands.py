@@ -1,5 +1,6 @@
 """Git and DVC as commands; when one fails, its own reason is the error, in one line."""
 
+import json
 import os
 import subprocess
 import sys
@@ -14,6 +15,12 @@ def git(*arguments: str, folder: Path = Path()) -> bytes:
 def dvc(*arguments: str, folder: Path = Path()) -> str:
     """What ``dvc`` prints in ``folder``; a ValueError if it fails."""
     return _output([sys.executable, "-m", "dvc", *arguments], folder).decode()
+
+
+def dvc_status(*stages: str, folder: Path = Path()) -> dict[str, list]:
+    """Stage -> what ``dvc status`` says has changed."""
+    shown = dvc("status", "--json", *stages, folder=folder)
+    return json.loads(shown[shown.index("{") :])
 
 
 def _output(command: list[str], folder: Path) -> bytes:

@@ -11,21 +11,25 @@ make a table; what these were stands above it. After a run of part of the pipeli
 
 ``--over train.seed`` shows, instead of each run, the mean and standard deviation of runs that
 differ in that param alone, and the paired differences between them.
+
+Where a table is wider than the terminal, its params and its scores stand below each other.
 """
 
 import argparse
 import hashlib
 import json
 import shutil
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
+from dvc.utils.flatten import flatten
 from ruamel.yaml import YAML, YAMLError
 
-from tools.commands import dvc, git
+from tools.commands import dvc, dvc_status, git
 from unet.report.differences import over_seeds
 from unet.runtime.config import read_yaml
 from unet.runtime.process import run_stage
@@ -45,8 +49,8 @@ class Tree:
     @cached_property
     def files(self) -> frozenset[str]:
         """Their paths, relative to the current folder."""
-        of_commit = ("ls-tree", "-r", "-z", "--name-only", self.rev or "")
-        of_workspace = ("ls-files", "-c", "-o", "-z", "--exclude-standard")
+        of_workspace = ("ls-files", "-coz", "--exclude-standard")
+        of_commit = ("ls-tree", "-rz", "--name-only", str(self.rev))
         names = git(*(of_commit if self.rev else of_workspace))
         return frozenset(names.decode(errors="surrogateescape").split("\0"))
 
@@ -58,11 +62,6 @@ class Tree:
             return _blob(self.rev, path)
         return Path(path).read_bytes() if Path(path).is_file() else None
 
-    def md5(self, path: str) -> str | None:
-        """The file's MD5, as in ``dvc.lock``; None if there is no such file."""
-        content = self.read(path)
-        return None if content is None else hashlib.md5(content, usedforsecurity=False).hexdigest()
-
     def yaml(self, path: str) -> dict[str, Any]:
         """The content of a YAML file; empty if it is missing or broken."""
         return _parse_yaml(self.read(path) or b"")
@@ -70,7 +69,10 @@ class Tree:
     @cached_property
     def params(self) -> dict[str, str]:
         """``params.yaml``: dotted name -> value as text."""
-        return dict(_leaves(self.yaml("params.yaml")))
+        return {
+            name: value if isinstance(value, str) else json.dumps(value, default=str)
+            for name, value in flatten(self.yaml("params.yaml")).items()
+        }
 
     @cached_property
     def stages(self) -> dict[str, dict[str, Any]]:
@@ -78,10 +80,10 @@ class Tree:
         return self.yaml("dvc.lock").get("stages") or {}
 
     @cached_property
-    def makers(self) -> dict[str, tuple[str, str | None]]:
+    def makers(self) -> dict[str, tuple[str, str]]:
         """Output -> the stage that made it, and its MD5."""
         return {
-            out["path"]: (name, out.get("md5"))
+            out["path"]: (name, out["md5"])
             for name, stage in self.stages.items()
             for out in stage.get("outs", [])
         }
@@ -89,80 +91,75 @@ class Tree:
     @property
     def test_images(self) -> str | None:
         """The hash of the packed test images; None if they are not recorded for these params."""
-        known = TEST in self.makers and self.up_to_date("preprocess")
-        return self.makers[TEST][1] if known else None
+        return self.makers.get(TEST, ("", None))[1] if self.up_to_date("preprocess") else None
 
     @property
     def variants(self) -> list[str]:
         """The experiments in ``params.yaml``."""
-        experiments = self.yaml("params.yaml").get("experiments")
-        return list(experiments) if isinstance(experiments, dict) else []
+        return list(self.yaml("params.yaml").get("experiments") or {})
 
     def scores(self, variant: str) -> dict[str, float]:
         """All scores in a variant's file, up to date or not."""
         scores = json.loads(self.read(f"metrics/scores/{variant}.json") or b"{}")
-        # Once, models of that rule had the plain names alone.
-        for name in (
-            ("accuracy", "iou") if self.params.get(RULE, "background") == "background" else ()
-        ):
-            scores.setdefault(f"{name}_boundary_background", scores.get(name))
+        if self.params.get(RULE, "background") == "background":
+            # Once, models of that rule had the plain names alone.
+            for name in ("accuracy", "iou"):
+                scores.setdefault(f"{name}_boundary_background", scores.get(name))
         return {name: value for name, value in scores.items() if type(value) in (int, float)}
-
-    def up_to_date(self, stage: str) -> bool:
-        """Whether nothing has changed since this stage and the stages before it ran."""
-        if stage not in self.stages:
-            return False
-        lock = self.stages[stage]
-        if self.rev is None and not self.code_is_seen(lock):
-            return False
-        for file, params in lock.get("params", {}).items():
-            now = self.yaml(file)
-            if any(_look_up(now, key) != params[key] for key in params):
-                return False
-        for out in lock.get("outs", []):
-            if self.md5(out["path"]) not in (None, out.get("md5")):  # None: not kept by Git
-                return False
-        for dep in lock.get("deps", []):
-            maker, made = self.makers.get(dep["path"], (None, None))
-            here = {made, self.md5(dep["path"])} - {None}
-            # A user's own folder: no stage makes it and Git does not track it. For a commit, the
-            # params and the lock file are all there is to compare; in the workspace, ask DVC.
-            if not here and self.rev is None and _has_changed(stage, dep["path"]):
-                return False
-            if here and here != {dep.get("md5")}:
-                return False
-            if maker and not self.up_to_date(maker):
-                return False
-        return True
-
-    def code_is_seen(self, lock: dict[str, Any]) -> bool:
-        """Whether the workspace's source is the one that the stage ``code`` hashed last."""
-        hashed = [Path(dep["path"]) for dep in lock.get("deps", [])]
-        return all(
-            path.is_file() and hash_lines(f"stages.{path.stem}", Path.cwd()) == path.read_text()
-            for path in hashed
-            if path.parent == Path("code")
-        )
 
     def score(self, variant: str, metric: str) -> float | None:
         """The score; None if it was not made with this tree's params, code and data."""
-        stage, file = f"evaluate@{variant}", f"metrics/scores/{variant}.json"
-        made = self.makers.get(file, ("",))[0] == stage and self.up_to_date(stage)
+        made = self.up_to_date(f"evaluate@{variant}")
         return self.scores(variant).get(metric) if made else None
+
+    def up_to_date(self, stage: str) -> bool:
+        """Whether nothing has changed since this stage and the stages before it ran."""
+        lock = self.stages.get(stage)
+        if lock is None or (self.rev is None and not self.code_is_seen(lock)):
+            return False
+        for file, params in lock.get("params", {}).items():
+            now = self.yaml(file)
+            if any(_look_up(now, key) != value for key, value in params.items()):
+                return False
+        for out in lock.get("outs", []):
+            if self.md5(out["path"]) not in (None, out["md5"]):  # None: not kept by Git
+                return False
+        return all(self.has_input(stage, dep["path"], dep["md5"]) for dep in lock.get("deps", []))
+
+    def has_input(self, stage: str, path: str, md5: str) -> bool:
+        """Whether the file or folder that a stage reads has the ``md5`` in its entry."""
+        maker, made = self.makers.get(path, (None, None))
+        here = {made, self.md5(path)} - {None}
+        if here:
+            return here == {md5} and (maker is None or self.up_to_date(maker))
+        # A user's own folder: no stage makes it and Git does not track it. For a commit, the params
+        # and the lock file are all there is to compare; in the workspace, ask DVC.
+        return self.rev is not None or not _has_changed(stage, path)
+
+    def md5(self, path: str) -> str | None:
+        """The file's MD5, as in ``dvc.lock``; None if there is no such file."""
+        content = self.read(path)
+        return None if content is None else hashlib.md5(content, usedforsecurity=False).hexdigest()
+
+    def code_is_seen(self, lock: dict[str, Any]) -> bool:
+        """Whether the workspace's source is the one that the stage ``code`` hashed last."""
+        paths = (dep["path"] for dep in lock.get("deps", []))
+        return all(
+            self.read(path) == hash_lines(f"stages.{Path(path).stem}", Path.cwd()).encode()
+            for path in paths
+            if path.startswith("code/")
+        )
 
 
 @cache
 def _has_changed(stage: str, path: str) -> bool:
-    """Whether DVC says that a dependency of a workspace stage differs from ``dvc.lock``, or cannot
+    """Whether DVC says that an input of a workspace stage differs from ``dvc.lock``, or cannot
     tell."""
     try:
-        shown = dvc("status", "--json", stage)
-        changes = json.loads(shown[shown.index("{") :]).get(stage, [])
+        changes = dvc_status(stage).get(stage, [])
     except ValueError:
         return True
-    return any(
-        path in change.get("changed deps", {}) for change in changes if isinstance(change, dict)
-    )
+    return any(path in why["changed deps"] for why in changes if "changed deps" in why)
 
 
 def rows(revs: Iterable[str]) -> Iterator[tuple[str, Tree]]:
@@ -170,26 +167,25 @@ def rows(revs: Iterable[str]) -> Iterator[tuple[str, Tree]]:
     options = [word for rev in revs for word in ("--rev", rev)]
     for baseline in json.loads(dvc("exp", "show", "--json", *options)):
         yield baseline["name"] or baseline["rev"][:9], Tree(baseline["rev"])
-        for experiment in baseline.get("experiments") or []:
-            state = (experiment.get("executor") or {}).get("state")  # queued, running, failed
+        for experiment in baseline["experiments"] or []:
+            state = (experiment["executor"] or {}).get("state")  # queued, running, failed
+            shown = "" if state in (None, "success") else f" ({state})"
             for run in experiment["revs"] or []:
                 name = run["name"] or experiment["name"] or run["rev"][:9]
-                yield (
-                    f"  {name}{f' ({state})' if state not in (None, 'success') else ''}",
-                    Tree(run["rev"]),
-                )
+                yield f"  {name}{shown}", Tree(run["rev"])
 
 
 def compare(
     trees: list[tuple[str, Tree]], metric: str, width: int, *, over: str | None = None
 ) -> str:
-    """The tables as text, at most ``width`` characters wide.
+    """The tables as text, their params and scores below each other if wider than ``width``.
 
     Args:
         over: a param's dotted name: instead of rows, groups that differ in nothing else.
 
     Raises:
-        ValueError: there are no scores at all, none named ``metric``, or no param named ``over``.
+        ValueError: there are no scores at all, none named ``metric``, no param named ``over``, or
+            no two runs that differ in nothing else.
     """
     # The workspace's variants come first; one that it no longer has is shown if it has a score.
     variants = list(dict.fromkeys(variant for _, tree in trees for variant in tree.variants))
@@ -204,25 +200,29 @@ def compare(
     scores.columns = variants
     gone = [v for v in variants if v not in trees[0][1].variants and scores[v].isna().all()]
     scores = scores.drop(columns=gone)
+    # Whole numbers above 1 are counts.
+    texts = {"^nan$": DASH, r"^(?![01]\.)(.+)\.0000$": r"\1"}
+    shown = scores.map("{:.4f}".format).replace(texts, regex=True)
     params = differing([tree.params for _, tree in trees], keep=over)
-    groups: dict[str | None, list[int]] = {}
+    ends = Counter(n.rpartition(".")[2] for n in {n for _, tree in trees for n in tree.params})
+    short = {name: end for name in params if ends[end := name.rpartition(".")[2]] == 1}
+    params.index = scores.index = shown.index = pd.Index([name for name, _ in trees])
+    of_images: dict[str | None, list[int]] = {}
     for row, (_, tree) in enumerate(trees):
-        groups.setdefault(tree.test_images, []).append(row)
+        of_images.setdefault(tree.test_images, []).append(row)
     parts = []
-    for test_images in sorted(groups, key=lambda found: found is None):  # those of no run last
-        chosen = groups[test_images]
-        some = trees[chosen[0]][1]
-        counts = (tree.score(v, "num_images") for _, tree in trees for v in variants
-                  if tree.test_images == test_images)  # fmt: skip
-        parts.append(f"{metric} on {scored_on(some, counts) if test_images else 'unknown images'}:")
+    for images, chosen in sorted(of_images.items(), key=lambda item: item[0] is None):
+        tables = [(params.iloc[chosen], shown.iloc[chosen])]
         if over:
-            tables = grouped(params.loc[chosen], scores.loc[chosen], over)
-            parts += [shortened(t, trees).to_string(index=False, line_width=width) for t in tables]
-            continue
-        here = shortened(params.loc[chosen], trees)
-        table = here.join(scores.loc[chosen].map(_number))
-        table.index = pd.Index([trees[row][0] for row in chosen])
-        parts.append(table.rename_axis("experiment", axis=1).to_string(line_width=width))
+            tables = grouped(params.iloc[chosen], scores.iloc[chosen], over)
+        if tables:
+            which = scored_on([trees[row][1] for row in chosen]) if images else "unknown images"
+            parts.append(f"{metric} on {which}:")
+        for left, right in tables:
+            corner = "group" if over else "experiment"
+            parts.append(beside(left.rename(columns=short), right, corner, width))
+    if not parts:
+        raise ValueError(f"--over {over}: no two runs differ in it alone")
     rules = {tree.params.get(RULE) for _, tree in trees}
     if len(rules) > 1 and "_boundary_" not in metric:
         parts.append(
@@ -231,42 +231,58 @@ def compare(
     return "\n\n".join(parts + [NOTE] * bool(not over and scores.isna().any(axis=None)))
 
 
-def grouped(params: pd.DataFrame, scores: pd.DataFrame, over: str) -> list[pd.DataFrame]:
-    """A table of the groups of runs that differ in ``over`` alone; several, one per variant, where
-    runs differ in more.
+def beside(params: pd.DataFrame, scores: pd.DataFrame, corner: str, width: int) -> str:
+    """A table as text; its two parts stand below each other where it is wider than ``width``."""
+    parts = [part.rename_axis(corner, axis=1) for part in (params, scores) if len(part.columns)]
+    whole = pd.concat(parts, axis=1).to_string()
+    fits = len(whole.partition("\n")[0]) <= width
+    return whole if fits else "\n\n".join(part.to_string() for part in parts)
+
+
+def grouped(
+    params: pd.DataFrame, scores: pd.DataFrame, over: str
+) -> list[tuple[pd.DataFrame, pd.DataFrame]]:
+    """A table of the groups of runs that differ in ``over`` alone, in two parts; several, one per
+    variant, where runs differ in more.
 
     A group's scores are compared with those of its table's first group at the same values of
-    ``over``: the mean of the paired differences, and its 95 % interval.
+    ``over``: the mean of the paired differences, and its 95 % interval. A run alone, with a value
+    of ``over`` that no other group has, is left out.
 
     Args:
         params: a row per run, a column per param that varies, one of them ``over``.
         scores: a row per run, a column per variant; NaN if it was not run.
     """
-    runs = []
-    for variant in scores:
-        others = [c for c in params if c.startswith("experiments.")
-                  and not c.startswith(f"experiments.{variant}.")]  # fmt: skip
-        own = params.assign(variant=variant, score=scores[variant], **dict.fromkeys(others, ""))
-        runs.append(own.dropna(subset="score"))
-    found = pd.concat(runs)
     names = ["variant", *(name for name in params if name != over)]
+    runs = [
+        params.assign(
+            **dict.fromkeys(params.filter(regex=rf"^experiments\.(?!{variant}\.)"), ""),
+            variant=variant,
+            score=scores[variant],
+        )
+        for variant in scores
+    ]
     # The workspace and HEAD, and runs that repeat others, count once.
-    found = found.drop_duplicates([*names, over])
+    found = pd.concat(runs).dropna(subset="score").drop_duplicates([*names, over])
     alone = found[names].drop_duplicates()["variant"].is_unique
     tables = []
     for _, part in [("", found)] if alone else found.groupby("variant", sort=False):
-        wide = part.set_index([*names, over])["score"].unstack(over)
-        wide = wide.reindex(part.set_index(names).index.unique())
-        table = wide.index.to_frame(index=False)
-        table = table.drop(columns=[n for n in names[1:] if table[n].nunique() == 1])
-        table["n"] = wide.count(axis=1).to_numpy()
-        spread = zip(wide.mean(axis=1), wide.std(axis=1), strict=True)
-        table["mean ± deviation"] = [
-            f"{mean:.4f}" + (f" ± {std:.4f}" if std == std else "") for mean, std in spread
-        ]
+        wide = part.pivot_table("score", names, over, sort=False)
+        shared = wide.loc[:, wide.count() > 1].notna().any(axis=1)
+        wide = wide[shared | (wide.count(axis=1) > 1)]
+        if wide.empty:
+            continue
+        groups = wide.index.to_frame(index=False)
+        groups = groups.drop(columns=[n for n in names[1:] if groups[n].nunique() == 1])
+        deviations = wide.std(axis=1).map(" ± {:.4f}".format).replace(" ± nan", "")
         differences = [_difference(wide.iloc[0], row) for _, row in wide.iterrows()]
-        table["minus the first (95 %)"] = ["", *differences[1:]]
-        tables.append(table)
+        results = pd.DataFrame({
+            "n": wide.count(axis=1),
+            "mean ± deviation": wide.mean(axis=1).map("{:.4f}".format) + deviations,
+            "minus the first (95 %)": ["", *differences[1:]],
+        })  # fmt: skip
+        groups.index = results.index = range(1, len(results) + 1)
+        tables.append((groups, results))
     return tables
 
 
@@ -275,20 +291,18 @@ def _difference(first: pd.Series, other: pd.Series) -> str:
     both = pd.DataFrame({"first": first, "other": other}).dropna()
     if len(both) < 2:
         return f"{(both['other'] - both['first']).sum():+.4f}" if len(both) else "none in common"
-    weights = pd.DataFrame([{"first": -1, "other": 1}])
-    row = over_seeds(both, weights).iloc[0]
+    row = over_seeds(both, pd.DataFrame({"first": [-1], "other": [1]})).iloc[0]
     return f"{row['estimate']:+.4f} ({row['low']:+.4f} to {row['high']:+.4f}, n = {len(both)})"
 
 
-def scored_on(tree: Tree, counts: Iterable[float | None]) -> str:
-    """What a row's test images are, in a few words; ``counts``: their number, where known."""
-    path, source, split, size = (
-        tree.params.get(name)
-        for name in ("data.path", "data.source", "preprocess.split", "preprocess.image_size")
-    )
+def scored_on(trees: list[Tree]) -> str:
+    """What the test images of these rows are, in a few words, with their number where known."""
+    counts = (tree.score(variant, "num_images") for tree in trees for variant in tree.variants)
     count = next((f"{int(count):,} " for count in counts if count), "")
-    what = "drawn" if source == "synthetic" else path
-    return f"{count}test images ({what}, split {split}, {size} px)"
+    get = trees[0].params.get
+    what = "drawn" if get("data.source") == "synthetic" else get("data.path")
+    how = f"split {get('preprocess.split')}, {get('preprocess.image_size')} px"
+    return f"{count}test images ({what}, {how})"
 
 
 def differing(params: list[dict[str, str]], keep: str | None = None) -> pd.DataFrame:
@@ -296,34 +310,13 @@ def differing(params: list[dict[str, str]], keep: str | None = None) -> pd.DataF
 
     Rows that lack the param's whole section (of a variant that they do not have) are left out.
     """
-    names = dict.fromkeys(name for row in params for name in row)
     columns = {}
-    for name in names:
+    for name in dict.fromkeys(name for row in params for name in row):
         section = name.rpartition(".")[0] + "."
         having = (row for row in params if any(other.startswith(section) for other in row))
         if name == keep or len({row.get(name) for row in having}) > 1:
             columns[name] = [row.get(name, "") for row in params]
     return pd.DataFrame(columns, index=range(len(params)))
-
-
-def shortened(table: pd.DataFrame, trees: list[tuple[str, Tree]]) -> pd.DataFrame:
-    """``table`` with the shortest ends of params' names that no other param shares."""
-    names = {name for _, tree in trees for name in tree.params}
-
-    def short(name: str) -> str:
-        parts = name.split(".")
-        ends = (".".join(parts[-count:]) for count in range(1, len(parts)))
-        return next((e for e in ends if sum(f".{n}".endswith(f".{e}") for n in names) == 1), name)
-
-    return table.rename(columns={name: short(name) for name in table if name in names})
-
-
-def _leaves(params: Any, name: str = "") -> Iterator[tuple[str, str]]:
-    if not isinstance(params, dict):
-        yield name, params if isinstance(params, str) else json.dumps(params, default=str)
-        return
-    for key, value in params.items():
-        yield from _leaves(value, f"{name}.{key}" if name else str(key))
 
 
 def _look_up(params: Any, name: str) -> Any:
@@ -333,19 +326,12 @@ def _look_up(params: Any, name: str) -> Any:
     return params
 
 
-def _number(value: float) -> str:
-    if pd.isna(value):
-        return DASH
-    return f"{value:.0f}" if value > 1 and value == round(value) else f"{value:.4f}"
-
-
 @cache
 def _parse_yaml(content: bytes) -> dict[str, Any]:
     try:
-        parsed = YAML(typ="safe", pure=True).load(content)  # YAML 1.2, as DVC reads it
-    except (YAMLError, UnicodeDecodeError):
-        parsed = None
-    return parsed if isinstance(parsed, dict) else {}
+        return YAML(typ="safe", pure=True).load(content) or {}  # YAML 1.2, as DVC reads it
+    except YAMLError:  # a conflict in dvc.lock, for example
+        return {}
 
 
 @cache
@@ -361,7 +347,7 @@ def main() -> None:
     parser.add_argument("revs", metavar="REV", nargs="*", help="baselines (default: HEAD)")
     arguments = parser.parse_args()
     read_yaml("params.yaml")  # refuse a broken file: it would look like one without experiments
-    width = shutil.get_terminal_size().columns
+    width = shutil.get_terminal_size((10_000, 0)).columns  # a pipe has no width
     print(compare(list(rows(arguments.revs)), arguments.metric, width, over=arguments.over))
 
 

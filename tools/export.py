@@ -13,7 +13,7 @@ import torch
 from unet.data.packed import load_split
 from unet.inference.export import TOLERANCE, largest_difference, to_onnx
 from unet.inference.model_file import find_model, load_model
-from unet.runtime.files import atomic_write, file_sha256
+from unet.runtime.files import file_sha256, write
 from unet.runtime.process import run_stage
 
 TEST = Path("data/packed/test")
@@ -42,8 +42,7 @@ def main() -> None:
         if not difference < TOLERANCE:
             raise ValueError(f"{source}: {said}, not below {TOLERANCE:g}: nothing was written")
         print(f"{TEST}: {said}")
-    with atomic_write(out) as temporary:
-        temporary.write_bytes(content)
+    write(out, content)
     print(
         f"{out}: {len(content) / 1e6:.1f} MB, images of {info['image_size']} pixels a side, "
         f"threshold {info['threshold']:.3f}"

@@ -4,12 +4,11 @@ Needs no data. Changed comments, docstrings and blank lines make nothing stale. 
 if something is stale.
 """
 
-import json
 import os
 import sys
 from pathlib import Path
 
-from tools.commands import dvc, git
+from tools.commands import dvc, dvc_status, git
 from unet.runtime.config import read_yaml
 from unet.runtime.process import run_stage
 
@@ -25,9 +24,8 @@ def stale_stages(project: Path) -> dict[str, list[str]]:
     dvc("repro", "--single-item", "code", folder=project)
     tracked = set(git("ls-files", folder=project).decode().splitlines())
     tracked |= {str(parent) for path in tracked for parent in Path(path).parents}
-    output = dvc("status", "--json", folder=project)
     stale: dict[str, list[str]] = {}
-    for stage, changes in json.loads(output[output.index("{") :]).items():
+    for stage, changes in dvc_status(folder=project).items():
         reasons = [why for why in changes if isinstance(why, str) and why != "always changed"]
         for files in (files for why in changes if isinstance(why, dict) for files in why.values()):
             for file, state in files.items():

@@ -5,7 +5,6 @@ and does the opposite: the models of the pipelines become the released ones.
 """
 
 import argparse
-import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,7 +14,7 @@ from dvc.repo import Repo
 
 from unet.data.oxford_pets import md5
 from unet.runtime.config import read_yaml
-from unet.runtime.files import atomic_write
+from unet.runtime.files import write
 from unet.runtime.process import run_stage
 
 MODELS, RELEASED = Path("models"), Path("released")
@@ -38,10 +37,9 @@ def recorded_outputs(root: Path = Path()) -> Recorded:
         ValueError: two projects have an experiment of the same name.
     """
     recorded: Recorded = {}
-    for home in PROJECTS:
-        lock = root / home / "dvc.lock"
-        stages = read_yaml(lock)["stages"] if lock.exists() else {}
-        outs = [out for stage in stages.values() for out in stage.get("outs", [])]
+    for home in (home for home in PROJECTS if (root / home / "dvc.lock").exists()):
+        stages = read_yaml(root / home / "dvc.lock")["stages"].values()
+        outs = (out for stage in stages for out in stage.get("outs", []))
         for path, digest in ((Path(out["path"]), out["md5"]) for out in outs):
             if path.parent == MODELS:
                 if path.name in recorded:
@@ -86,24 +84,21 @@ def place(recorded: Recorded) -> None:
                 "it was changed; if your runs changed dvc.lock, `git restore -SW dvc.lock "
                 "params.yaml`"
             )
-        target = home / MODELS / name
-        if target.exists() and (other := md5(target)) != digest:
-            with dvc_in(home) as repo:
-                if not repo.cache.local.exists(other):
+    for home in sorted({recorded[name][0] for name in names}):
+        with dvc_in(home) as repo:
+            placed = {Path(out.fs_path).name: out for out in repo.index.outs}
+            placed = {name: out for name, out in placed.items() if name in names}
+            for target in (home / MODELS / name for name in placed):
+                there = md5(target) if target.exists() else recorded[target.name][1]
+                if there != recorded[target.name][1] and not repo.cache.local.exists(there):
                     raise ValueError(
                         f"{target} is another model than the released one, and nowhere else: move "
                         "it away"
                     )
-    for name in names:
-        with atomic_write(recorded[name][0] / MODELS / name) as temporary:
-            shutil.copyfile(RELEASED / name, temporary)
-    for home in sorted({recorded[name][0] for name in names}):
-        # Experiments that run in copies of the repository find the models in the cache.
-        with dvc_in(home) as repo:
-            placed = [out for out in repo.index.outs if Path(out.fs_path).name in names]
-            for out in placed:
-                out.commit()
-        models = [Path(out.fs_path).stem for out in placed if out.fs_path.endswith(".safetensors")]
+            for name, out in placed.items():
+                write(home / MODELS / name, (RELEASED / name).read_bytes())
+                out.commit()  # experiments in copies of the repository find it in the cache
+        models = [Path(name).stem for name in placed if name.endswith(".safetensors")]
         print(f"{home / MODELS}/: {', '.join(models)}")
 
 
@@ -127,22 +122,19 @@ def release(recorded: Recorded) -> None:
     sources = {}
     for name, (home, digest) in recorded.items():
         released, here = RELEASED / name, home / MODELS / name
-        if released.exists() and md5(released) == digest:
-            sources[released] = released
-        elif here.exists() and md5(here) == digest:
-            sources[released] = here
-        else:
+        found = (path for path in (released, here) if path.exists() and md5(path) == digest)
+        if not (source := next(found, None)):
             raise ValueError(
                 f"{here} is not what dvc.lock records: run `dvc --cd {home.as_posix()} repro`"
             )
+        sources[released] = source
     # A card may be all that is left of an evaluation.
     cards = {path.with_suffix(".md") for path, source in sources.items() if source == path}
     for old in {*RELEASED.glob("*.*")} - sources.keys() - cards:
         old.unlink()
     for path, source in sources.items():
         if source != path:
-            with atomic_write(path) as temporary:
-                shutil.copyfile(source, temporary)
+            write(path, source.read_bytes())
 
 
 if __name__ == "__main__":

@@ -7,7 +7,6 @@ as if they had run again. It is evidence, not proof: see docs/maintaining.md.
 """
 
 import argparse
-import csv
 import json
 import os
 import re
@@ -20,9 +19,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 from dvc.repo import Repo
 from dvc.stage.loader import StageLoader
 from dvc.stage.utils import split_params_deps
+from dvc.utils.flatten import flatten
 from dvc.utils.serialize import dump_yaml, load_yaml
 
 from tools import commands
@@ -39,7 +40,7 @@ SMALL: dict[str, Any] = {
     "val_fraction": 0.1,
 }  # fmt: skip
 LENGTHS = {"seeds": 2, "folds": 2}  # kept of these lists: a standard deviation needs two
-TIMES = {"seconds", "images_per_second"}  # keys and columns that differ each time
+TIMES = ["seconds", "images_per_second"]  # keys and columns that differ each time
 BY_DVC = "make it with DVC, as docs/maintaining.md says"
 
 Name = tuple[str, str]  # a project's folder in the repository, a stage's name
@@ -165,15 +166,15 @@ def compare(name: Name, folders: list[Path], entries: list[Entry | None]) -> str
 
 def read_content(path: Path) -> Any:
     """What a JSON or CSV file says, without times."""
-    with path.open(newline="", encoding="utf-8") as file:
-        if path.suffix == ".csv":
-            return [without_times(row) for row in csv.DictReader(file)]
-        return json.load(file, object_hook=without_times, parse_constant=str)  # NaN equals NaN
+    if path.suffix == ".csv":
+        table = pd.read_csv(path, dtype=str, keep_default_na=False)
+        return table.drop(columns=TIMES, errors="ignore").to_dict("list")
 
+    def untimed(values: dict[str, Any]) -> dict[str, Any]:
+        return {key: value for key, value in values.items() if key not in TIMES}
 
-def without_times(values: dict[str, Any]) -> dict[str, Any]:
-    """``values`` without the keys in ``TIMES``."""
-    return {key: value for key, value in values.items() if key not in TIMES}
+    text = path.read_text(encoding="utf-8")
+    return json.loads(text, object_hook=untimed, parse_constant=str)  # NaN equals NaN
 
 
 def renew(name: Name, old: Tree, new: Tree, small: list[Entry]) -> None:
@@ -214,20 +215,12 @@ def renew(name: Name, old: Tree, new: Tree, small: list[Entry]) -> None:
 def refuse_params(now: dict[str, Any], recorded: Entry, small: list[Entry]) -> None:
     """Raise a ValueError unless each param has its recorded value or, if it is tracked on one side
     only, the small runs had its real value."""
-    now, was, *tried = map(leaves, (now, *(e.get("params", {}) for e in (recorded, *small))))
+    now, was, *tried = map(flatten, (now, *(e.get("params", {}) for e in (recorded, *small))))
     for key, value in (was | now).items():
         if key in now and value != was.get(key, value):
             raise ValueError(f"{key} = {value}, recorded with {was[key]}")
         if (key in now) != (key in was) and any(run.get(key, value) != value for run in tried):
             raise ValueError(f"{key} = {value}, tracked on one side only, was not tried")
-
-
-def leaves(values: Any, prefix: str = "") -> dict[str, Any]:
-    """Nested params as dotted key -> value that is not a mapping."""
-    if not isinstance(values, dict):
-        return {prefix.lstrip("."): values}
-    nested = (leaves(value, f"{prefix}.{key}") for key, value in values.items())
-    return {key: value for flat in nested for key, value in flat.items()}
 
 
 def check(folders: list[Path], commits: list[str]) -> dict[Name, str]:

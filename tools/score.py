@@ -11,9 +11,11 @@ anybody's predictions, by the same rules.
 """
 
 import argparse
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -36,35 +38,26 @@ from unet.runtime.process import run_stage
 BATCH_SIZE = 16
 
 
-class MaskFiles:
-    """Predicted masks in files, in place of a model.
+def mask_files(folder: Path, names: Iterable[str], size: int) -> SimpleNamespace:
+    """Predicted masks in files, in place of a model: ``predict(images)`` returns those (N, 1, S, S)
+    of the next N of the ``names``, 0 or 1, resized to ``size`` pixels a side; a ValueError if there
+    is none."""
+    left = iter(names)
 
-    Args:
-        names: of the images, in the order in which they will be predicted.
-        size: side of the square images in pixels; masks are resized to it.
-    """
-
-    def __init__(self, folder: Path, names: tuple[str, ...], size: int) -> None:
-        self.folder, self.names, self.size = folder, iter(names), size
-
-    def predict(self, images: Tensor, **_: object) -> Tensor:
-        """The masks (N, 1, S, S), 0 or 1, of the next N images.
-
-        Raises:
-            ValueError: an image has no mask.
-        """
-        return torch.stack([self._read(next(self.names)) for _ in images])[:, None]
-
-    def _read(self, name: str) -> Tensor:
-        paths = [self.folder / f"{name}{ending}.png" for ending in ("", "_mask")]
-        path = next((path for path in paths if path.is_file()), None)
+    def read(name: str) -> Tensor:
+        paths = [folder / f"{name}{ending}.png" for ending in ("", "_mask")]
+        path = next(filter(Path.is_file, paths), None)
         if path is None:
-            raise ValueError(f"{self.folder} has no mask of {name}: neither {paths[0].name} nor "
-                             f"{paths[1].name}")  # fmt: skip
+            one, other = (path.name for path in paths)
+            raise ValueError(f"{folder} has no mask of {name}: neither {one} nor {other}")
         with Image.open(path) as picture:
-            small = picture.convert("L").resize((self.size, self.size), Image.Resampling.NEAREST)
+            small = picture.convert("L").resize((size, size), Image.Resampling.NEAREST)
         mask = torch.from_numpy(np.array(small)).float()
         return mask if mask.max() <= 1 else (mask >= 128).float()
+
+    return SimpleNamespace(
+        predict=lambda images, **_: torch.stack([read(next(left)) for _ in images])[:, None]
+    )
 
 
 def main() -> None:
@@ -109,7 +102,7 @@ def main() -> None:
                     print("\n".join(told(summary)))
                 splits[size] = load_split(packed / ("all" if arguments.all else "test"), device)
             trained = models[name]
-            model = trained.model if trained else MaskFiles(Path(name), splits[size].names, size)
+            model = trained.model if trained else mask_files(Path(name), splits[size].names, size)
             result = evaluate(
                 model, splits[size], threshold=info["threshold"], batch_size=BATCH_SIZE,
                 device=device, boundary=rule, name=name, **({} if arguments.no_tta else TTA),

@@ -68,25 +68,21 @@ def readme_blocks(root: Path) -> dict[str, str]:
     rule = load_params(root / "params.yaml").train.boundary
     if models:
         frame = frame[[f"{key}.safetensors" in models for key in frame.index]]
-    halves = {
+    endings = {"accuracy, IoU at it": "", "at 0.5": "_at_half"}
+    endings |= {BOUNDARY_RULES[r]: ending for r, ending in RULE_ENDINGS.items() if r != rule}
+    treatments = pd.DataFrame({
+        "experiment": frame.index,
         "threshold": [f"{threshold:.3f}" for threshold in frame["threshold"]],
-        "accuracy, IoU at it": _pair(frame, ""),
-        "at 0.5": _pair(frame, "_at_half"),
-    } | {
-        BOUNDARY_RULES[other]: _pair(frame, ending)
-        for other, ending in RULE_ENDINGS.items()
-        if other != rule
-    }
+        **{title: _pair(frame, ending) for title, ending in endings.items()},
+    })  # fmt: skip
     timing = [pd.read_csv(root / f"plots/timing/{key}.csv") for key in frame.index]
-    times = {
+    times = pd.DataFrame({
+        "experiment": frame.index,
         "training, all epochs": [f"{t['seconds'].sum() / 60:.1f} min" for t in timing],
         "median images a second": [f"{t['images_per_second'].median():.0f}" for t in timing],
-    }
-    blocks = {
-        "scores": _captioned(root, frame),
-        "treatments": markdown(pd.DataFrame({"experiment": frame.index, **halves})),
-        "times": markdown(pd.DataFrame({"experiment": frame.index, **times})),
-    }
+    })  # fmt: skip
+    blocks = {"scores": _captioned(root, frame)}
+    blocks |= {"treatments": markdown(treatments), "times": markdown(times)}
     for project in PROJECTS[1:]:
         if any(recorded[name][0] == project for name in models):
             # Scores without the boundary favour no rule of training: comparable with the root's.

@@ -54,14 +54,17 @@ class Design:
     seeds: Annotated[list[Seed], Field(min_length=1)]
 
     def __post_init__(self) -> None:
-        step = 2**self.depth
-        if self.image_size % step or self.image_size < 2 * step:
-            raise ValueError(
-                f"image_size = {self.image_size} with depth = {self.depth}: must be a multiple of "
-                f"{step} and at least {2 * step}"
-            )
         if len(set(self.seeds)) < len(self.seeds):
             raise ValueError(f"seeds = {self.seeds}: one stands twice")
+
+    def run_names(self, cells: list[str]) -> list[str]:
+        """The name ``CELL-SEED`` of each run."""
+        return [f"{cell}-{seed}" for cell in cells for seed in self.seeds]
+
+    @property
+    def settings(self) -> dict[str, str | int]:
+        """What each run records; not the device, as a run records the one it ran on."""
+        return {key: value for key, value in asdict(self).items() if key not in ("seeds", "device")}
 
 
 def load_design(name: str, path: Path = HERE / "params.yaml") -> Design:
@@ -73,13 +76,3 @@ def load_design(name: str, path: Path = HERE / "params.yaml") -> Design:
     if name not in DESIGNS:
         raise ValueError(f"{name or 'no design'}: must be one of {', '.join(DESIGNS)}")
     return load_section(name, Design, path)
-
-
-def run_names(cells: list[str], design: Design) -> list[str]:
-    """The name ``CELL-SEED`` of each run."""
-    return [f"{cell}-{seed}" for cell in cells for seed in design.seeds]
-
-
-def settings(design: Design) -> dict[str, str | int]:
-    """The settings that each run records; not the device, as a run records the one it ran on."""
-    return {key: value for key, value in asdict(design).items() if key not in ("seeds", "device")}

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from research.ablation.design import FACTORS, HERE
 from research.ablation.inference import MAIN, by_seed, effects
 from unet.report.differences import noise, sign
-from unet.runtime.files import atomic_write
+from unet.runtime.files import write
 from unet.runtime.process import run_stage
 
 LEVELS = {
@@ -129,8 +129,7 @@ def main() -> None:
     buffer = io.BytesIO()
     with mpl.rc_context({"savefig.dpi": 120}):
         draw(pd.read_csv(HERE / "factorial.csv")).savefig(buffer, format="png")
-    with atomic_write(HERE / "factorial.png") as temporary:
-        temporary.write_bytes(buffer.getbuffer())
+    write(HERE / "factorial.png", buffer.getbuffer())
 
 
 if __name__ == "__main__":

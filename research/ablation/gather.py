@@ -9,17 +9,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from research.ablation.design import (
-    DESIGNS,
-    FACTORS,
-    HERE,
-    NUMBERS,
-    Design,
-    load_design,
-    run_names,
-    settings,
-)
-from unet.runtime.files import atomic_write
+from research.ablation.design import DESIGNS, FACTORS, HERE, NUMBERS, Design, load_design
+from unet.runtime.files import write
 from unet.runtime.process import run_stage
 
 # Columns that must be equal in all runs of a design, beside its settings; dvc.lock ensures that the
@@ -33,8 +24,8 @@ def gather(folder: Path, cells: list[str], design: Design) -> pd.DataFrame:
     Raises:
         ValueError: the runs have not all the settings of ``design``, or differ in torch, say.
     """
-    own = settings(design)
-    files = [folder / f"{name}.json" for name in run_names(cells, design)]
+    own = design.settings
+    files = [folder / f"{name}.json" for name in design.run_names(cells)]
     rows = [json.loads(file.read_text(encoding="utf-8")) for file in files]
     # Old runs did not record the name of the CPU or GPU.
     columns = [*FACTORS, "seed", *own, *SAME, "device_name", *NUMBERS]
@@ -54,8 +45,7 @@ def main() -> None:
     name = " ".join(sys.argv[1:])
     design = load_design(name)
     frame = gather(HERE / "runs" / name, DESIGNS[name], design)
-    with atomic_write(HERE / f"{name}.csv") as temporary:
-        frame.to_csv(temporary, index=False, lineterminator="\n")
+    write(HERE / f"{name}.csv", frame.to_csv(index=False, lineterminator="\n"))
 
 
 if __name__ == "__main__":

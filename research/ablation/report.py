@@ -19,6 +19,18 @@ from unet.runtime.process import run_stage
 PUBLISHED = {
     "mp_tr_bce": 0.9345, "mp_tr_dice": 0.9332, "str_tr_bce": 0.9160, "str_ups_dice": 0.9042,
 }  # fmt: skip
+# Columns of `named_runs` -> their titles: beside the published ones, and in the README.
+BESIDE = {
+    "experiment": "experiment", "published accuracy": "published accuracy, width 64",
+    "width": "our width", "accuracy": "our accuracy", "above it, points": "above it, points",
+    "at threshold 0.5": "at threshold 0.5", "with the mirror image": "with the mirror image",
+    "IoU": "our IoU", "parameters": "our parameters",
+}  # fmt: skip
+RESULTS = {
+    "experiment": "experiment", "published accuracy": "published accuracy",
+    "accuracy": "ours, same split", "IoU": "IoU, official split", "millions": "parameters",
+    "minutes on a CPU core": "minutes on a CPU core",
+}  # fmt: skip
 SPLITS = {"official": "Official split", "sorted": "Published split"}
 CELL_SCORES = ("iou", "accuracy", "boundary_iou", "iou_at_half")
 PAIR_SCORES = ("accuracy", "iou")
@@ -30,11 +42,10 @@ Records = dict[str, pd.DataFrame]  # heading -> runs of the named experiments
 def named_records(split: str) -> Records:
     """The records of the designs of the named experiments on ``split``."""
     names = [name for name, cells in DESIGNS.items() if cells == list(NAMED.values())]
-    designs = {name: load_design(name) for name in names}
     return {
         f"{SPLITS[split]}, width {design.width}": pd.read_csv(HERE / f"{name}.csv")
-        for name, design in designs.items()
-        if design.split == split
+        for name in names
+        if (design := load_design(name)).split == split
     }
 
 
@@ -49,18 +60,14 @@ def both_intervals(effect: pd.Series) -> str:
     return f"{points(*effect[['estimate', 'low_pooled', 'high_pooled']])}, alone {alone}"
 
 
-def percent(values: pd.Series) -> str:
+def spread(values: pd.Series, form: str = ".4f") -> str:
     """The mean over the seeds, with their standard deviation where there are two or more."""
-    return f"{100 * values.mean():.2f}{_spread(100 * values, '.2f')}%"
+    return f"{values.mean():{form}}" + (f" ± {values.std():{form}}" if len(values) > 1 else "")
 
 
-def share(values: pd.Series) -> str:
-    """The same for a score in [0, 1]."""
-    return f"{values.mean():.4f}{_spread(values, '.4f')}"
-
-
-def _spread(values: pd.Series, form: str) -> str:
-    return f" ± {values.std():{form}}" if len(values) > 1 else ""
+def percent(values: pd.Series) -> str:
+    """The same for a score in [0, 1], in per cent."""
+    return f"{spread(100 * values, '.2f')}%"
 
 
 def effects_table(record: pd.DataFrame, terms: list[str]) -> str:
@@ -81,7 +88,7 @@ def cells_table(record: pd.DataFrame) -> str:
     rows = []
     for cell, runs in record.groupby(MAIN, sort=False):
         row = {"variant": ", ".join(LEVELS[level] for level in cell)}
-        row |= {SCORES[score]: percent(runs[score]).rstrip("%") for score in CELL_SCORES}
+        row |= {SCORES[score]: spread(100 * runs[score], ".2f") for score in CELL_SCORES}
         row["IoU with the mirror image"] = f"{100 * runs['iou_mirrored'].mean():.2f}"
         row["parameters"] = f"{runs['parameters'].iloc[0] / 1e6:.3f} M"
         row["MFLOP an image"] = f"{1000 * runs['gflops'].iloc[0]:.0f}"
@@ -92,69 +99,38 @@ def cells_table(record: pd.DataFrame) -> str:
 
 def images_table(differences: pd.DataFrame) -> str:
     """The comparisons, with their bootstrap intervals over the test images."""
-    rows = []
-    for name, row in differences.iterrows():
-        texts = {"comparison": contrast(name) if name in FACTORS else name.replace("-", "−")}
-        for score in IMAGE_SCORES:
-            texts[SCORES[score]] = points(*row[[score, f"{score}_low", f"{score}_high"]])
-        rows.append(texts)
-    return markdown(pd.DataFrame(rows))
+    names = [contrast(n) if n in FACTORS else n.replace("-", "−") for n in differences.index]
+    table = pd.DataFrame({"comparison": names})
+    for score in IMAGE_SCORES:
+        found = differences[[score, f"{score}_low", f"{score}_high"]].to_numpy()
+        table[SCORES[score]] = [points(*row) for row in found]
+    return markdown(table)
 
 
-def official_table(records: Records) -> str:
-    """The named experiments on the official split, with the spread over their seeds."""
+def named_runs(records: Records) -> pd.DataFrame:
+    """A row of texts for each named experiment of each record, with the spread over its seeds."""
     rows = [
         {
             "experiment": key,
             "width": f"{runs['width'].iloc[0]}",
             "accuracy": percent(runs["accuracy"]),
-            "IoU": share(runs["iou"]),
-            "Dice": share(2 * runs["iou"] / (1 + runs["iou"])),
-            "IoU, mean over images": share(runs["iou_per_image"]),
-            "boundary IoU": share(runs["boundary_iou"]),
+            "IoU": spread(runs["iou"]),
+            "Dice": spread(2 * runs["iou"] / (1 + runs["iou"])),
+            "IoU, mean over images": spread(runs["iou_per_image"]),
+            "boundary IoU": spread(runs["boundary_iou"]),
             "parameters": f"{runs['parameters'].iloc[0] / 1e6:.2f} M",
             "GFLOP an image": f"{runs['gflops'].iloc[0]:.2f}",
-        }
-        for record in records.values()
-        for key, runs in by_key(record).items()
-    ]
-    return markdown(pd.DataFrame(rows))
-
-
-def published_table(records: Records) -> str:
-    """Our scores beside the published ones, on the published split."""
-    rows = [
-        {
-            "experiment": key,
-            "published accuracy, width 64": f"{PUBLISHED[key]:.2%}",
-            "our width": f"{runs['width'].iloc[0]}",
-            "our accuracy": percent(runs["accuracy"]),
+            "published accuracy": f"{PUBLISHED[key]:.2%}",
             "above it, points": f"{100 * (runs['accuracy'].mean() - PUBLISHED[key]):+.2f}",
             "at threshold 0.5": percent(runs["accuracy_at_half"]),
             "with the mirror image": percent(runs["accuracy_mirrored"]),
-            "our IoU": share(runs["iou"]),
-            "our parameters": f"{runs['parameters'].iloc[0] / 1e6:.2f} M",
+            "millions": f"{runs['parameters'].iloc[0] / 1e6:.1f} M",
+            "minutes on a CPU core": f"{runs['seconds'].median() / 60:.0f}",
         }
         for record in records.values()
         for key, runs in by_key(record).items()
     ]
-    return markdown(pd.DataFrame(rows))
-
-
-def results_table(official: Records, published: Records) -> str:
-    """The README's table: the published accuracy, ours on the same split, official IoU, cost."""
-    rows = []
-    for (_, here), (_, there) in zip(official.items(), published.items(), strict=True):
-        for key, runs in by_key(here).items():
-            rows.append({
-                "experiment": key,
-                "published accuracy": f"{PUBLISHED[key]:.2%}",
-                "ours, same split": percent(by_key(there)[key]["accuracy"]),
-                "IoU, official split": share(runs["iou"]),
-                "parameters": f"{runs['parameters'].iloc[0] / 1e6:.1f} M",
-                "minutes on a CPU core": f"{runs['seconds'].median() / 60:.0f}",
-            })  # fmt: skip
-    return markdown(pd.DataFrame(rows))
+    return pd.DataFrame(rows)
 
 
 def by_key(record: pd.DataFrame) -> Records:
@@ -183,7 +159,7 @@ def pairs_tables(records: Records) -> str:
         rows = pd.DataFrame({"difference": [name.replace("-", "−") for name in PAIRS]})
         for score in PAIR_SCORES:
             found = effects(record, score, PAIRS)
-            rows[SCORES[score]] = [both_intervals(effect) for _, effect in found.iterrows()]
+            rows[SCORES[score]] = found.apply(both_intervals, axis=1).to_numpy()
         tables.append(f"{heading}, {record['seed'].nunique()} seeds:\n\n{markdown(rows)}")
     return "\n\n".join(tables)
 
@@ -192,11 +168,13 @@ def blocks() -> dict[Path, dict[str, str]]:
     """File -> marker -> the table that belongs between its two lines."""
     factorial = pd.read_csv(HERE / "factorial.csv")
     official, published = named_records("official"), named_records("sorted")
+    ours, there = named_runs(official), named_runs(published)
+    both = ours.assign(accuracy=there["accuracy"])
     return {
-        Path("README.md"): {"results": results_table(official, published)},
+        Path("README.md"): {"results": markdown(both[[*RESULTS]].rename(columns=RESULTS))},
         Path("docs/results.md"): {
-            "official": official_table(official),
-            "published": published_table(published),
+            "official": markdown(ours.loc[:, :"GFLOP an image"]),
+            "published": markdown(there[[*BESIDE]].rename(columns=BESIDE)),
             "pairs": told_apart(official | published),
         },
         HERE / "README.md": {

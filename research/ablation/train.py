@@ -6,22 +6,13 @@ from dataclasses import replace
 
 import torch
 
-from research.ablation.design import (
-    DESIGNS,
-    FACTORS,
-    HERE,
-    NUMBERS,
-    Design,
-    load_design,
-    run_names,
-    settings,
-)
+from research.ablation.design import DESIGNS, FACTORS, HERE, NUMBERS, Design, load_design
 from unet.data.packed import Split, load_split
 from unet.inference.config import EvaluateConfig
 from unet.inference.evaluation import COUNTS, cost, evaluate
 from unet.runtime.config import load_section
 from unet.runtime.device import device_name, set_up
-from unet.runtime.files import atomic_write
+from unet.runtime.files import write
 from unet.runtime.process import run_stage
 from unet.training.checkpoint import unfinished
 from unet.training.config import ExperimentConfig, TrainConfig
@@ -37,7 +28,7 @@ def experiment_of(name: str, cells: list[str], design: Design) -> tuple[Experime
     Raises:
         ValueError: the design has no run of that name.
     """
-    if name not in run_names(cells, design):
+    if name not in design.run_names(cells):
         seeds = ", ".join(map(str, design.seeds))
         raise ValueError(
             f"{name or 'no run'}: must be one of {', '.join(cells)}, then - and a seed of {seeds}"
@@ -59,9 +50,7 @@ def recipe(config: TrainConfig, design: Design, seed: int) -> TrainConfig:
 
 def main() -> None:
     """See the module docstring."""
-    if len(sys.argv) != 3:
-        raise ValueError(f"say which: DESIGN ({', '.join(DESIGNS)}) and CELL-SEED")
-    kind, name = sys.argv[1:]
+    kind, name = (*sys.argv[1:], "", "")[:2]
     design = load_design(kind)
     experiment, seed = experiment_of(name, DESIGNS[kind], design)
     config = recipe(load_section("train", TrainConfig), design, seed)
@@ -96,16 +85,13 @@ def main() -> None:
         numbers |= {f"{score}_mirrored": mirrored.scores[score] for score in ("accuracy", "iou")}
         numbers |= {"seconds": sum(epoch["seconds"] for epoch in training.timing)}
         row = {factor: getattr(experiment, factor) for factor in FACTORS} | {"seed": seed}
-        row |= settings(design) | {"epochs": len(training.curve), "threshold": threshold}
+        row |= design.settings | {"epochs": len(training.curve), "threshold": threshold}
         row |= {number: numbers[number] for number in NUMBERS}
         row |= {"torch": torch.__version__, "device": device.type}
         row |= {"device_name": device_name(device)}
-        with atomic_write(HERE / f"runs/{kind}/{name}.csv") as temporary:
-            columns = ["name", *COUNTS]
-            plain.table[columns].to_csv(temporary, index=False, lineterminator="\n")
-        with atomic_write(HERE / f"runs/{kind}/{name}.json") as temporary:
-            text = json.dumps(row, indent=2) + "\n"
-            temporary.write_text(text, encoding="utf-8", newline="\n")
+        counts = plain.table[["name", *COUNTS]].to_csv(index=False, lineterminator="\n")
+        write(HERE / f"runs/{kind}/{name}.csv", counts)
+        write(HERE / f"runs/{kind}/{name}.json", json.dumps(row, indent=2) + "\n")
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ import io
 import sys
 import tempfile
 from dataclasses import replace
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -23,7 +24,7 @@ from research.benchmarks.common import machine, write_results
 from unet.config import Params, load_params
 from unet.data import oxford_pets
 from unet.data.config import DOWNLOADED
-from unet.data.packed import Split, load_split
+from unet.data.packed import load_split
 from unet.data.packing import pack_into
 from unet.inference.evaluation import evaluate
 from unet.inference.model_file import load_model
@@ -65,48 +66,37 @@ def choose(seed: int) -> list[str]:
     return others[NUM_PHOTOS * seed : NUM_PHOTOS * (seed + 1)] + test
 
 
-def score(model: UNet, split: Split, threshold: float, params: Params) -> float:
-    """The IoU over all pixels of ``split``."""
-    device = model.pixel_mean.device
-    found = evaluate(
-        model, split, threshold=threshold, batch_size=params.evaluate.batch_size, device=device
-    )
-    return found.scores["iou"]
-
-
 def run(seed: int, params: Params, folder: Path) -> dict[str, float]:
     """Way to a model -> its IoU, for one seed."""
     write_folder(folder / "own", choose(seed))
     data = replace(params.data, path=str(folder / "own"), source="official")
-    pack_into(folder / "packed", folder / "own", data, params.preprocess)
+    packed = folder / "packed"
+    pack_into(packed, folder / "own", data, params.preprocess)
     device = set_up(params.train.device)
-    splits = {
-        name: load_split(folder / "packed" / name, device) for name in ("train", "val", "test")
-    }
+    train, val, test = (load_split(packed / name, device) for name in ("train", "val", "test"))
+
+    def score(model: UNet, threshold: float) -> float:
+        batch_size = params.evaluate.batch_size
+        found = evaluate(model, test, threshold=threshold, batch_size=batch_size, device=device)
+        return found.scores["iou"]
+
     released = Path(f"released/{EXPERIMENT}.safetensors")
     model, info = load_model(released, device)
-    scores = {
-        "the released model as it is": score(model, splits["test"], info["threshold"], params)
-    }
+    scores = {"the released model as it is": score(model, info["threshold"])}
     experiment = params.experiments[EXPERIMENT]
-    for max_lr in MAX_LR:
-        for origin, start in (
-            ("random weights", None),
-            ("the released model", load_start(str(released), EXPERIMENT, vars(experiment))),
-        ):
-            name = f"from {origin}, max_lr {max_lr:g}"
-            config = replace(
-                params.train, epochs=EPOCHS, batch_size=BATCH_SIZE, seed=seed,
-                max_lr=max_lr,
+    start = load_start(str(released), EXPERIMENT, vars(experiment))
+    origins = {"random weights": None, "the released model": start}
+    for max_lr, (origin, weights) in product(MAX_LR, origins.items()):
+        name = f"from {origin}, max_lr {max_lr:g}"
+        own = {"epochs": EPOCHS, "batch_size": BATCH_SIZE, "seed": seed, "max_lr": max_lr}
+        with tempfile.TemporaryDirectory() as checkpoint:
+            trained, threshold, _ = fit(
+                experiment, replace(params.train, **own), train_split=train, val_split=val,
+                foreground_share=train.foreground_share, device=device, start=weights,
+                checkpoint=Path(checkpoint), name=name,
             )  # fmt: skip
-            with tempfile.TemporaryDirectory() as checkpoint:
-                trained, threshold, _ = fit(
-                    experiment, config, train_split=splits["train"], val_split=splits["val"],
-                    foreground_share=splits["train"].foreground_share, device=device, start=start,
-                    checkpoint=Path(checkpoint), name=name,
-                )  # fmt: skip
-            scores[name] = score(trained, splits["test"], threshold, params)
-            print(f"seed {seed}, {name}: IoU {scores[name]:.4f}", file=sys.stderr, flush=True)
+        scores[name] = score(trained, threshold)
+        print(f"seed {seed}, {name}: IoU {scores[name]:.4f}", file=sys.stderr, flush=True)
     return scores
 
 

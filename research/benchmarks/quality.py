@@ -15,8 +15,8 @@ import argparse
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
 from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 
 import torch
@@ -32,17 +32,17 @@ from unet.training.loop import Training, fit, image_size_of
 
 FAST = {"epochs": 6, "grow_from": 0.5, "grow_until": 0.7}
 EXPERIMENT = "mp_tr_bce"
+PLAIN_EPOCHS = 15
 
 
-def run_ours(params: Params, seed: int, width: int, changes: dict) -> Iterator[dict]:
-    """Train in this project's loop; yield one row per epoch, all of them at the end."""
+def run_ours(params: Params, seed: int, width: int, changes: dict) -> list[dict]:
+    """Train in this project's loop; one row per epoch."""
     config = replace(params.train, seed=seed, **changes)
     experiment = replace(params.experiments[EXPERIMENT], width=width)
     device = set_up(config.device)
-    splits = {
-        name: load_split(DATA / name, device, boundary=config.boundary) for name in ("train", "val")
-    }
-    full = splits["train"].image_size
+    train, val = (
+        load_split(DATA / name, device, boundary=config.boundary) for name in ("train", "val")
+    )
     rows: list[dict] = []
     clock = time.perf_counter()
 
@@ -50,34 +50,30 @@ def run_ours(params: Params, seed: int, width: int, changes: dict) -> Iterator[d
         nonlocal clock
         now = time.perf_counter()
         epoch = len(training.curve)
-        size = image_size_of(epoch, config, full=full, step=2**experiment.depth)
+        size = image_size_of(epoch, config, full=train.image_size, step=2**experiment.depth)
         accuracy = training.curve[-1]["val_accuracy"]
         rows.append({"size": size, "seconds": now - clock, "val_accuracy": accuracy})
         clock = now
 
     with tempfile.TemporaryDirectory() as checkpoint:
         fit(
-            experiment, config, train_split=splits["train"], val_split=splits["val"],
-            foreground_share=splits["train"].foreground_share, device=device,
+            experiment, config, train_split=train, val_split=val,
+            foreground_share=train.foreground_share, device=device,
             checkpoint=Path(checkpoint), name=f"seed {seed}", on_epoch=on_epoch,
         )  # fmt: skip
-    yield from rows
+    return rows
 
 
-def run_plain(
-    params: Params, seed: int, width: int, *, batch_size: int, epochs: int = 15
-) -> Iterator[dict]:
-    """Train in the plain loop; yield one row per epoch."""
+def run_plain(params: Params, seed: int, width: int, batch_size: int) -> list[dict]:
+    """Train in the plain loop; one row per epoch."""
     device = set_up("auto")
     names = {name: load_split(DATA / name, device).names for name in ("train", "val")}
     size = params.preprocess.image_size
-    folder = extract()
     training = PlainTraining(
-        folder, names, size=size, width=width, batch_size=batch_size, seed=seed,
+        extract(), names, size=size, width=width, batch_size=batch_size, seed=seed,
         device=device.type,
     )  # fmt: skip
-    for _, epoch in zip(range(epochs), training.epochs(), strict=False):
-        yield {"size": size} | epoch
+    return [{"size": size} | epoch for epoch in islice(training.epochs(), PLAIN_EPOCHS)]
 
 
 def main() -> None:
@@ -94,20 +90,18 @@ def main() -> None:
     experiment = replace(params.experiments[EXPERIMENT], width=width)
     results = [r for r in read_results("quality") if (r["recipe"], r["width"]) != (recipe, width)]
     for seed in arguments.seeds:
-        run = {"recipe": recipe, "seed": seed, "width": width, "changes": changes}
-        run |= {"machine": machine(), "epochs": []}
-        results.append(run)
         if recipe.startswith("plain"):
-            batch_size = 16 if recipe == "plain-16" else 32
-            epochs = run_plain(params, seed, width, batch_size=batch_size)
+            epochs = run_plain(params, seed, width, 16 if recipe == "plain-16" else 32)
         else:
             epochs = run_ours(params, seed, width, changes)
         for epoch in epochs:
             # Forward and backward together cost three times the forward pass.
             gflops = cost(build_model(experiment), epoch["size"])["gflops"]
-            run["epochs"].append(epoch | {"gflop": 3 * num_images * gflops})
-            print(recipe, f"seed {seed}", len(run["epochs"]), epoch, file=sys.stderr)
-            write_results("quality", results)
+            epoch["gflop"] = 3 * num_images * gflops
+            print(recipe, f"seed {seed}", epoch, file=sys.stderr)
+        run = {"recipe": recipe, "seed": seed, "width": width, "changes": changes}
+        results.append(run | {"machine": machine(), "epochs": epochs})
+        write_results("quality", results)
 
 
 if __name__ == "__main__":

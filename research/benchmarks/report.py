@@ -22,42 +22,31 @@ def spread(figures: dict[str, float], *, digits: int) -> str:
 
 
 def speed(suite: str) -> str:
-    """Images per second, FLOP and memory of a suite's cases."""
+    """Images per second, FLOP and memory of a suite's cases; of peers, our loop against each, of
+    others, the share of the peak."""
     cases = read_results(suite)["cases"]
-    first = next(iter(cases.values()))["images_per_second"]["median"]
+    medians = {label: case["images_per_second"]["median"] for label, case in cases.items()}
+    first = next(iter(medians.values()))
     precisions, peaks = {}, {}  # of each precision the best that any process measured
     for label, case in cases.items():
         trains = (case["case"]["loop"], case["case"]["work"]) == ("ours", "training")
         precisions[label] = key = case["case"]["amp"] if trains else "none"
         peaks[key] = max(peaks.get(key, 0.0), case["peak_gflops"]["max"])
+    is_peers = suite.startswith("peers")
     rows = []
     for label, case in cases.items():
-        median = case["images_per_second"]["median"]
         gflop = case["gflop_an_image"]["median"]
-        row = {"case": label, IMAGES: spread(case["images_per_second"], digits=1)}
+        row = {"loop" if is_peers else "case": label}
+        row[IMAGES] = spread(case["images_per_second"], digits=1)
         if suite.startswith(("levers", "mapped")):
-            row["ratio to the first"] = f"{median / first:.2f}"
+            row["ratio to the first"] = f"{medians[label] / first:.2f}"
         row["GFLOP an image"] = f"{gflop:.2f}"
-        row["share of the peak"] = f"{median * gflop / peaks[precisions[label]]:.0%}"
+        if is_peers:
+            ours = medians[f"ours, {label.partition(', ')[2]}"]
+            row["ours is faster by"] = f"{ours / medians[label]:.2f}"
+        else:
+            row["share of the peak"] = f"{medians[label] * gflop / peaks[precisions[label]]:.0%}"
         rows.append(row | {"process, MiB": f"{case['process_mib']['median']:.0f}"})
-    return markdown(pd.DataFrame(rows))
-
-
-def peers(suite: str) -> str:
-    """Our loop against each peer, per width."""
-    cases = read_results(suite)["cases"]
-    rows = []
-    for label, case in cases.items():
-        ours = cases[f"ours, {label.partition(', ')[2]}"]["images_per_second"]["median"]
-        rows.append(
-            {
-                "loop": label,
-                IMAGES: spread(case["images_per_second"], digits=1),
-                "GFLOP an image": f"{case['gflop_an_image']['median']:.2f}",
-                "ours is faster by": f"{ours / case['images_per_second']['median']:.2f}",
-                "process, MiB": f"{case['process_mib']['median']:.0f}",
-            }
-        )
     return markdown(pd.DataFrame(rows))
 
 
@@ -106,7 +95,7 @@ def few_photos(name: str) -> str:
 
 def blocks() -> dict[Path, dict[str, str]]:
     """Page -> marker -> table, for all results; ``peers-xeon`` is from another machine."""
-    makers = {"peers": peers, "quality": quality, "few_photos": few_photos}
+    makers = {"quality": quality, "few_photos": few_photos}
     names = sorted(path.stem for path in RESULTS.glob("*.json"))
     made = {name: makers.get(name.partition("-")[0], speed)(name) for name in names}
     return {

@@ -18,15 +18,16 @@ requirements.txt here; the other suites use random pixels.
 """
 
 import argparse
-import json
+import multiprocessing
 import os
 import resource
-import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass, replace
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -140,40 +141,28 @@ SMP_MODELS: dict[int, dict[str, Any]] = {
 }
 
 
-def write_noise(folder: Path, num_images: int, size: int) -> None:
-    """Write a split of random pixels to ``folder``."""
-    generator = np.random.default_rng(0)
-    temporary = folder.with_name(f"{folder.name}.part")
-    names = [f"noise_{index}" for index in range(num_images)]
-    images, masks = create_split(temporary, names, size)
-    for row in range(num_images):
-        images[row] = generator.integers(0, 256, (size, size, 3), dtype=np.uint8)
-        masks[row] = generator.integers(0, 3, (size, size), dtype=np.uint8)
-    temporary.rename(folder)
-
-
-def uncached(folder: Path) -> Split:
-    """The split in ``folder``, mapped and not in the page cache, as if larger than memory."""
-    if hasattr(os, "posix_fadvise"):
-        for path in folder.glob("*.npy"):
-            with path.open("rb") as file:
-                os.fsync(file.fileno())
-                os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
-    images, masks = (
-        torch.from_numpy(np.load(folder / f"{name}.npy", mmap_mode="c"))
-        for name in ("images", "masks")
-    )
-    return Split(images, masks, tuple((folder / "names.txt").read_text().splitlines()))
-
-
 def split_of(case: Case, device: torch.device) -> Split:
-    """The data that ``case`` names."""
+    """The data that ``case`` names; noise lies in a temporary folder, and is used again."""
     if case.data == "packed":
         return load_split(DATA / "train", device)
     folder = Path(tempfile.gettempdir()) / f"unet-benchmark-noise-{case.size}-{case.num_images}"
     if not folder.exists():
-        write_noise(folder, case.num_images, case.size)
-    return uncached(folder) if case.data == "mapped" else load_split(folder, device)
+        generator = np.random.default_rng(0)
+        part = folder.with_name(f"{folder.name}.part")
+        names = [f"noise_{index}" for index in range(case.num_images)]
+        images, masks = create_split(part, names, case.size)
+        for image, mask in zip(images, masks, strict=True):
+            image[:] = generator.integers(0, 256, image.shape, dtype=np.uint8)
+            mask[:] = generator.integers(0, 3, mask.shape, dtype=np.uint8)
+        part.rename(folder)
+    if case.data != "mapped":
+        return load_split(folder, device)
+    if hasattr(os, "posix_fadvise"):  # not in the page cache, as if larger than memory
+        for path in folder.glob("*.npy"):
+            with path.open("rb") as file:
+                os.fsync(file.fileno())
+                os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+    return load_split(folder, torch.device("meta"))  # which has no memory, so it stays mapped
 
 
 def ours(case: Case, device: torch.device) -> tuple[Callable[[], int], float]:
@@ -299,12 +288,10 @@ def run_suite(suite: str, *, name: str, rounds: int, seconds: float) -> None:
     """Measure the cases of a suite in turns and write ``results/NAME.json``."""
     cases = SUITES[suite]
     runs: dict[str, list[dict[str, float]]] = {label: [] for label in cases}
-    for turn in range(rounds):
-        for label, case in cases.items():
-            command = [sys.executable, "-m", "research.benchmarks.speed", "case"]
-            command += ["--case", json.dumps(asdict(case)), "--seconds", str(seconds)]
-            done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
-            runs[label].append(json.loads(done.stdout.splitlines()[-1]))
+    spawn = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(1, spawn, max_tasks_per_child=1) as pool:
+        for turn, (label, case) in product(range(rounds), cases.items()):
+            runs[label].append(pool.submit(measure, case, seconds).result())
             speed = runs[label][-1]["images_per_second"]
             print(f"round {turn + 1}: {label}: {speed:.1f} images/s", file=sys.stderr, flush=True)
     results: dict[str, Any] = {"machine": machine(), "rounds": rounds, "cases": {}}
@@ -317,19 +304,15 @@ def run_suite(suite: str, *, name: str, rounds: int, seconds: float) -> None:
 def main() -> None:
     """See the module docstring."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("suite", choices=[*SUITES, "case"])
+    parser.add_argument("suite", choices=SUITES)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--seconds", type=float, default=10, help="of each measurement")
     parser.add_argument("--as", dest="name", metavar="NAME", help="SUITE, or SUITE-WORD")
-    parser.add_argument("--case", help="for `case`: a Case in JSON, to be measured alone")
     arguments = parser.parse_args()
     suite, name = arguments.suite, arguments.name or arguments.suite
-    if suite == "case":
-        print(json.dumps(measure(Case(**json.loads(arguments.case)), arguments.seconds)))
-    elif name.partition("-")[0] != suite:
+    if name.partition("-")[0] != suite:
         parser.error(f"--as {name}: must be {suite}, or {suite}- and a word")
-    else:
-        run_suite(suite, name=name, rounds=arguments.rounds, seconds=arguments.seconds)
+    run_suite(suite, name=name, rounds=arguments.rounds, seconds=arguments.seconds)
 
 
 if __name__ == "__main__":

@@ -1,8 +1,7 @@
 """How well two masks of one photograph agree: ``python -m research.labels.ceiling``.
 
 Some photographs are in the dataset twice, each time with a mask of its own. ``ceiling.csv`` has the
-scores of ``metrics/scores/`` for one mask as the prediction and the other as the truth: no model
-can be expected to exceed them.
+scores of ``metrics/scores/`` for one mask as the prediction and the other as the truth.
 """
 
 from collections.abc import Callable
@@ -15,7 +14,7 @@ from torch import Tensor
 from research.labels.fold import HERE, joined, packed_splits
 from unet import metrics
 from unet.data.masks import foreground, without_boundary
-from unet.runtime.files import atomic_write
+from unet.runtime.files import write
 from unet.runtime.process import run_stage
 
 NUM_RESAMPLES = 10_000
@@ -100,8 +99,8 @@ def main() -> None:
     table = agreement(first, second, groups)
     table["pairs"], table["photographs"] = len(pairs), len(set(groups))
     table["equal_masks"] = int((first == second).flatten(1).all(1).sum())
-    with atomic_write(HERE / "ceiling.csv") as temporary:
-        table.to_csv(temporary, index=False, lineterminator="\n", float_format="%.6f")
+    text = table.to_csv(index=False, lineterminator="\n", float_format="%.6f")
+    write(HERE / "ceiling.csv", text)
 
 
 def photographs(pairs: list[tuple[str, str]]) -> list[int]:

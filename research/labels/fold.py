@@ -21,7 +21,7 @@ from unet.inference.config import EvaluateConfig
 from unet.model import UNet
 from unet.runtime.config import STRICT, load_section
 from unet.runtime.device import set_up
-from unet.runtime.files import atomic_write
+from unet.runtime.files import write
 from unet.runtime.process import run_stage
 from unet.training.checkpoint import unfinished
 from unet.training.config import TrainConfig, load_experiments, select_experiment
@@ -58,9 +58,9 @@ def fold_of(num_images: int, config: LabelsConfig) -> Tensor:
     return torch.from_numpy(order % len(config.folds))
 
 
-def packed_splits(device: torch.device = CPU) -> dict[str, Split]:
+def packed_splits() -> dict[str, Split]:
     """The splits train, val and test, by name."""
-    return {name: load_split(DATA / name, device) for name in ("train", "val", "test")}
+    return {name: load_split(DATA / name, CPU) for name in ("train", "val", "test")}
 
 
 def joined(*splits: Split) -> Split:
@@ -142,8 +142,7 @@ def main() -> None:
             test=levels(predict_split(model, test, batch_size, device)),
             threshold=np.array(threshold),
         )
-        with atomic_write(HERE / f"folds/{number}.npz") as temporary:
-            temporary.write_bytes(buffer.getbuffer())
+        write(HERE / f"folds/{number}.npz", buffer.getbuffer())
 
 
 if __name__ == "__main__":

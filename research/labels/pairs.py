@@ -16,7 +16,7 @@ from torch.nn import functional as F
 
 from research.labels.fold import HERE, joined, packed_splits
 from unet.data.oxford_pets import breed
-from unet.runtime.files import atomic_write
+from unet.runtime.files import write
 from unet.runtime.process import run_stage
 
 GRID, THUMB = 40, 8  # sides in pixels: of the image that windows are cut from; of thumbnails
@@ -132,8 +132,7 @@ def main() -> None:
     everything = joined(*splits.values())
     of_split = [name for name, split in splits.items() for _ in split.names]
     table = find_pairs(everything.images.permute(0, 3, 1, 2), everything.names, of_split)
-    with atomic_write(HERE / "pairs.csv") as temporary:
-        table.to_csv(temporary, index=False, lineterminator="\n", float_format="%.3f")
+    write(HERE / "pairs.csv", table.to_csv(index=False, lineterminator="\n", float_format="%.3f"))
 
 
 if __name__ == "__main__":

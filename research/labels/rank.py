@@ -16,7 +16,7 @@ from unet import metrics
 from unet.data.masks import foreground
 from unet.data.packed import Split
 from unet.report.outlines import save_outlines
-from unet.runtime.files import atomic_write
+from unet.runtime.files import write
 from unet.runtime.process import run_stage
 
 NUM_SHOWN = 30
@@ -74,8 +74,7 @@ def write_ranking(
             "labelled_share": (is_object & counted).flatten(1).sum(1) / num_counted,
         }
     ).sort_values(["score", "name"])
-    with atomic_write(csv) as temporary:
-        ranking.to_csv(temporary, index=False, lineterminator="\n", float_format="%.5f")
+    write(csv, ranking.to_csv(index=False, lineterminator="\n", float_format="%.5f"))
     tiles = [
         (f"{row['name']}\n{row['split']}, {row['score']:.3f}", images.images[index],
          is_object[index], predicted[index])

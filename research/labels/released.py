@@ -18,7 +18,7 @@ from unet.data.masks import foreground
 from unet.data.packed import load_split
 from unet.inference.evaluation import COUNTS
 from unet.inference.model_file import load_model
-from unet.runtime.files import atomic_write
+from unet.runtime.files import write
 from unet.runtime.process import run_stage
 
 
@@ -36,8 +36,7 @@ def main() -> None:
         counts = metrics.pixel_counts(probabilities > info["threshold"], is_object, counted)
         mean += even(probabilities, info["threshold"]) / len(files)
         table[[f"{path.stem}_{kind}" for kind in COUNTS]] = counts.numpy()
-    with atomic_write(HERE / "test_counts.csv") as temporary:
-        table.to_csv(temporary, index=False, lineterminator="\n")
+    write(HERE / "test_counts.csv", table.to_csv(index=False, lineterminator="\n"))
     write_ranking(
         {"test": split}, {"test": mean}, HERE / "test_suspects.csv", HERE / "test_suspects.jpg"
     )

@@ -4,7 +4,6 @@ The sentences here and in the root's README are written by hand;
 ``tests/test_figures_in_texts.py`` checks their figures.
 """
 
-import json
 from pathlib import Path
 
 import pandas as pd
@@ -15,6 +14,7 @@ from research.labels.ceiling import SCORES
 from research.labels.fold import HERE
 from unet import metrics
 from unet.inference.evaluation import COUNTS
+from unet.report.results import load_scores
 from unet.report.tables import markdown, rewrite
 from unet.runtime.process import run_stage
 
@@ -64,16 +64,14 @@ def subset_scores(counts: pd.DataFrame, chosen: pd.DataFrame) -> str:
     for key, of_key in counts_of(counts).items():
         for name, kept in chosen.items():
             found = of_key[torch.tensor(kept.to_numpy())]
-            rows.append(
-                {
-                    "experiment": key,
-                    "test images": f"{name}: {len(found):,}",
-                    "accuracy": f"{metrics.accuracy(found.sum(0)):.2%}",
-                    "IoU": f"{metrics.iou(found.sum(0)):.4f}",
-                    "Dice": f"{metrics.dice(found.sum(0)):.4f}",
-                    "IoU, mean over images": f"{metrics.iou(found).mean():.4f}",
-                }
-            )
+            rows.append({
+                "experiment": key,
+                "test images": f"{name}: {len(found):,}",
+                "accuracy": f"{metrics.accuracy(found.sum(0)):.2%}",
+                "IoU": f"{metrics.iou(found.sum(0)):.4f}",
+                "Dice": f"{metrics.dice(found.sum(0)):.4f}",
+                "IoU, mean over images": f"{metrics.iou(found).mean():.4f}",
+            })  # fmt: skip
     return markdown(pd.DataFrame(rows))
 
 
@@ -83,14 +81,12 @@ def verdicts(table: pd.DataFrame, ranking: pd.DataFrame) -> str:
     rows = []
     for verdict, group in table.merge(ranking, "left", "name").groupby("verdict", sort=False):
         places = group.sort_values("rank")[["name", "rank"]].values
-        rows.append(
-            {
-                "verdict": verdict,
-                "images": str(len(group)),
-                "of test": str((group["split"] == "test").sum()),
-                f"which (place of {len(ranking):,})": ", ".join(f"{n} ({r:,})" for n, r in places),
-            }
-        )
+        rows.append({
+            "verdict": verdict,
+            "images": str(len(group)),
+            "of test": str((group["split"] == "test").sum()),
+            f"which (place of {len(ranking):,})": ", ".join(f"{n} ({r:,})" for n, r in places),
+        })  # fmt: skip
     return markdown(pd.DataFrame(rows))
 
 
@@ -104,10 +100,7 @@ def blocks() -> dict[Path, dict[str, str]]:
     """File -> marker -> the table that belongs between its two lines."""
     found = tables()
     counts = found["test_counts"]
-    models = {
-        key: json.loads(Path(f"metrics/scores/{key}.json").read_text(encoding="utf-8"))
-        for key in counts_of(counts)
-    }
+    models = {key: load_scores(Path(), key) for key in counts_of(counts)}
     chosen = subsets(counts["name"], found["pairs"], found["verdicts"])
     return {
         HERE / "README.md": {
