@@ -1,4 +1,4 @@
-"""The training loop: mixed precision, one-cycle schedule, learning curve, resuming."""
+"""The training loop: mixed precision, learning-rate schedule, learning curve, resuming."""
 
 import math
 import time
@@ -185,8 +185,10 @@ def train_epoch(
     for step, (indices, transforms) in enumerate(bar, start=(epoch - 1) * len(batches)):
         soft = config.augment.soft_edges
         batch = load_batch(split, indices, transforms, size=size, device=device, soft_edges=soft)
-        steps = config.num_steps(len(split))
-        rate = one_cycle(step, steps, max_lr=config.max_lr, warmup=config.warmup)
+        rate = config.max_lr
+        if config.schedule == "one_cycle":
+            steps = config.num_steps(len(split))
+            rate = one_cycle(step, steps, max_lr=config.max_lr, warmup=config.warmup)
         loss, logits = learner.step(batch.images, batch.targets, rate, counted=batch.counted)
         scores.add(loss, logits, batch.targets, batch.counted)
     distributed.share_buffers(learner.model)
