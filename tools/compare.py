@@ -32,7 +32,8 @@ from unet.runtime.process import run_stage
 from unet.runtime.source import hash_lines
 
 DASH = "-"
-NOTE = f"{DASH}  not run with the params, code and data of its row"
+NOT_RUN = "not run with the params, code and data of its row"
+NOTE = f"{DASH}  {NOT_RUN}"
 TEST, RULE = "data/packed/test", "train.boundary"
 
 
@@ -166,11 +167,12 @@ def _has_changed(stage: str, path: str) -> bool:
 
 
 def rows(revs: Iterable[str]) -> Iterator[tuple[str, Tree]]:
-    """Name and tree of the workspace, of each revision and of each of its experiments."""
+    """Name and tree of the workspace, of each revision and of each of its experiments, the oldest
+    first: in a sweep, that of the first value."""
     options = [word for rev in revs for word in ("--rev", rev)]
     for baseline in json.loads(dvc("exp", "show", "--json", *options)):
         yield baseline["name"] or baseline["rev"][:9], Tree(baseline["rev"])
-        for experiment in baseline.get("experiments") or []:
+        for experiment in sorted(baseline.get("experiments") or [], key=_made):
             state = (experiment.get("executor") or {}).get("state")  # queued, running, failed
             for run in experiment["revs"] or []:
                 name = run["name"] or experiment["name"] or run["rev"][:9]
@@ -178,6 +180,11 @@ def rows(revs: Iterable[str]) -> Iterator[tuple[str, Tree]]:
                     f"  {name}{f' ({state})' if state not in (None, 'success') else ''}",
                     Tree(run["rev"]),
                 )
+
+
+def _made(experiment: dict[str, Any]) -> str:
+    revs = experiment["revs"] or [{}]
+    return (revs[0].get("data") or {}).get("timestamp") or "none yet: it runs"
 
 
 def compare(
@@ -211,6 +218,8 @@ def compare(
     parts = []
     for test_images in sorted(groups, key=lambda found: found is None):  # those of no run last
         chosen = groups[test_images]
+        if over and scores.loc[chosen].isna().all(axis=None):
+            continue
         some = trees[chosen[0]][1]
         counts = (tree.score(v, "num_images") for _, tree in trees for v in variants
                   if tree.test_images == test_images)  # fmt: skip
@@ -228,7 +237,13 @@ def compare(
         parts.append(
             f"{metric} is by each row's own {RULE}: {metric}_boundary_background is by one"
         )
-    return "\n\n".join(parts + [NOTE] * bool(not over and scores.isna().any(axis=None)))
+    missing = scores.isna().all(axis=1) if over else scores.isna().any(axis=1)
+    if over and missing.any():
+        names = ", ".join(trees[row][0].strip() for row in scores.index[missing])
+        parts.append(f"left out, {NOT_RUN}: {names}")
+    elif missing.any():
+        parts.append(NOTE)
+    return "\n\n".join(parts)
 
 
 def grouped(params: pd.DataFrame, scores: pd.DataFrame, over: str) -> list[pd.DataFrame]:
