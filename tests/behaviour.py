@@ -42,8 +42,10 @@ RECORD = Path(__file__).with_suffix(".json")
 # All that matters is set, so that the record does not follow params.yaml.
 SMALL: dict[str, Any] = {
     "train.epochs": 3, "train.batch_size": 4, "train.start_from": "released/scratch",
-    "train.boundary": "background", "train.seed": 4, "train.max_lr": 0.03, "train.warmup": 0.2,
-    "train.weight_decay": 0.05, "train.grow_from": 1.0, "train.grow_until": 0.6,
+    "train.boundary": "background", "train.seed": 4,
+    "train.optimizer": "muon", "train.schedule": "one_cycle", "train.max_lr": 0.03,
+    "train.warmup": 0.2, "train.weight_decay": 0.05,
+    "train.grow_from": 1.0, "train.grow_until": 0.6,
     "train.keep": "last", "train.store": "float32", "train.amp": "none", "train.device": "cpu",
     "train.threads": 1, "train.augment.flip": True, "train.augment.scale": [0.9, 1.05],
     "train.augment.shift": 0.05, "train.augment.rotate": 6, "train.augment.brightness": 0.2,

@@ -7,7 +7,7 @@ import pytest
 import yaml
 
 from tests.repo import FINISHED, run
-from tools.compare import DASH, NOTE, Tree, compare
+from tools.compare import DASH, NOT_RUN, NOTE, Tree, compare, rows
 
 KEYS = ("mp_tr_bce", "mp_tr_dice")
 
@@ -237,6 +237,14 @@ def test_over_seeds_groups_differ_in_nothing_else() -> None:
         assert compare(more, "iou", 100, over="train.seed") == text
 
 
+def test_over_seeds_what_has_no_score_is_named_and_has_no_table() -> None:
+    trees = [(str(seed), trained_with(0.8, seed=seed)) for seed in range(2)]
+    params = changed("params.yaml", "limit: null", "limit: 9")
+    text = compare([*trees, ("  new (queued)", MadeUp(params))], "iou", 100, over="train.seed")
+    assert text.count(" on ") == 1 and "NaN" not in text
+    assert text.splitlines()[-1] == f"left out, {NOT_RUN}: new (queued)"
+
+
 def test_over_seeds_variants_are_compared_where_nothing_else_differs() -> None:
     trees = [(str(seed), trained_with(0.8 + seed / 100, seed=seed)) for seed in range(3)]
     lines = compare(trees, "iou", 100, over="train.seed").splitlines()
@@ -246,6 +254,20 @@ def test_over_seeds_variants_are_compared_where_nothing_else_differs() -> None:
     assert lines[4].split()[6] == "+0.0000"
     with pytest.raises(ValueError, match=r"--over seeds: no such param"):
         compare(trees, "iou", 100, over="seeds")
+
+
+def test_experiments_come_in_the_order_in_which_they_were_made(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def experiment(name: str, hour: int | None) -> dict[str, Any]:
+        data = hour and {"timestamp": f"2026-01-01T{hour:02}:00:00"}
+        revs = [{"name": name, "rev": name, "data": data}]
+        return {"name": name, "executor": None, "revs": revs}
+
+    runs = [experiment("now", None), experiment("second", 10), experiment("first", 9)]
+    shown = json.dumps([{"name": "main", "rev": "a", "experiments": runs}])
+    monkeypatch.setattr("tools.compare.dvc", lambda *_: shown)
+    assert [name.strip() for name, _ in rows([])] == ["main", "first", "second", "now"]
 
 
 def test_rows_of_two_boundary_rules_are_scored_by_one_or_it_is_said() -> None:

@@ -13,8 +13,10 @@ PARAMS = load_params()
 
 
 def new_learner(*, share: float = 0.3, amp: str = "none", **changes: object) -> Learner:
-    experiment = tiny_experiment(**changes)
-    return Learner(experiment, tiny_config(), foreground_share=share, device=CPU, amp=amp)
+    """A tiny one; ``changes`` are fields of its config."""
+    return Learner(
+        tiny_experiment(), tiny_config(**changes), foreground_share=share, device=CPU, amp=amp
+    )
 
 
 @pytest.mark.parametrize("key", PARAMS.experiments)
@@ -30,10 +32,26 @@ def test_every_experiment_builds_and_learns(key: str) -> None:
     assert not torch.equal(learner.model.head.weight, before)
 
 
-def test_a_learner_goes_on_from_its_state() -> None:
+def test_adamw_for_all_without_decay_is_torchs_adam() -> None:
+    learner = new_learner(optimizer="adamw", weight_decay=0.0)
+    theirs = copy.deepcopy(learner.model)
+    adam = torch.optim.Adam(theirs.parameters(), lr=0.003)
+    for seed in range(3):
+        images = torch.rand(4, 3, 16, 16, generator=torch.Generator().manual_seed(seed))
+        targets = (images[:, :1] > 0.7).float()
+        learner.step(images, targets, 0.003)
+        adam.zero_grad()
+        learner.loss_function(theirs(images), targets).backward()
+        adam.step()
+    for ours, other in zip(learner.model.parameters(), theirs.parameters(), strict=True):
+        torch.testing.assert_close(ours, other, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("optimizer", ["muon", "adamw"])
+def test_a_learner_goes_on_from_its_state(optimizer: str) -> None:
     images = torch.rand(4, 3, 16, 16)
     targets = (images[:, :1] > 0.7).float()
-    whole, resumed = new_learner(amp="bf16"), new_learner(amp="bf16")
+    whole, resumed = (new_learner(amp="bf16", optimizer=optimizer) for _ in range(2))
     for step in range(4):
         if step == 2:
             resumed.load_state_dict(copy.deepcopy(whole.state_dict()))

@@ -6,6 +6,7 @@ import tempfile
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -108,21 +109,24 @@ def test_weights_that_a_last_step_ruins_end_the_training(tmp_path: Path) -> None
 # Resuming
 
 
-@pytest.mark.parametrize(("keep", "amp"), [("last", "none"), ("best", "bf16")])
+ADAM = {"optimizer": "adamw", "schedule": "constant", "weight_decay": 0.0}
+
+
+@pytest.mark.parametrize("changes", [{"keep": "last"}, {"keep": "best", "amp": "bf16"}, ADAM])
 @pytest.mark.parametrize("stops", [(1,), (2,), (2, 3, 4)])
 def test_an_interrupted_training_ends_with_the_same_bits(
-    tmp_path: Path, stops: tuple[int, ...], keep: str, amp: str,
+    tmp_path: Path, stops: tuple[int, ...], changes: dict[str, Any],
     capsys: pytest.CaptureFixture[str],
 ) -> None:  # fmt: skip
-    whole = run_training(tmp_path / "whole", epochs=4, keep=keep, amp=amp)
+    whole = run_training(tmp_path / "whole", epochs=4, **changes)
     assert "train: starts at epoch 1 of 4, 12 steps in all" in said(capsys)
     for stop in stops:
         with pytest.raises(KeyboardInterrupt):
-            run_training(tmp_path / "broken", epochs=4, keep=keep, amp=amp, on_epoch=stop_at(stop))
+            run_training(tmp_path / "broken", epochs=4, on_epoch=stop_at(stop), **changes)
         saved = load_state(tmp_path / "broken")
         assert len(saved["training"]["curve"]) == stop - 1 if saved else stop == 1
     said(capsys)
-    resumed = run_training(tmp_path / "broken", epochs=4, keep=keep, amp=amp)
+    resumed = run_training(tmp_path / "broken", epochs=4, **changes)
     assert (f"train: resumes after epoch {stops[-1] - 1} of 4" in said(capsys)) == (stops != (1,))
     assert same_training(resumed, whole)
     assert [row["epoch"] for row in resumed.timing] == [1, 2, 3, 4]
@@ -225,6 +229,12 @@ def test_one_cycle_at_known_steps() -> None:
     rates = {0: 0.02, 10: (0.02 + 0.5) / 2, 20: 0.5, 60: 0.25, 100: 0.0}
     found = {step: one_cycle(step, 100, max_lr=0.5, warmup=0.2) for step in rates}
     assert found == pytest.approx(rates, abs=1e-12)
+
+
+def test_a_constant_rate(tmp_path: Path) -> None:
+    training = run_training(tmp_path, epochs=12, batch_size=4, max_lr=0.005, **ADAM)
+    assert {row["learning_rate"] for row in training.curve} == {0.005}
+    assert training.curve[-1]["val_loss"] < training.curve[0]["val_loss"]
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from tests.repo import ROOT
 from tests.tiny import CPU, tiny_experiment, tiny_model, tiny_split
 from unet import losses
 from unet.losses import (
@@ -15,7 +16,7 @@ from unet.losses import (
     WeightedBCELoss,
     build_loss,
 )
-from unet.training.config import ExperimentConfig
+from unet.training.config import ExperimentConfig, load_experiments
 from unet.training.loop import targets_of
 
 SURE = 40.0  # a logit whose sigmoid is 1 in float32
@@ -23,6 +24,10 @@ CASES = {
     "bce": WeightedBCELoss(3.0),
     "dice": DiceLoss(),
     "batch dice": DiceLoss(per_image=False),
+} | {
+    key: build_loss(e.loss, pos_weight=e.pos_weight, share=0.25, options=e.loss_options)
+    for key, e in load_experiments(ROOT / "params.yaml").items()
+    if e.loss not in ("bce", "dice")  # a loss of one's own
 }
 
 
@@ -185,7 +190,7 @@ def test_an_experiment_sets_the_losss_other_arguments() -> None:
         tiny_experiment(loss="dice", loss_options={"alpha": 0.5})
 
 
-@pytest.mark.parametrize("loss_function", [WeightedBCELoss(3.0), DiceLoss()], ids=["bce", "dice"])
+@pytest.mark.parametrize("loss_function", CASES.values(), ids=CASES)
 def test_pixels_that_do_not_count_have_no_say(loss_function: torch.nn.Module) -> None:
     torch.manual_seed(0)
     logits, targets = torch.randn(2, 1, 8, 8), (torch.rand(2, 1, 8, 8) > 0.5).float()

@@ -57,11 +57,14 @@ def test_a_kernel_is_the_matrix_of_its_rows() -> None:
     torch.testing.assert_close(as_kernel.flatten(1), stepped(kernel, [gradient]))
 
 
-def test_every_parameter_has_one_optimizer_and_only_kernels_decay() -> None:
+@pytest.mark.parametrize("optimizer", ["muon", "adamw"])
+def test_every_parameter_has_one_optimizer_and_only_kernels_decay(optimizer: str) -> None:
     model = tiny_model(downsample="str_conv", upsample="ups")
-    muon, adamw = build_optimizers(model, tiny_config(weight_decay=0.07, max_lr=0.01))
+    config = tiny_config(optimizer=optimizer, weight_decay=0.07, max_lr=0.01)
+    *muon, adamw = build_optimizers(model, config)
+    assert len(muon) == (optimizer == "muon")
     decay, owner = {}, {}
-    for optimizer in (muon, adamw):
+    for optimizer in (*muon, adamw):
         for group in optimizer.param_groups:
             assert group["lr"] == 0.01
             for parameter in group["params"]:
@@ -72,4 +75,4 @@ def test_every_parameter_has_one_optimizer_and_only_kernels_decay() -> None:
         kernel = name.endswith("weight") and parameter.ndim == 4
         assert decay[id(parameter)] == (0.07 if kernel else 0), name
         inner = kernel and name not in ("encoder.0.0.weight", "head.weight")
-        assert owner[id(parameter)] is (muon if inner else adamw), name
+        assert owner[id(parameter)] is (muon[0] if inner and muon else adamw), name

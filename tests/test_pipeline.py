@@ -24,6 +24,7 @@ from tests.repo import (
     ROOT,
     RUNNING,
     commit_all,
+    readme_block,
     run,
     start_queue,
 )
@@ -136,6 +137,56 @@ def test_a_queued_sweep_gives_an_experiment_a_value(repository: Path) -> None:
     rows = csv.DictReader(run(repository, "dvc", "exp", "show", "--csv").stdout.splitlines())
     assert {row[width] for row in rows if row[f"iou.{LAST}"]} == {"", "6", "8"}
     assert run(repository, "git", "status", "--short").stdout == ""
+
+
+TVERSKY = """
+class TverskyLoss(Loss):
+    threshold = 0.5
+
+    def __init__(self, alpha: float = 0.5) -> None:
+        super().__init__()
+        self.alpha = alpha
+
+    def prior(self, share: float) -> float:
+        return share
+
+    def forward(self, logits, targets, counted=None):
+        p, t = logits.float().sigmoid().flatten(1), targets.float().flatten(1)
+        if counted is not None:
+            p, t = p * counted.flatten(1), t * counted.flatten(1)
+        tp, fn, fp = (p * t).sum(1), ((1 - p) * t).sum(1), (p * (1 - t)).sum(1)
+        return (1 - (tp + 1e-3) / (tp + self.alpha * fn + (1 - self.alpha) * fp + 1e-3)).mean()
+
+
+"""
+
+
+@pytest.mark.slow
+def test_a_loss_of_ones_own_as_the_docs_say(repository: Path) -> None:
+    losses, params = repository / "unet/losses.py", repository / "params.yaml"
+    before, line, after = losses.read_text().partition("LOSSES: dict[str, type[Loss]] = {")
+    losses.write_text(f'{before}{TVERSKY}{line}"tversky": TverskyLoss, {after}')
+    experiment = readme_block("yaml", "loss: tversky")
+    params.write_text(f"{params.read_text().rstrip()}\n{experiment}")
+    key, settings = yaml.safe_load(experiment).popitem()
+
+    output = run(repository, "dvc", "repro", f"evaluate@{key}").stdout
+    assert ran(output) == {"code", f"train@{key}", f"evaluate@{key}"}
+    _, info = load_model(repository / f"models/{key}.safetensors")
+    assert (info["loss"], info["loss_options"]) == ("tversky", settings["loss_options"])
+    # The others' trainings are stale, their results stay as they are.
+    assert {f"train@{key}" for key in FINISHED} < set(stale_stages(repository))
+    changed = run(repository, "git", "status", "--short", "metrics", "plots/curves").stdout
+    assert changed and all(Path(line).stem == key for line in changed.splitlines())
+    table = run(repository, "env", "COLUMNS=200", "python", "-m", "tools.compare").stdout
+    (workspace,) = (x.split() for x in table.splitlines() if x.startswith("workspace"))
+    assert workspace.count(DASH) == len(FINISHED) and workspace[-1] != DASH
+
+    setting = f"experiments.{key}.loss_options.alpha=0.3"
+    output = run(repository, "dvc", "exp", "run", "-S", setting, f"train@{key}").stdout
+    assert ran(output) == {"code", f"train@{key}"}
+    # The tests of losses have taken it in.
+    run(repository, "python", "-m", "pytest", "-q", "-n", "0", "-k", key, "tests/test_losses.py")
 
 
 def test_an_experiment_is_shared_between_two_clones(repository: Path, tmp_path: Path) -> None:

@@ -1,11 +1,14 @@
 """The page that `dvc plots show` and `dvc plots diff` write draws its charts without a network."""
 
+import json
 import re
+import shlex
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
-from tests.repo import copy_repository, run
+from tests.repo import KEYS, commit_all, copy_repository, readme_block, run
 
 # From how each library presents itself to a page's scripts.
 LIBRARIES = ("self).vega={}", "self).vegaLite={}", "self).vegaEmbed=")
@@ -30,3 +33,24 @@ def test_the_page_holds_all_that_it_needs(
     libraries, _, charts = page.partition("<body>")
     assert all(libraries.count(library) == 1 for library in LIBRARIES)
     assert charts.count("vegaEmbed(") >= 3  # the three charts of all variants, at least
+
+
+def test_of_a_sweep_over_one_variant_each_revision_has_one_curve(clone: Path) -> None:
+    """The command of docs/dvc.md; the sweep's runs have other curves of one variant alone."""
+    curve = clone / f"plots/curves/{KEYS[0]}.csv"
+    drawn = {}
+    for number in (1, 2, 3):
+        rows = pd.read_csv(curve)
+        rows["val_iou"] = number / (rows["epoch"] + 4)
+        rows.to_csv(curve, index=False)
+        drawn[f"RUN{number}"] = rows["val_iou"].tolist()
+        commit_all(clone)
+        run(clone, "git", "tag", f"RUN{number}")
+    (command,) = readme_block("console", "dvc plots diff RUN1").splitlines()
+    run(clone, *shlex.split(command.removeprefix("$ ")), "-o", "written")
+    page = (clone / "written/index.html").read_text(encoding="utf-8")
+    (values,) = re.findall(r'"values": (\[.*?\])', page.partition("<body>")[2])
+    found: dict[str, list[float]] = {}
+    for value in json.loads(values):
+        found.setdefault(value["rev"], []).append(float(value["val_iou"]))
+    assert found == {rev: pytest.approx(values) for rev, values in drawn.items()}

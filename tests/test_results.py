@@ -232,6 +232,16 @@ def test_every_variant_is_drawn(tmp_path: Path, count: int) -> None:
         rendered(figure, tmp_path)
 
 
+@pytest.mark.parametrize("kinds", [["bce"], ["bce", "dice"], ["bce", "dice", "tversky"]])
+def test_learning_curves_have_a_panel_a_loss_and_no_empty_one(kinds: list[str]) -> None:
+    figure = figures.learning_curves({kind: curve_of(kind) for kind in kinds})
+    figure.draw_without_rendering()
+    boxes = [ax.get_position() for ax in figure.axes]
+    assert len(boxes) == 2 + len(kinds) and all(ax.lines for ax in figure.axes)
+    for row in (boxes[:2], boxes[2:]):  # both fill the figure's width
+        assert row[0].x0 < 0.1 and row[-1].x1 > 0.95
+
+
 def test_variants_are_told_apart_and_have_no_colour_of_the_overlays() -> None:
     curves = figures.learning_curves({key: curve_of() for key in keys_of(40)})
     tables = {key: table_of([0.1, 0.5, 0.9]) for key in keys_of(40)}

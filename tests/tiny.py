@@ -44,7 +44,8 @@ def tiny_experiment(**changes: Any) -> ExperimentConfig:
 
 def tiny_config(**changes: Any) -> TrainConfig:
     settings: dict[str, Any] = {
-        "epochs": 3, "batch_size": 8, "seed": 0, "max_lr": 0.02, "warmup": 0.3, "grow_from": 1.0,
+        "epochs": 3, "batch_size": 8, "seed": 0, "optimizer": "muon", "schedule": "one_cycle",
+        "max_lr": 0.02, "warmup": 0.3, "grow_from": 1.0,
         "grow_until": 0.6, "weight_decay": 0.05, "keep": "last", "store": "float32",
         "amp": TINY["amp"], "device": "cpu",
         "threads": 1, "start_from": SCRATCH, "boundary": "background",

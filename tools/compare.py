@@ -36,7 +36,8 @@ from unet.runtime.process import run_stage
 from unet.runtime.source import hash_lines
 
 DASH = "-"
-NOTE = f"{DASH}  not run with the params, code and data of its row"
+NOT_RUN = "not run with the params, code and data of its row"
+NOTE = f"{DASH}  {NOT_RUN}"
 TEST, RULE = "data/packed/test", "train.boundary"
 
 
@@ -163,16 +164,22 @@ def _has_changed(stage: str, path: str) -> bool:
 
 
 def rows(revs: Iterable[str]) -> Iterator[tuple[str, Tree]]:
-    """Name and tree of the workspace, of each revision and of each of its experiments."""
+    """Name and tree of the workspace, of each revision and of each of its experiments, the oldest
+    first: in a sweep, that of the first value."""
     options = [word for rev in revs for word in ("--rev", rev)]
     for baseline in json.loads(dvc("exp", "show", "--json", *options)):
         yield baseline["name"] or baseline["rev"][:9], Tree(baseline["rev"])
-        for experiment in baseline["experiments"] or []:
+        for experiment in sorted(baseline["experiments"] or [], key=_made):
             state = (experiment["executor"] or {}).get("state")  # queued, running, failed
             shown = "" if state in (None, "success") else f" ({state})"
             for run in experiment["revs"] or []:
                 name = run["name"] or experiment["name"] or run["rev"][:9]
                 yield f"  {name}{shown}", Tree(run["rev"])
+
+
+def _made(experiment: dict[str, Any]) -> str:
+    revs = experiment["revs"] or [{}]
+    return (revs[0].get("data") or {}).get("timestamp") or "none yet: it runs"
 
 
 def compare(
@@ -212,6 +219,8 @@ def compare(
         of_images.setdefault(tree.test_images, []).append(row)
     parts = []
     for images, chosen in sorted(of_images.items(), key=lambda item: item[0] is None):
+        if over and scores.iloc[chosen].isna().all(axis=None):
+            continue
         tables = [(params.iloc[chosen], shown.iloc[chosen])]
         if over:
             tables = grouped(params.iloc[chosen], scores.iloc[chosen], over)
@@ -228,7 +237,13 @@ def compare(
         parts.append(
             f"{metric} is by each row's own {RULE}: {metric}_boundary_background is by one"
         )
-    return "\n\n".join(parts + [NOTE] * bool(not over and scores.isna().any(axis=None)))
+    missing = scores.isna().all(axis=1) if over else scores.isna().any(axis=1)
+    if over and missing.any():
+        names = ", ".join(name.strip() for name in scores.index[missing])
+        parts.append(f"left out, {NOT_RUN}: {names}")
+    elif missing.any():
+        parts.append(NOTE)
+    return "\n\n".join(parts)
 
 
 def beside(params: pd.DataFrame, scores: pd.DataFrame, corner: str, width: int) -> str:

@@ -169,15 +169,13 @@ def ours(case: Case, device: torch.device) -> tuple[Callable[[], int], float]:
     """A function that runs the next batch and returns its number of images; FLOP per image."""
     params = load_params()
     experiment = replace(params.experiments["mp_tr_bce"], width=case.width)
-    config = replace(params.train, batch_size=case.batch_size)
+    optimizer = "muon" if case.muon else "adamw"
+    config = replace(params.train, batch_size=case.batch_size, optimizer=optimizer)
     if case.keep_memory:
         keep_freed_memory()
     split = split_of(case, device)
     amp = resolve_amp(case.amp, device)
     learner = Learner(experiment, config, foreground_share=0.3, device=device, amp=amp)
-    if not case.muon:
-        kernels = learner.muon.param_groups[0]["params"]
-        learner.muon = torch.optim.AdamW(kernels, fused=True)
     if case.work == "evaluation":
         model = learner.model.eval()
 

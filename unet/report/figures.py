@@ -1,5 +1,6 @@
 """Figures that compare experiments: numbers and arrays in, matplotlib figures out."""
 
+import math
 from collections.abc import Mapping, Sequence
 from itertools import cycle
 
@@ -30,24 +31,25 @@ def learning_curves(curves: Mapping[str, pd.DataFrame]) -> Figure:
     """
     kinds = sorted({frame.attrs["loss_name"] for frame in curves.values()})
     figure = Figure(figsize=(WIDTH, 7), layout="constrained")
-    axes = figure.subplots(2, max(2, len(kinds)))
-    (iou, accuracy), losses = axes[0, :2], dict(zip(kinds, axes[1], strict=False))
+    columns = math.lcm(2, len(kinds))  # so that each row of panels fills it
+    grid = figure.add_gridspec(2, columns)
+    axes = [
+        figure.add_subplot(grid[row, place * columns // count : (place + 1) * columns // count])
+        for row, count in enumerate((2, len(kinds)))
+        for place in range(count)
+    ]
     for (key, frame), (color, style) in zip(curves.items(), cycle(LOOKS), strict=False):
-        look = {"color": color, "ls": style, "marker": ".", "lw": 1.6, "label": key}
-        iou.plot(frame["epoch"], frame["val_iou"], **look)
-        accuracy.plot(frame["epoch"], 100 * frame["val_accuracy"], **look)
-        ax = losses[frame.attrs["loss_name"]]
+        for ax, values in zip(axes, (frame["val_iou"], 100 * frame["val_accuracy"]), strict=False):
+            ax.plot(frame["epoch"], values, style, color=color, label=key, marker=".", lw=1.6)
+        ax = axes[2 + kinds.index(frame.attrs["loss_name"])]
         ax.plot(frame["epoch"], frame["train_loss"], ":", color=color, label=f"{key}, training")
         ax.plot(frame["epoch"], frame["val_loss"], "-", color=color, label=f"{key}, validation")
-    iou.set(title="validation IoU", ylabel="IoU")
-    accuracy.set(title="validation accuracy", ylabel="accuracy [%]")
-    for kind, ax in losses.items():
+    axes[0].set(title="validation IoU", ylabel="IoU")
+    axes[1].set(title="validation accuracy", ylabel="accuracy [%]")
+    for ax, kind in zip(axes[2:], kinds, strict=True):
         unit = {"bce": "weighted BCE [nats a pixel]", "dice": "Dice loss"}.get(kind, kind)
         ax.set(title=f"losses of the {kind} variants", ylabel=unit)
-    for ax in axes.flat:
-        if not ax.has_data():
-            ax.axis("off")
-            continue
+    for ax in axes:
         ax.set_xlabel("epoch")
         ax.xaxis.get_major_locator().set_params(integer=True)
         ax.grid(alpha=0.3)

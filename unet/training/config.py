@@ -30,8 +30,10 @@ class TrainConfig:
     start_from: Annotated[str, Field(min_length=1)]  # SCRATCH, a model's file or a folder of them
     boundary: Literal[*BOUNDARY_RULES]  # what the band around the object is learnt as
     seed: Annotated[int, Field(ge=0, lt=2**31)]
-    max_lr: Positive  # peak of the one-cycle schedule
-    warmup: Share  # of the steps, until the peak
+    optimizer: Literal["muon", "adamw"]  # muon: for the kernels between features
+    schedule: Literal["one_cycle", "constant"]
+    max_lr: Positive  # peak of the one-cycle schedule, or the constant rate
+    warmup: Share  # of the steps, until the peak of the one-cycle schedule
     weight_decay: Annotated[float, Field(ge=0, le=100)]  # on matrices and kernels only
     grow_from: Annotated[float, Field(ge=0.5, le=1)]  # image side in epoch 1, in image_size
     grow_until: Annotated[float, Field(gt=0, le=1)]  # share of the epochs, until full size

@@ -44,7 +44,7 @@ class Learner:
         self.model = model.to(device, memory_format=torch.channels_last)
         self.net = distributed.parallel(self.model, device)
         dtype = torch.bfloat16 if amp == "bf16" else torch.float32
-        self.muon, self.adamw = build_optimizers(self.model, config, dtype=dtype)
+        self.optimizers = build_optimizers(self.model, config, dtype=dtype)
         self.scaler = torch.amp.GradScaler(device.type, enabled=amp == "fp16")
         self.batch_size = config.batch_size
         # Not with fp16, whose scaler reads gradients on the host, nor with several ranks.
@@ -81,29 +81,31 @@ class Learner:
         loss = self.loss_function(logits, targets, counted)
         self.net.zero_grad(set_to_none=True)
         self.scaler.scale(loss).backward()
-        self.scaler.step(self.muon)
-        self.scaler.step(self.adamw)
+        for optimizer in self.optimizers:
+            self.scaler.step(optimizer)
         self.scaler.update()
         return loss.detach(), logits.detach()
 
     def _set_learning_rate(self, learning_rate: float | Tensor) -> None:
-        for optimizer in (self.muon, self.adamw):
+        for optimizer in self.optimizers:
             for group in optimizer.param_groups:
                 group["lr"] = learning_rate
 
     def _tensors(self) -> list[Tensor]:
         """All that a step changes."""
-        states = [*self.muon.state.values(), *self.adamw.state.values()]
+        states = [state for optimizer in self.optimizers for state in optimizer.state.values()]
         values = [value for state in states for value in state.values()]
         return [*self.model.parameters(), *self.model.buffers(), *values]
 
     def state_dict(self) -> dict[str, Any]:
         """All state that training changes."""
-        return {name: getattr(self, name).state_dict() for name in self._STATEFUL}
+        return {name: part.state_dict() for name, part in self._stateful().items()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Restore a :meth:`state_dict`."""
-        for name in self._STATEFUL:
-            getattr(self, name).load_state_dict(state[name])
+        for name, part in self._stateful().items():
+            part.load_state_dict(state[name])
 
-    _STATEFUL = ("model", "muon", "adamw", "scaler")
+    def _stateful(self) -> dict[str, Any]:
+        named = {type(optimizer).__name__: optimizer for optimizer in self.optimizers}
+        return {"model": self.model, "scaler": self.scaler, **named}

@@ -1,4 +1,4 @@
-"""The training loop: mixed precision, one-cycle schedule, learning curve, resuming."""
+"""The training loop: mixed precision, learning-rate schedule, learning curve, resuming."""
 
 import math
 import time
@@ -211,8 +211,10 @@ def train_epoch(
         images, targets, counted = load_batch(
             split, indices, transforms, size=size, device=device, soft_edges=soft
         )
-        steps = config.epochs * len(batches)
-        rate = one_cycle(step, steps, max_lr=config.max_lr, warmup=config.warmup)
+        rate = config.max_lr
+        if config.schedule == "one_cycle":
+            steps = config.epochs * len(batches)
+            rate = one_cycle(step, steps, max_lr=config.max_lr, warmup=config.warmup)
         loss, logits = learner.step(images, targets, rate, counted=counted)
         scores.add(loss, logits, targets, counted)
     distributed.share_buffers(learner.model)

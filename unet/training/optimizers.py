@@ -1,4 +1,4 @@
-"""The optimisers: Muon for convolution kernels, AdamW for the rest."""
+"""The optimisers: Muon for convolution kernels and AdamW for the rest, or AdamW for all."""
 
 from collections.abc import Iterable
 
@@ -11,11 +11,12 @@ from unet.training.config import TrainConfig
 
 def build_optimizers(
     model: UNet, config: TrainConfig, *, dtype: torch.dtype = torch.float32
-) -> tuple["Muon", torch.optim.AdamW]:
+) -> list[torch.optim.Optimizer]:
     """Muon for the kernels between features; AdamW for the first kernel (its input is pixels), the
-    head's kernel (it has a single output), and all biases and normalisation parameters.
+    head's kernel (it has a single output), and all biases and normalisation parameters. With
+    ``config.optimizer = adamw`` AdamW alone, for all.
 
-    Weight decay applies only to kernels.
+    Weight decay applies only to kernels; without it AdamW is Adam.
 
     Args:
         dtype: of Muon's matrix products.
@@ -23,16 +24,17 @@ def build_optimizers(
     ends = [model.encoder[0][0].weight, model.head.weight]
     at_an_end = {id(kernel) for kernel in ends}
     inner = [p for p in model.parameters() if p.ndim == 4 and id(p) not in at_an_end]
+    muon = config.optimizer == "muon"
     groups = [
-        {"params": ends, "weight_decay": config.weight_decay},
+        {"params": ends if muon else ends + inner, "weight_decay": config.weight_decay},
         {"params": [p for p in model.parameters() if p.ndim < 2], "weight_decay": 0.0},
     ]
     device = ends[0].device.type
     fused, capturable = device in ("cpu", "cuda"), device == "cuda"  # in a CUDA graph
-    return (
-        Muon(inner, lr=config.max_lr, weight_decay=config.weight_decay, dtype=dtype),
-        torch.optim.AdamW(groups, lr=config.max_lr, fused=fused, capturable=capturable),
-    )
+    adamw = torch.optim.AdamW(groups, lr=config.max_lr, fused=fused, capturable=capturable)
+    if not muon:
+        return [adamw]
+    return [Muon(inner, lr=config.max_lr, weight_decay=config.weight_decay, dtype=dtype), adamw]
 
 
 class Muon(torch.optim.Optimizer):
