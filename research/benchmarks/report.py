@@ -1,4 +1,4 @@
-"""Write the tables in README.md here and in docs/own-data.md, from results/.
+"""Write the tables in README.md here, from results/.
 
 ``python -m research.benchmarks.report``
 """
@@ -7,11 +7,12 @@ from pathlib import Path
 
 import pandas as pd
 
-from research.benchmarks.common import RESULTS, read_results, summary
+from research.benchmarks.common import read_results, summary
 from unet.report.tables import markdown, rewrite
 from unet.runtime.process import run_stage
 
 BARS = (0.91, 0.93)
+SHOWN = ("peers", "levers", "quality", "few_photos")  # the page quotes the others
 IMAGES = "images a second (least, most)"
 
 
@@ -35,7 +36,7 @@ def speed(suite: str) -> str:
         median = case["images_per_second"]["median"]
         gflop = case["gflop_an_image"]["median"]
         row = {"case": label, IMAGES: spread(case["images_per_second"], digits=1)}
-        if suite.startswith(("levers", "mapped")):
+        if suite == "levers":
             row["ratio to the first"] = f"{median / first:.2f}"
         row["GFLOP an image"] = f"{gflop:.2f}"
         row["share of the peak"] = f"{median * gflop / peaks[precisions[label]]:.0%}"
@@ -105,14 +106,10 @@ def few_photos(name: str) -> str:
 
 
 def blocks() -> dict[Path, dict[str, str]]:
-    """Page -> marker -> table, for all results; ``peers-xeon`` is from another machine."""
+    """Page -> marker -> table, for each name in SHOWN."""
     makers = {"peers": peers, "quality": quality, "few_photos": few_photos}
-    names = sorted(path.stem for path in RESULTS.glob("*.json"))
-    made = {name: makers.get(name.partition("-")[0], speed)(name) for name in names}
-    return {
-        Path("research/benchmarks/README.md"): made,
-        Path("docs/own-data.md"): {"few_photos": made["few_photos"]},
-    }
+    made = {name: makers.get(name, speed)(name) for name in SHOWN}
+    return {Path("research/benchmarks/README.md"): made}
 
 
 def main() -> None:
