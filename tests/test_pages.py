@@ -42,7 +42,6 @@ COMMANDS = {
     "dvc commit": "needs a training that DVC did not run",
     "dvc remote add": "test_dvc_commands",
     "dvc push": "test_dvc_commands",
-    "dvc pull": "test_dvc_commands",
     "git restore -SW params.yaml dvc.lock code metrics plots": "test_pipeline",
     "torchrun": "test_distributed",
     "OXFORD_PETS_URL=": "test_download",
