@@ -54,6 +54,9 @@ def test_which_choice_matters() -> None:
         f"moves the IoU of such a run by {100 * alone:.2f} points",
         f"differ by {100 * 2**0.5 * alone:.1f} points (root mean square)",
     )
+    (official,) = named_records("official").values()
+    least = min(runs["iou"].std() for runs in by_key(official).values())
+    said(f"moves the IoU by [{100 * least:.1f} to {100 * alone:.1f} points]", page="README.md")
 
 
 def test_the_four_experiments_over_seeds() -> None:
@@ -84,22 +87,22 @@ def test_what_the_data_allow() -> None:
     rest, whole = (
         metrics.iou(of_key[torch.tensor(chosen[c].tolist())].sum(0)) for c in ("neither", "all")
     )
-    ceiling = found["ceiling"].set_index("score")
+    agreement = found["agreement"].set_index("score")
     accuracy, iou, outlined = (
-        "{:.3f} [{:.3f}, {:.3f}]".format(*ceiling.loc[score, ["value", "low", "high"]])
+        "{:.3f} [{:.3f}, {:.3f}]".format(*agreement.loc[score, ["value", "low", "high"]])
         for score in ("accuracy", "iou", "iou_outlined")
     )
     num_copies = (~chosen["no copies"]).sum()
     said(
         f"At least {num_copies} of the {len(chosen):,} test images have a copy in trainval.",
-        f"({ceiling['pairs'].iloc[0]} pairs) agree at accuracy {accuracy} and IoU {iou};",
+        f"({agreement['pairs'].iloc[0]} pairs) agree at accuracy {accuracy} and IoU {iou};",
         f"in both at IoU {outlined}.",
-        f"Of {len(looked_at)} masks that were looked at",
+        f"Of {len(looked_at)} masks that were [looked at]",
         f"{len(wrong)} are wrong ({', '.join(f'{n} {kind}' for kind, n in kinds.items())}), "
         f"{wrong['name'].isin(names).sum()} of them test masks.",
         f"`mp_tr_bce` has IoU {rest:.4f} on the test images instead of {whole:.4f}.",
     )
-    pairs, photographs, equal = ceiling[["pairs", "photographs", "equal_masks"]].iloc[0]
+    pairs, photographs, equal = agreement[["pairs", "photographs", "equal_masks"]].iloc[0]
     assert equal == 0  # "none of the pairs are the same mask"
     said(
         f"{num_copies} test images have a copy in trainval.",
@@ -108,12 +111,38 @@ def test_what_the_data_allow() -> None:
     )
 
 
-def test_what_few_photographs_gave() -> None:
-    runs = read_results("few_photos")["runs"]
-    iou = pd.DataFrame([run["iou"] for run in runs]).median()
+def test_what_the_benchmarks_gave() -> None:
+    names = ("steps", "sizes", "optimizers", "mapped", "peers-xeon", "levers-xeon")
+    cases = {name: read_results(name)["cases"] for name in names}
+
+    def speed(suite: str, case: str) -> float:
+        return cases[suite][case]["images_per_second"]["median"]
+
+    def ratios(suite: str, first: str, second: str) -> list[float]:
+        pairs = [(f"{first}, width {width}", f"{second}, width {width}") for width in (16, 64)]
+        return [speed(suite, one) / speed(suite, other) for one, other in pairs]
+
+    peak = max(case["peak_gflops"]["max"] for case in cases["sizes"].values())
+    shares = [
+        speed("sizes", size) * cases["sizes"][size]["gflop_an_image"]["median"] / peak
+        for size in ("width 8", "width 64")
+    ]
     said(
-        f"IoU {iou['from the released model, max_lr 0.001']:.2f} on 400 other",
-        f"200 from random weights {iou['from random weights, max_lr 0.004']:.2f},",
-        f"`mp_tr_bce` without training {iou['the released model as it is']:.2f} (",
-        page="docs/own-data.md",
+        "ran at {:.1f} images a second with data loading and augmentation, and at {:.1f}".format(
+            speed("steps", "training, width 16"), speed("steps", "training without data, width 16")
+        ),
+        "{:.0f} % at width 8 and {:.0f} % at width 64".format(*(100 * share for share in shares)),
+        "has {:.2f} of the speed at width 16 and {:.2f} at width 64".format(
+            *ratios("optimizers", "Muon", "AdamW")
+        ),
+        "{:.1f} images a second instead of {:.1f}, with".format(
+            speed("mapped", "mapped"), speed("mapped", "in memory")
+        ),
+        "{:.2f} times as fast as `plain` at width 16 and {:.2f} times at".format(
+            *ratios("peers-xeon", "ours", "plain")
+        ),
+        "{:.1f} images a second instead of {:.1f} (".format(
+            speed("levers-xeon", "+ bf16"), speed("levers-xeon", "+ channels last")
+        ),
+        page="research/benchmarks/README.md",
     )

@@ -10,7 +10,7 @@ import yaml
 from torch.nn.functional import interpolate as resize
 
 from research.labels import report
-from research.labels.ceiling import agreement
+from research.labels.agreement import agreement
 from research.labels.fold import HERE
 from research.labels.pairs import find_pairs
 from research.labels.rank import label_quality

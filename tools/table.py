@@ -1,4 +1,4 @@
-"""The experiments' scores as a table: printed, or written into docs/results.md.
+"""The experiments' scores as a table: printed, or by each rule for the border in docs/results.md.
 
 ``python -m tools.table [FOLDER]`` prints the table of the repository in FOLDER (default: here);
 ``python -m tools.table --readme`` rewrites the text between that page's markers.
@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from tools.models import PROJECTS, check_recorded, recorded_outputs
+from tools.models import check_recorded, recorded_outputs
 from unet.config import load_params
 from unet.data.masks import BOUNDARY_RULES
 from unet.inference.evaluation import RULE_ENDINGS
@@ -55,8 +55,7 @@ def score_table(frame: pd.DataFrame) -> pd.DataFrame:
 
 def readme_blocks(root: Path) -> dict[str, str]:
     """Marker -> the text between its two lines in RESULTS, for the released models or, if none
-    is released, for all experiments. Each other project with released models has a block named
-    after it.
+    is released, for all experiments.
 
     Raises:
         ValueError: an experiment has no scores, or a released model is not the recorded one.
@@ -75,35 +74,7 @@ def readme_blocks(root: Path) -> dict[str, str]:
         "threshold": [f"{threshold:.3f}" for threshold in frame["threshold"]],
         **{title: _pair(frame, ending) for title, ending in endings.items()},
     })  # fmt: skip
-    timing = [pd.read_csv(root / f"plots/timing/{key}.csv") for key in frame.index]
-    times = pd.DataFrame({
-        "experiment": frame.index,
-        "training, all epochs": [f"{t['seconds'].sum() / 60:.1f} min" for t in timing],
-        "median images a second": [f"{t['images_per_second'].median():.0f}" for t in timing],
-    })  # fmt: skip
-    blocks = {"scores": _captioned(root, frame)}
-    blocks |= {"treatments": markdown(treatments), "times": markdown(times)}
-    for project in PROJECTS[1:]:
-        if any(recorded[name][0] == project for name in models):
-            # Scores without the boundary favour no rule of training: comparable with the root's.
-            others = scores(root / project)
-            ignored = {BOUNDARY_RULES["ignore"]: _pair(others, RULE_ENDINGS["ignore"])}
-            blocks[project.name] = _captioned(root / project, others, **ignored)
-    return blocks
-
-
-def _captioned(project: Path, frame: pd.DataFrame, **more: list[str]) -> str:
-    """The table of the scores and the columns ``more``, below a caption."""
-    params = load_params(project / "params.yaml")
-    epochs = " or ".join(str(epoch) for epoch in frame["epoch"].unique())
-    which = f"{params.preprocess.split.capitalize()} test split"
-    passes = "predicted with test-time augmentation (six passes, the GFLOP shown are of one), "
-    caption = (
-        f"{which}, {frame['num_images'].iloc[0]:,} images, "
-        f"{BOUNDARY_RULES[params.train.boundary]}, weights after epoch {epochs} "
-        f"(the {params.train.keep}), {passes if params.evaluate.tta else ''}one seed."
-    )
-    return f"{caption}\n\n{markdown(score_table(frame).assign(**more))}"
+    return {"treatments": markdown(treatments)}
 
 
 def _pair(frame: pd.DataFrame, suffix: str) -> list[str]:

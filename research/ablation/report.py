@@ -152,18 +152,6 @@ def told_apart(records: Records) -> str:
     return markdown(pd.DataFrame(columns).rename_axis("difference").reset_index())
 
 
-def pairs_tables(records: Records) -> str:
-    """The same differences in points, with both of their intervals."""
-    tables = []
-    for heading, record in records.items():
-        rows = pd.DataFrame({"difference": [name.replace("-", "−") for name in PAIRS]})
-        for score in PAIR_SCORES:
-            found = effects(record, score, PAIRS)
-            rows[SCORES[score]] = found.apply(both_intervals, axis=1).to_numpy()
-        tables.append(f"{heading}, {record['seed'].nunique()} seeds:\n\n{markdown(rows)}")
-    return "\n\n".join(tables)
-
-
 def blocks() -> dict[Path, dict[str, str]]:
     """File -> marker -> the table that belongs between its two lines."""
     factorial = pd.read_csv(HERE / "factorial.csv")
@@ -182,7 +170,6 @@ def blocks() -> dict[Path, dict[str, str]]:
             "interactions": effects_table(factorial, INTERACTIONS),
             "cells": cells_table(factorial),
             "images": images_table(pd.read_csv(HERE / "images.csv", index_col="comparison")),
-            "pairs": pairs_tables(official | published),
         },
     }
 

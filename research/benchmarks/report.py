@@ -1,4 +1,4 @@
-"""Write the tables in README.md here and in docs/own-data.md, from results/.
+"""Write the tables in README.md here, from results/.
 
 ``python -m research.benchmarks.report``
 """
@@ -7,11 +7,12 @@ from pathlib import Path
 
 import pandas as pd
 
-from research.benchmarks.common import RESULTS, read_results, summary
+from research.benchmarks.common import read_results, summary
 from unet.report.tables import markdown, rewrite
 from unet.runtime.process import run_stage
 
 BARS = (0.91, 0.93)
+SHOWN = ("peers", "levers", "quality", "few_photos")  # the page quotes the others
 IMAGES = "images a second (least, most)"
 
 
@@ -32,13 +33,13 @@ def speed(suite: str) -> str:
         trains = (case["case"]["loop"], case["case"]["work"]) == ("ours", "training")
         precisions[label] = key = case["case"]["amp"] if trains else "none"
         peaks[key] = max(peaks.get(key, 0.0), case["peak_gflops"]["max"])
-    is_peers = suite.startswith("peers")
+    is_peers = suite == "peers"
     rows = []
     for label, case in cases.items():
         gflop = case["gflop_an_image"]["median"]
         row = {"loop" if is_peers else "case": label}
         row[IMAGES] = spread(case["images_per_second"], digits=1)
-        if suite.startswith(("levers", "mapped")):
+        if suite == "levers":
             row["ratio to the first"] = f"{medians[label] / first:.2f}"
         row["GFLOP an image"] = f"{gflop:.2f}"
         if is_peers:
@@ -94,14 +95,10 @@ def few_photos(name: str) -> str:
 
 
 def blocks() -> dict[Path, dict[str, str]]:
-    """Page -> marker -> table, for all results; ``peers-xeon`` is from another machine."""
+    """Page -> marker -> table, for each name in SHOWN."""
     makers = {"quality": quality, "few_photos": few_photos}
-    names = sorted(path.stem for path in RESULTS.glob("*.json"))
-    made = {name: makers.get(name.partition("-")[0], speed)(name) for name in names}
-    return {
-        Path("research/benchmarks/README.md"): made,
-        Path("docs/own-data.md"): {"few_photos": made["few_photos"]},
-    }
+    made = {name: makers.get(name, speed)(name) for name in SHOWN}
+    return {Path("research/benchmarks/README.md"): made}
 
 
 def main() -> None:

@@ -10,7 +10,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from research.labels.ceiling import SCORES
+from research.labels.agreement import SCORES
 from research.labels.fold import HERE
 from unet import metrics
 from unet.inference.evaluation import COUNTS
@@ -30,7 +30,7 @@ def copies(pairs: pd.DataFrame) -> str:
     return markdown(table.rename_axis("the one is the other's").reset_index())
 
 
-def ceiling(table: pd.DataFrame, models: dict[str, dict[str, float]]) -> str:
+def agreement(table: pd.DataFrame, models: dict[str, dict[str, float]]) -> str:
     """The scores of a mask against another of the same photograph, beside the models' scores."""
     rows = [
         {"score": SCORES[score][0], "another mask": f"{value:.4f} [{low:.4f}, {high:.4f}]"}
@@ -92,7 +92,7 @@ def verdicts(table: pd.DataFrame, ranking: pd.DataFrame) -> str:
 
 def tables() -> dict[str, pd.DataFrame]:
     """The recorded tables in this folder, by name."""
-    names = ("pairs", "ceiling", "test_counts", "verdicts", "suspects")
+    names = ("pairs", "agreement", "test_counts", "verdicts", "suspects")
     return {name: pd.read_csv(HERE / f"{name}.csv") for name in names}
 
 
@@ -105,7 +105,7 @@ def blocks() -> dict[Path, dict[str, str]]:
     return {
         HERE / "README.md": {
             "copies": copies(found["pairs"]),
-            "ceiling": ceiling(found["ceiling"], models),
+            "agreement": agreement(found["agreement"], models),
             "subsets": subset_scores(counts, chosen),
             "verdicts": verdicts(found["verdicts"], found["suspects"]),
         }

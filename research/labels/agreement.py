@@ -1,7 +1,8 @@
-"""How well two masks of one photograph agree: ``python -m research.labels.ceiling``.
+"""How well two masks of one photograph agree: ``python -m research.labels.agreement``.
 
-Some photographs are in the dataset twice, each time with a mask of its own. ``ceiling.csv`` has the
-scores of ``metrics/scores/`` for one mask as the prediction and the other as the truth.
+Some photographs are in the dataset twice, each time with a mask of its own. ``agreement.csv`` has
+the scores of ``metrics/scores/`` for one mask as the prediction and the other as the truth. Both
+masks carry an annotator's errors, so a model may well exceed them against one mask.
 """
 
 from collections.abc import Callable
@@ -100,7 +101,7 @@ def main() -> None:
     table["pairs"], table["photographs"] = len(pairs), len(set(groups))
     table["equal_masks"] = int((first == second).flatten(1).all(1).sum())
     text = table.to_csv(index=False, lineterminator="\n", float_format="%.6f")
-    write(HERE / "ceiling.csv", text)
+    write(HERE / "agreement.csv", text)
 
 
 def photographs(pairs: list[tuple[str, str]]) -> list[int]:
@@ -114,4 +115,4 @@ def photographs(pairs: list[tuple[str, str]]) -> list[int]:
 
 
 if __name__ == "__main__":
-    run_stage("ceiling", main)
+    run_stage("agreement", main)
