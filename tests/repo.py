@@ -18,6 +18,8 @@ from unet.training.steps import SCRATCH
 ROOT = Path(__file__).resolve().parent.parent
 RUNNING = re.compile(r"^Running stage '([^']+)'", re.MULTILINE)
 
+for name in ("DVC_ROOT", "DVC_STAGE", "OXFORD_PETS_URL"):
+    os.environ.pop(name, None)
 ENVIRONMENT = os.environ | {
     "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
     "OMP_NUM_THREADS": "1",
@@ -26,8 +28,6 @@ ENVIRONMENT = os.environ | {
     "GIT_COMMITTER_NAME": "test",
     "GIT_COMMITTER_EMAIL": "test@example.org",
 }
-for name in ("DVC_ROOT", "DVC_STAGE", "OXFORD_PETS_URL"):
-    ENVIRONMENT.pop(name, None)
 
 # By the last part of a param's name. Trains in seconds.
 TINY: dict[str, Any] = {

@@ -27,7 +27,6 @@ from unet.inference.predict import predict
 def call(trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys):
     """Runs the command in an empty folder whose ``models/`` holds the default model."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.delenv("DVC_STAGE", raising=False)
     Path("models").mkdir()
     shutil.copy(trained, f"models/{DEFAULT}.safetensors")
 

@@ -98,8 +98,6 @@ def site() -> Iterator[Site]:
 
 @pytest.fixture(autouse=True)
 def environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("OXFORD_PETS_URL", raising=False)
-    monkeypatch.delenv("DVC_ROOT", raising=False)
     monkeypatch.setenv("NO_PROXY", "*")
     monkeypatch.setattr(download, "BACKOFF", 0)
 

@@ -34,7 +34,6 @@ def folder(tmp_path: Path, root: Path, packed: Path, monkeypatch: pytest.MonkeyP
     (tmp_path / "params.yaml").write_bytes((root / "params.yaml").read_bytes())
     make_tiny(tmp_path)
     monkeypatch.chdir(tmp_path)
-    monkeypatch.delenv("DVC_ROOT", raising=False)
     monkeypatch.setattr("sys.argv", ["evaluate", KEY])
     monkeypatch.setattr(stage, "save_outlines", lambda path, *_, **__: path.touch())  # it takes 1 s
     make_model(START, seed=1, source="official")

@@ -11,11 +11,6 @@ from tests.repo import copy_repository, run
 from unet.runtime.process import run_stage
 
 
-@pytest.fixture(autouse=True)
-def without_dvc(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("DVC_STAGE", raising=False)
-
-
 def raising(error: BaseException) -> Callable[[], None]:
     def main() -> None:
         raise error

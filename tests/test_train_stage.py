@@ -41,7 +41,6 @@ def folder(tmp_path: Path, root: Path, packed: Path, monkeypatch: pytest.MonkeyP
     (tmp_path / "data").mkdir()
     (tmp_path / "data/packed").symlink_to(packed)
     monkeypatch.chdir(tmp_path)
-    monkeypatch.delenv("DVC_ROOT", raising=False)
     monkeypatch.setattr("sys.argv", ["train", KEY])
     monkeypatch.setattr(
         "unet.training.checkpoint.source_hashes", lambda module: source_hashes(module, tmp_path)
