@@ -230,11 +230,11 @@ def damaged(draw: st.DrawFn) -> tuple[bytes, Photo | None]:
 # Masks: from the object (H, W) bool.
 
 
-def _grey(values: np.ndarray, mode: str = "L") -> Image.Image:
+def grey(values: np.ndarray, mode: str = "L") -> Image.Image:
     return Image.fromarray(values.astype(np.uint8)).convert(mode)
 
 
-def _palette(indices: np.ndarray, *colours: tuple[int, int, int]) -> Image.Image:
+def palette(indices: np.ndarray, *colours: tuple[int, int, int]) -> Image.Image:
     image = Image.fromarray(indices.astype(np.uint8), mode="P")
     image.putpalette([channel for colour in colours for channel in colour])
     return image
@@ -249,27 +249,27 @@ def soft(mask: np.ndarray) -> np.ndarray:
 
 BLACK, RED, WHITE = (0, 0, 0), (128, 0, 0), (255, 255, 255)
 Mask = tuple[Callable[[np.ndarray], Image.Image], str]  # picture, format of the file
-PLAIN: Mask = (lambda m: _grey(m * 255), "PNG")
+PLAIN: Mask = (lambda m: grey(m * 255), "PNG")
 UNDERSTOOD: dict[str, Mask] = {  # without any setting
     **{kind: (PLAIN[0], kind) for kind in ("PNG", "BMP", "TIFF", "GIF", "JPEG")},
-    **{mode: (lambda m, mode=mode: _grey(m * 255, mode), "PNG") for mode in ("1", "RGB", "LA")},
-    "opaque RGBA": (lambda m: _grey(m * 255, "RGBA"), "TIFF"),
-    "0 and 1": (_grey, "PNG"),
+    **{mode: (lambda m, mode=mode: grey(m * 255, mode), "PNG") for mode in ("1", "RGB", "LA")},
+    "opaque RGBA": (lambda m: grey(m * 255, "RGBA"), "TIFF"),
+    "0 and 1": (grey, "PNG"),
     "16 bits": (lambda m: Image.fromarray(m.astype(np.uint16) * 65535), "PNG"),
     "16 bits, 0 and 1": (lambda m: Image.fromarray(m.astype(np.uint16)), "TIFF"),
-    "VOC's palette": (lambda m: _palette(m, BLACK, RED), "PNG"),
-    "grey palette": (lambda m: _palette(m, BLACK, WHITE), "PNG"),
-    "white first": (lambda m: _palette(~m, WHITE, BLACK), "PNG"),
-    "antialiased": (lambda m: _grey(soft(m)), "PNG"),
+    "VOC's palette": (lambda m: palette(m, BLACK, RED), "PNG"),
+    "grey palette": (lambda m: palette(m, BLACK, WHITE), "PNG"),
+    "white first": (lambda m: palette(~m, WHITE, BLACK), "PNG"),
+    "antialiased": (lambda m: grey(soft(m)), "PNG"),
 }
 ODD: dict[str, Mask] = {  # refused, or read right
-    "0 and 128": (lambda m: _grey(m * 128), "PNG"),
-    "odd labels": (lambda m: _grey(m + 2 * (np.arange(m.shape[1]) % 20 < 10)), "PNG"),
-    "VOC's border": (lambda m: _grey(np.where(m, 1, 255 * (soft(m) > 0))), "PNG"),
-    "a grey in a coloured palette": (lambda m: _palette(m, BLACK, (128,) * 3, RED), "PNG"),
-    "black last": (lambda m: _palette(~m, RED, BLACK), "PNG"),
-    "colours": (lambda m: Image.merge("RGB", [_grey(m * v) for v in (255, 0, 0)]), "PNG"),
-    "transparent": (lambda m: Image.merge("LA", [_grey(m * 255)] * 2), "PNG"),
+    "0 and 128": (lambda m: grey(m * 128), "PNG"),
+    "odd labels": (lambda m: grey(m + 2 * (np.arange(m.shape[1]) % 20 < 10)), "PNG"),
+    "VOC's border": (lambda m: grey(np.where(m, 1, 255 * (soft(m) > 0))), "PNG"),
+    "a grey in a coloured palette": (lambda m: palette(m, BLACK, (128,) * 3, RED), "PNG"),
+    "black last": (lambda m: palette(~m, RED, BLACK), "PNG"),
+    "colours": (lambda m: Image.merge("RGB", [grey(m * v) for v in (255, 0, 0)]), "PNG"),
+    "transparent": (lambda m: Image.merge("LA", [grey(m * 255)] * 2), "PNG"),
     "float": (lambda m: Image.fromarray(m.astype(np.float32)), "TIFF"),
 }
 
