@@ -128,26 +128,6 @@ def test_a_queued_sweep_gives_an_experiment_a_value_and_runs_in_copies(repositor
     assert re.search(rf"^evaluation of .*\.dvc{os.sep}tmp{os.sep}exps", log, re.MULTILINE)
 
 
-def test_an_experiment_is_shared_between_two_clones(repository: Path, tmp_path: Path) -> None:
-    run(repository, "dvc", "remote", "add", "-d", "store", str(tmp_path / "store"))
-    commit_all(repository)
-    run(tmp_path, "git", "clone", "-q", "--bare", str(repository), "origin")
-    run(repository, "git", "remote", "add", "origin", str(tmp_path / "origin"))
-    run(repository, "dvc", "exp", "run", "-n", "mine", "-S", "train.seed=1", f"evaluate@{FIRST}")
-    run(repository, "dvc", "exp", "push", "origin", "mine")
-
-    run(tmp_path, "git", "clone", "-q", "origin", "theirs")
-    theirs = tmp_path / "theirs"
-    run(theirs, "dvc", "exp", "pull", "origin", "mine")
-    assert "mine" in run(theirs, "python", "-m", "tools.compare").stdout
-    run(theirs, "dvc", "exp", "apply", "mine")
-    assert ran(run(theirs, "dvc", "repro", f"evaluate@{FIRST}").stdout) == {"code"}
-    models = [folder / f"models/{FIRST}.safetensors" for folder in (repository, theirs)]
-    assert models[0].read_bytes() == models[1].read_bytes()
-    run(theirs, "dvc", "repro", "-f", "-s", f"train@{FIRST}")
-    assert models[0].read_bytes() == models[1].read_bytes()
-
-
 def test_a_killed_experiment_ends_resumes_and_is_gone_by_the_readme_s_command(
     repository: Path,
 ) -> None:
