@@ -170,7 +170,7 @@ def test_a_fifth_a_renamed_and_a_removed_experiment(repository: Path) -> None:
     assert "fifth" in Path(shown.strip().removeprefix("file://")).read_text()
     commit_all(repository)
     # The tests that read params.yaml stay green.
-    files = ("declarations", "record", "learner", "table", "config", "ablation", "curves")
+    files = ("declarations", "record", "learner", "table", "config", "ablation", "results")
     run(repository, "python", "-m", "pytest", "-q", "-x", "-n", "0",
         "-m", "not slow", "-k", "not research and not everyday and not needs_no_dvc and not truth",
         *(f"tests/test_{file}.py" for file in files))  # fmt: skip

@@ -6,12 +6,15 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from matplotlib.axes import Axes
 from matplotlib.colors import to_rgb
 
+from tests.repo import ROOT
 from unet.report import figures
+from unet.report.curves import CHARTS, plots_definition
 from unet.report.results import (
     EXAMPLE_QUANTILES,
     Result,
@@ -234,3 +237,20 @@ def test_overlay_colours_hits_misses_and_false_alarms_as_the_legend_says() -> No
         colour = 255 * np.array(to_rgb(figures.LEGEND[label]))
         expected[place] = 0.45 * expected[place] + 0.55 * colour
     assert np.abs(figures.overlay(image, predicted, target) - expected).max() <= 1
+
+
+def test_each_chart_has_each_experiment_in_order() -> None:
+    keys = ["b", "a", "on", "1e3", "x-y_z"]
+    text = plots_definition(keys)
+    charts = yaml.safe_load(text)["plots"]
+    assert [list(chart) for chart in charts] == [[title] for title in CHARTS]
+    for chart in charts:
+        (definition,) = chart.values()
+        assert list(definition["y"]) == [f"curves/{key}.csv" for key in keys]
+    assert text == plots_definition(iter(keys)) and text.endswith("\n")
+
+
+def test_the_recorded_curves_have_the_columns() -> None:
+    for path in (ROOT / "plots/curves").glob("*.csv"):
+        header = path.read_text().partition("\n")[0].split(",")
+        assert {"epoch", *CHARTS.values()} <= set(header), path
