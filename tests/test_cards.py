@@ -1,6 +1,7 @@
 """The models' cards: they report measurements; what cannot be measured again is kept or refused."""
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +14,12 @@ from tests.repo import ROOT
 from tests.tiny import tiny_model
 from tools.cards import cards, main, weaknesses
 from tools.models import recorded_outputs, release
+from tools.table import scores
+from unet.config import load_params
 from unet.data.oxford_pets import md5
 from unet.inference.evaluation import RULE_ENDINGS
 from unet.inference.model_file import save_model
+from unet.report.tables import fill, rewrite
 from unet.runtime.files import sha256
 
 KEY, OTHER = "mp_tr_bce", "mp_tr_dice"
@@ -139,3 +143,27 @@ def test_a_release_keeps_the_cards_of_the_same_models_alone(record: Path) -> Non
     main()
     assert written(record).keys() == {f"{KEY}.md", f"{OTHER}.md"}
     assert written(record)[f"{OTHER}.md"] == kept
+
+
+# Tables
+
+
+def test_pages_are_filled_between_their_markers_all_or_none(tmp_path: Path) -> None:
+    first, second = tmp_path / "a.md", tmp_path / "b.md"
+    text = "before\n<!-- x -->\nold\n<!-- /x -->\nafter\n"
+    for wrong in ("no marker\n", "<!-- x -->\n", text + text):
+        first.write_text(text)
+        second.write_text(wrong)
+        with pytest.raises(ValueError, match="markers of x stand [02] times"):
+            rewrite({first: {"x": "new"}, second: {"x": "new"}})
+        assert first.read_text() == text
+    rewrite({first: {"x": "new | \\1"}})
+    assert first.read_text() == text.replace("old", "new | \\1")
+    assert fill(first.read_text(), {"x": "old"}) == text
+
+
+def test_an_experiment_without_scores_is_named(tmp_path: Path) -> None:
+    shutil.copy(ROOT / "params.yaml", tmp_path)
+    key = next(iter(load_params(ROOT / "params.yaml").experiments))
+    with pytest.raises(ValueError, match=f"^{key} has no scores .*run `dvc repro`$"):
+        scores(tmp_path)

@@ -1,6 +1,7 @@
 """DVC's ordinary commands work: where the pipeline ran, in clones, on a fresh clone."""
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -170,7 +171,7 @@ def test_a_fifth_a_renamed_and_a_removed_experiment(repository: Path) -> None:
     assert "fifth" in Path(shown.strip().removeprefix("file://")).read_text()
     commit_all(repository)
     # The tests that read params.yaml stay green.
-    files = ("declarations", "record", "learner", "table", "config", "ablation", "results")
+    files = ("declarations", "record", "learner", "cards", "config", "ablation", "results")
     run(repository, "python", "-m", "pytest", "-q", "-x", "-n", "0",
         "-m", "not slow", "-k", "not research and not everyday and not needs_no_dvc and not truth",
         *(f"tests/test_{file}.py" for file in files))  # fmt: skip
@@ -206,3 +207,19 @@ def test_models_never_replace_the_only_copy_of_another(repository: Path) -> None
     refused = run(repository, "python", "-m", "tools.models", check=False)
     assert refused.returncode == 1 and "nowhere else" in refused.stdout
     assert (repository / MODEL).read_bytes() == b"a model of the user's own"
+
+
+# From how each library presents itself to a page's scripts.
+LIBRARIES = ("self).vega={}", "self).vegaLite={}", "self).vegaEmbed=")
+
+
+def test_the_page_of_plots_holds_all_that_it_needs(finished: Path, tmp_path: Path) -> None:
+    """It draws its charts without a network."""
+    run(tmp_path, "git", "clone", "-q", str(finished), "clone")
+    run(tmp_path / "clone/unet", "dvc", "plots", "diff", "HEAD", "-o", "written")
+    page = (tmp_path / "clone/unet/written/index.html").read_text(encoding="utf-8")
+    assert not re.search(r"<(script|link|img|iframe)[^>]*\s(src|href)\s*=\s*.?https?:", page)
+    assert "{plot_divs}" not in page and "{refresh_tag}" not in page
+    libraries, _, charts = page.partition("<body>")
+    assert all(libraries.count(library) == 1 for library in LIBRARIES)
+    assert charts.count("vegaEmbed(") >= 3  # the three charts of all variants, at least
