@@ -11,16 +11,19 @@ from typing import Any
 import pytest
 import yaml
 
+from stages import preprocess
 from stages import train as stage
 from stages.code import check_is_here
-from tests.repo import make_tiny
+from tests.repo import ROOT, make_tiny
 from tests.tiny import pack_drawn, tiny_config, tiny_experiment
 from tools import profile
 from unet.inference.model_file import TrainedModel, load_model
+from unet.runtime.config import load_section
 from unet.runtime.files import file_sha256
 from unet.runtime.source import source_hashes
 from unet.training.checkpoint import STATE
 from unet.training.start import load_start
+from unet.training.steps import SCRATCH, Length, start_file
 
 KEY = "mp_tr_bce"
 MODEL = Path(f"models/{KEY}.safetensors")
@@ -34,10 +37,10 @@ def packed(tmp_path_factory: pytest.TempPathFactory, raw: Path) -> Path:
 
 
 @pytest.fixture
-def folder(tmp_path: Path, root: Path, packed: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def folder(tmp_path: Path, packed: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder to train in, with a copy of the code that is hashed."""
     for name in ("unet", "stages"):
-        shutil.copytree(root / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__"))
+        shutil.copytree(ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__"))
     (tmp_path / "data").mkdir()
     (tmp_path / "data/packed").symlink_to(packed)
     monkeypatch.chdir(tmp_path)
@@ -179,9 +182,9 @@ def test_what_is_missing_is_told_before_anything_runs(
 
 
 def test_a_profile_is_a_trace_of_the_trainings_operations(
-    folder: Path, root: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    shutil.copy2(root / "params.yaml", folder)
+    shutil.copy2(ROOT / "params.yaml", folder)
     make_tiny(folder)
     monkeypatch.setattr(profile, "NUM_STEPS", 2)
     profile.main()
@@ -190,3 +193,31 @@ def test_a_profile_is_a_trace_of_the_trainings_operations(
     assert names.count("aten::grid_sampler_2d") == 4  # images and targets of two steps
     assert "aten::convolution_backward" in names
     assert "aten::convolution_backward" in capsys.readouterr().out
+
+
+# The number of steps, known before any training begins
+
+
+def test_a_start_is_a_file_or_a_folders_file_of_the_key(tmp_path: Path) -> None:
+    for scratch in (SCRATCH, f"./{SCRATCH}", f"../{SCRATCH}", f"/elsewhere/{SCRATCH}"):
+        assert start_file(scratch, "pets") is None
+    assert start_file(str(tmp_path), "pets") == tmp_path / "pets.safetensors"
+    assert start_file("some.safetensors", "pets") == Path("some.safetensors")
+
+
+@pytest.mark.parametrize("few", [True, False])
+def test_preprocessing_says_it(
+    tmp_path: Path, raw: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
+    few: bool,
+) -> None:  # fmt: skip
+    shutil.copy2(ROOT / "params.yaml", tmp_path)
+    make_tiny(tmp_path)
+    params = tmp_path / "params.yaml"
+    params.write_text(params.read_text().replace("epochs: 2", f"epochs: {2 if few else 200}"))
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data/raw").symlink_to(raw)
+    monkeypatch.chdir(tmp_path)
+    assert load_section("train", Length) == Length(2 if few else 200, 8, SCRATCH)
+    preprocess.main()
+    # 22 drawn images are for training, in batches of 8.
+    assert ("training: 6 steps are few" in capsys.readouterr().out) == few
