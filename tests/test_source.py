@@ -11,54 +11,6 @@ import pytest
 from tests.repo import ROOT
 from unet.runtime.source import source_hashes, stripped
 
-SOURCE = '''"""The module."""
-
-import math
-
-
-@staticmethod
-def area(radius: float) -> float:
-    """Of a circle.
-
-    Over several lines.
-    """
-    return math.pi * radius**2
-
-
-async def wait(seconds: float) -> str:
-    """Like time.sleep."""
-    text = f"{seconds:.1f} # s"
-    return text + " # no comment"
-
-
-class Shape:
-    """Of no form."""
-
-    sides = 4  # as a square
-    note = """Two
-
-    lines  
-    """
-'''  # noqa: W291
-
-
-def test_the_source_of_these_tests_is_stripped_as_expected() -> None:
-    assert stripped(SOURCE) == (
-        "import math\n"
-        "@staticmethod\n"
-        "def area(radius: float) -> float:\n"
-        "    return math.pi * radius**2\n"
-        "async def wait(seconds: float) -> str:\n"
-        '    text = f"{seconds:.1f} # s"\n'
-        '    return text + " # no comment"\n'
-        "class Shape:\n"
-        "    sides = 4\n"
-        '    note = """Two\n'
-        "\n"
-        "    lines  \n"
-        '    """\n'
-    )
-
 
 @pytest.mark.parametrize(
     ("source", "expected"),
@@ -79,6 +31,10 @@ def test_the_source_of_these_tests_is_stripped_as_expected() -> None:
         ("# nothing\n\n'''but words'''\n", ""),
         ("class A:\n    ('Of '\n     'no form.')\n    x = 1\n", "class A:\n    x = 1\n"),
         ("x = 1  \t\n\n\ny = 2", "x = 1\ny = 2\n"),
+        (
+            "@a\nasync def f():\n    'd'\n    return '# c'  # c\n",
+            "@a\nasync def f():\n    return '# c'\n",
+        ),
         ("", ""),
     ],
 )
