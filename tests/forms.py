@@ -5,7 +5,6 @@ from a reader.
 
 import io
 import struct
-import zlib
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
@@ -104,14 +103,6 @@ def clear_colour(kind: str, mode: str) -> Form:
     return encode
 
 
-def alpha_palette(pixels: np.ndarray, **options: Any) -> tuple[bytes, np.ndarray]:
-    image = Image.fromarray(pixels).quantize(32)
-    opacity = np.arange(255, 0, -8, dtype=np.uint8)[: np.asarray(image).max() + 1]
-    a = (opacity[np.asarray(image)] / 255)[..., None]
-    shown = (np.asarray(image.convert("RGB")) * a + 255 * (1 - a)).round().astype(np.uint8)
-    return saved(image, "PNG", transparency=opacity.tobytes(), **options), shown
-
-
 def grey_16(kind: str, used: int = 65535, byte_order: str = "<") -> Form:
     """Cameras and microscopes often use 12 of the 16 bits."""
 
@@ -122,17 +113,6 @@ def grey_16(kind: str, used: int = 65535, byte_order: str = "<") -> Form:
         return saved(Image.fromarray(values.astype(byte_order + "u2")), kind, **options), shown
 
     return encode
-
-
-def png_48(pixels: np.ndarray) -> tuple[bytes, np.ndarray]:
-    """Encoded by hand: Pillow writes no PNG with 16 bits per channel."""
-    rows = (pixels.astype(">u2") * 257).reshape(len(pixels), -1).astype(">u2")
-    header = struct.pack(">IIBBBBB", pixels.shape[1], pixels.shape[0], 16, 2, 0, 0, 0)
-    raw = zlib.compress(b"".join(b"\0" + row.tobytes() for row in rows))
-    content = b"\x89PNG\r\n\x1a\n"
-    for chunk in (b"IHDR" + header, b"IDAT" + raw, b"IEND"):
-        content += struct.pack(">I", len(chunk) - 4) + chunk + struct.pack(">I", zlib.crc32(chunk))
-    return content, pixels
 
 
 # Form -> encoder, mean difference that a reader may make. These can be turned by a tag.
@@ -157,7 +137,6 @@ WITH_EXIF: dict[str, tuple[Form, float]] = {
     "PNG, a transparent colour": (clear_colour("PNG", "RGB"), 0),
     "PNG, a transparent grey": (clear_colour("PNG", "L"), 0),
     "PNG, a transparent index": (clear_colour("PNG", "P"), 0),
-    "PNG, a palette with alpha": (alpha_palette, 1),
     "16-bit PNG": (grey_16("PNG"), 1),
     "TIFF": (plain("TIFF"), 0),
     "compressed TIFF": (plain("TIFF", compression="tiff_lzw"), 0),
@@ -166,7 +145,6 @@ WITH_EXIF: dict[str, tuple[Form, float]] = {
     "16-bit TIFF": (grey_16("TIFF"), 1),
 }
 PHOTOS = WITH_EXIF | {
-    "48-bit PNG": (png_48, 1),
     "12 bits in a PNG": (grey_16("PNG", 4095), 1),
     "16-bit TIFF, high byte first": (grey_16("TIFF", byte_order=">"), 1),
     "1-bit TIFF": (plain("TIFF", "1", compression="group4"), 0),

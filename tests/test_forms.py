@@ -11,20 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from tests.forms import (
-    NO_PICTURES,
-    ODD,
-    PLAIN,
-    PROFILE,
-    UNDERSTOOD,
-    Photo,
-    damaged,
-    exif,
-    objects,
-    photographs,
-    saved,
-    soft,
-)
+from tests import forms
+from tests.forms import ODD, PLAIN, PROFILE, UNDERSTOOD, Photo, exif, saved, soft
 from tests.photographs import SIZE, other_model, photograph
 from tests.repo import ROOT
 from unet.config import load_params
@@ -45,7 +33,7 @@ def off(found: Image.Image, photo: Photo) -> float:
 
 
 @settings(deadline=None, max_examples=150)
-@given(photographs())
+@given(forms.photographs())
 def test_a_photograph_is_the_same_however_it_is_stored_and_given(
     tmp_path_factory: pytest.TempPathFactory, photo: Photo
 ) -> None:
@@ -58,7 +46,7 @@ def test_a_photograph_is_the_same_however_it_is_stored_and_given(
 
 
 @settings(deadline=None, max_examples=80)
-@given(damaged())
+@given(forms.damaged())
 def test_a_damaged_file_is_refused_in_a_line_that_names_it(
     tmp_path_factory: pytest.TempPathFactory, case: tuple[bytes, Photo | None]
 ) -> None:
@@ -75,7 +63,7 @@ def test_a_damaged_file_is_refused_in_a_line_that_names_it(
 
 
 @settings(deadline=None, max_examples=60)
-@given(st.sampled_from([*UNDERSTOOD, *ODD]), objects(48, 64))
+@given(st.sampled_from([*UNDERSTOOD, *ODD]), forms.objects(48, 64))
 def test_a_mask_is_packed_as_its_plain_form_or_refused(
     tmp_path_factory: pytest.TempPathFactory, form: str, mask: np.ndarray
 ) -> None:
@@ -117,7 +105,7 @@ REFUSED = {
     "is empty": b"",
     "is no picture of a format that can be read": b"no picture at all " * 20,
     r"cannot be read \((image file is truncated|Truncated)": saved(photograph(), "JPEG")[:700],
-    "has 32 bits a pixel.*save it with 8 or 16": NO_PICTURES[-1],
+    "has 32 bits a pixel.*save it with 8 or 16": forms.NO_PICTURES[-1],
 }
 
 
