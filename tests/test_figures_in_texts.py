@@ -1,5 +1,7 @@
-"""The figures in the README files' sentences, which are written by hand, are the recorded ones."""
+"""The pages: the figures in sentences, which are written by hand, are the recorded ones; links lead
+somewhere."""
 
+import re
 from pathlib import Path
 
 import pandas as pd
@@ -11,7 +13,7 @@ from research.ablation.inference import MAIN, PAIRS, by_seed, effects
 from research.ablation.report import PUBLISHED, by_key, named_records, points
 from research.benchmarks.common import read_results
 from research.labels.report import FINE, counts_of, subsets, tables
-from tests.repo import ROOT
+from tests.repo import ROOT, run
 from unet import metrics
 from unet.report.differences import noise, sign
 
@@ -118,3 +120,31 @@ def test_what_few_photographs_gave() -> None:
         f"`mp_tr_bce` without training {iou['the released model as it is']:.2f} (",
         page="docs/own-data.md",
     )
+
+
+# Links and length
+
+PAGES = [Path(name) for name in run(ROOT, "git", "ls-files", "*.md").stdout.split()]
+
+
+def anchors(page: Path) -> set[str]:
+    """As GitHub makes them of the headings."""
+    headings = re.findall(r"^#+ (.+)$", page.read_text(encoding="utf-8"), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", h.lower()).replace(" ", "-") for h in headings}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=str)
+def test_links_lead_somewhere(page: Path) -> None:
+    text = (ROOT / page).read_text(encoding="utf-8")
+    for target in re.findall(r"\]\(([^)\s]+)\)", text):
+        if re.match(r"[a-z]+:", target):
+            continue
+        path, _, anchor = target.partition("#")
+        there = (ROOT / page).parent / path if path else ROOT / page
+        assert there.exists(), f"{page}: {target}"
+        assert not anchor or anchor in anchors(there), f"{page}: {target}"
+
+
+def test_readme_is_read_in_ten_minutes() -> None:
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert len(text.splitlines()) <= 170 and len(text.split()) <= 1500
