@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tests.repo import FINISHED, GO_BACK, RUNNING, commit_all, copy_repository, run
+from tests.repo import FINISHED, RUNNING, commit_all, copy_repository, run
 from tools.fresh import stale_stages
 
 FIRST = FINISHED[0]
@@ -188,25 +188,6 @@ def test_a_fifth_a_renamed_and_a_removed_experiment(repository: Path) -> None:
     output = run(repository, "dvc", "repro").stdout
     assert set(RUNNING.findall(output)) <= {"code", "plot"}  # `plot` may be in the run-cache
     assert stale_stages(repository) == {}
-
-
-@pytest.mark.slow
-def test_models_never_replace_the_only_copy_of_another(repository: Path) -> None:
-    run(repository, "python", "-m", "tools.models", "--release")
-    commit_all(repository)
-    released = (repository / MODEL).read_bytes()
-    run(repository, "dvc", "exp", "run", "-S", "train.seed=7", f"train@{FIRST}")
-    assert (repository / MODEL).read_bytes() != released
-    refused = run(repository, "python", "-m", "tools.models", check=False)
-    assert refused.returncode == 1 and "git restore -SW dvc.lock params.yaml" in refused.stdout
-    run(repository, *GO_BACK)
-    run(repository, "python", "-m", "tools.models")  # the other one is in DVC's cache
-    assert (repository / MODEL).read_bytes() == released
-    (repository / MODEL).unlink()  # it may be a link into the cache
-    (repository / MODEL).write_bytes(b"a model of the user's own")
-    refused = run(repository, "python", "-m", "tools.models", check=False)
-    assert refused.returncode == 1 and "nowhere else" in refused.stdout
-    assert (repository / MODEL).read_bytes() == b"a model of the user's own"
 
 
 # From how each library presents itself to a page's scripts.

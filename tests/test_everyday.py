@@ -75,6 +75,11 @@ def test_a_clone_takes_the_released_models_trainings_as_done(released: Path) -> 
         assert "preprocess" in ran and not any(name.startswith("train") for name in ran)
     assert run(clone, "git", "status", "--short").stdout == ""
     assert f"{KEY}: as recorded" in run(clone, "python", "-m", "tools.verify", check=False).stdout
+    (clone / MODEL).unlink()  # it may be a link into the cache
+    (clone / MODEL).write_bytes(b"a model of the user's own")
+    refused = run(clone, "python", "-m", "tools.models", check=False)
+    assert refused.returncode == 1 and "nowhere else" in refused.stdout
+    assert (clone / MODEL).read_bytes() == b"a model of the user's own"
     # The released models stay, also where one of them is not in its pipeline's folder.
     shutil.rmtree(clone / "everyday/models")
     run(clone, "python", "-m", "tools.models", "--release")
