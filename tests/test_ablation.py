@@ -1,6 +1,7 @@
 """The ablation: its differences, records and tables, what its stages declare, and one real run."""
 
 import json
+import shutil
 import sys
 from dataclasses import replace
 from itertools import product
@@ -11,23 +12,15 @@ import pandas as pd
 import pytest
 import yaml
 
+from research.ablation import design as plan
 from research.ablation import report
-from research.ablation.design import (
-    CELLS,
-    DESIGNS,
-    FACTORS,
-    HERE,
-    NAMED,
-    NUMBERS,
-    Design,
-    run_names,
-    settings,
-)
+from research.ablation.design import CELLS, DESIGNS, FACTORS, HERE, NAMED, NUMBERS, Design
 from research.ablation.gather import gather
 from research.ablation.inference import INTERACTIONS, MAIN, PAIRS, contrasts, effects
 from research.ablation.train import experiment_of, recipe
-from tests.repo import ROOT, commit_all, copy_repository, make_study_tiny, make_tiny, run
+from tests.repo import ROOT, TINY, commit_all, copy_repository, run
 from tests.tiny import tiny_config
+from tools.same import SMALL, make_small
 from unet.config import load_params
 from unet.report.tables import fill
 
@@ -45,7 +38,7 @@ def record(**planted: float) -> pd.DataFrame:
         iou = 0.7 + rng.normal(scale=1e-4)
         for term, effect in planted.items():
             iou += effect * np.prod([signs[factor] for factor in term.split("__")])
-        row = levels | {"seed": number} | settings(DESIGN)
+        row = levels | {"seed": number} | plan.settings(DESIGN)
         row |= {"epochs": 2, "torch": "t", "device": "cpu", "device_name": "a CPU"}
         rows.append(row | dict.fromkeys(NUMBERS, iou))
     return pd.DataFrame(rows)
@@ -73,7 +66,7 @@ def test_differences_are_those_of_means() -> None:
 
 def test_runs_are_gathered_if_they_are_alike(tmp_path: Path) -> None:
     frame = record()
-    for name, row in zip(run_names(CELLS, DESIGN), frame.to_dict("records"), strict=True):
+    for name, row in zip(plan.run_names(CELLS, DESIGN), frame.to_dict("records"), strict=True):
         (tmp_path / f"{name}.json").write_text(json.dumps(row))
     pd.testing.assert_frame_equal(gather(tmp_path, CELLS, DESIGN), frame)
     file = tmp_path / "mp-ups-dice-1.json"
@@ -121,8 +114,8 @@ def test_pages_say_what_the_record_says(monkeypatch: pytest.MonkeyPatch) -> None
 def repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A copy of this repository with tiny params and drawn archives in data/raw."""
     repository = copy_repository(tmp_path_factory.mktemp("ablation") / "repository")
-    make_tiny(repository)
-    make_study_tiny(repository)
+    make_small(repository, SMALL | TINY)
+    shutil.rmtree(repository / HERE / "runs")  # they have other params
     commit_all(repository)
     run(repository, "dvc", "repro", "-q", "download")
     return repository

@@ -25,7 +25,6 @@ from tests.repo import (
     RUNNING,
     commit_all,
     run,
-    start_queue,
 )
 from tools.compare import DASH
 from tools.fresh import stale_stages
@@ -109,7 +108,11 @@ def test_a_queued_sweep_gives_an_experiment_a_value_and_runs_in_copies(repositor
     commit_all(repository)
     width = f"experiments.{LAST}.width"
     run(repository, "dvc", "exp", "run", "--queue", "-S", f"+{width}=6,8", f"evaluate@{LAST}")
-    start_queue(repository)
+    # No pipe: the worker lives on, and would hold it open.
+    subprocess.run(
+        ["dvc", "queue", "start", "-j", "1"], cwd=repository, env=ENVIRONMENT, check=True,
+        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
     # Git is asked first, since DVC takes seconds to answer.
     deadline = time.monotonic() + 900
     refs = ("git", "for-each-ref", "refs/exps", "--format=%(refname)")
@@ -196,9 +199,8 @@ def parallel(
     """Run tools/parallel.sh over TRAININGS, the first of which fails, on so many cores without a
     GPU, with a ``dvc`` that writes down its calls. A training waits until ``at_once`` have begun.
 
-    Returns:
-        The exit status; the calls in their order; "start" or "end" of each training, with its
-        number of threads.
+    Returns the exit status; the calls in their order; each training's start and end, with its
+    number of threads.
     """
     (folder / "tools").mkdir()
     (folder / "bin").mkdir()

@@ -10,6 +10,7 @@ import torch
 from PIL import Image
 
 from tests.photographs import INFO
+from tests.repo import ROOT
 from tests.test_folder_pipeline import own_folder
 from tests.tiny import tiny_model
 from tools import score
@@ -21,9 +22,9 @@ COUNT = 24
 
 
 @pytest.fixture
-def folder(tmp_path: Path, root: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Photographs and masks, and two models beside, ``a`` and ``b``, of different image sizes."""
-    monkeypatch.chdir(root)
+    monkeypatch.chdir(ROOT)
     for seed, (name, size) in enumerate({"a": 32, "b": 48}.items()):
         model = tiny_model(seed, random_head=True)
         info = {"image_size": size, "threshold": 0.4, "boundary": "background"}
