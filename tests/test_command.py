@@ -292,7 +292,6 @@ def test_nothing_found_is_said_and_no_cutout_written(call) -> None:
     ("arguments", "text"),
     [
         (["none.jpg"], "none.jpg: no such file or folder"),
-        (["empty"], "empty: no pictures in this folder"),
         (["pet.png", "--out", "empty/notes.txt"], "File exists: 'empty/notes.txt'"),
         (["pet.png", "-o", "x.webp"], "--out x.webp: must be a .png or .jpg, or a folder"),
         (["pet.png", "-o", "x.jpg"], "JPEG blurs a mask and has no transparency: name a .png"),

@@ -211,6 +211,13 @@ def test_a_folder_as_the_url_or_as_the_mirror(
     for name in "ab":
         assert_whole(tmp_path / name)
     assert site.requests == []
+    # Another edition, by its own checksums.
+    (mirror / IMAGES).write_bytes(b"small")
+    sums = f"{checksum(b'small').upper()} *{IMAGES}\n" + MD5SUMS.splitlines()[1] + "\n"
+    (mirror / "MD5SUMS").write_text(sums, encoding="utf-8")
+    monkeypatch.setenv("OXFORD_PETS_URL", str(mirror))
+    fetch(UNUSED, tmp_path / "raw")
+    assert (tmp_path / "raw" / IMAGES).read_bytes() == b"small"
 
 
 def test_a_relative_folder_is_the_repositorys(
@@ -224,14 +231,6 @@ def test_a_relative_folder_is_the_repositorys(
     monkeypatch.setenv("DVC_ROOT", str(tmp_path))
     fetch(UNUSED, tmp_path / "raw")
     assert_whole(tmp_path / "raw")
-
-
-def test_another_edition_as_the_mirror(mirror: Path, tmp_path: Path) -> None:
-    (mirror / IMAGES).write_bytes(b"small")
-    sums = f"{checksum(b'small').upper()} *{IMAGES}\n" + MD5SUMS.splitlines()[1] + "\n"
-    (mirror / "MD5SUMS").write_text(sums, encoding="utf-8")
-    fetch(UNUSED, tmp_path / "raw")
-    assert (tmp_path / "raw" / IMAGES).read_bytes() == b"small"
 
 
 def test_another_mirror_than_the_archives_here_is_noticed(

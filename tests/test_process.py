@@ -53,14 +53,7 @@ def copy(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 # As in a container whose user is not in /etc/passwd.
-NO_NAME = """
-import getpass
-
-def nobody():
-    raise KeyError("getpwuid(): uid not found: 54321")
-
-getpass.getuser = nobody
-"""
+NO_NAME = "import getpass\ngetpass.getuser = lambda: {}['uid not found: 54321']\n"
 
 
 @pytest.mark.parametrize(("tool", "trouble"), [("compare", "no Git"), ("models", "no name")])
