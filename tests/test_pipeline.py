@@ -143,7 +143,7 @@ def test_a_killed_experiment_ends_resumes_and_is_gone_by_the_readme_s_command(
         command, cwd=repository, env=ENVIRONMENT,
         stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
     )  # fmt: skip
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + 300
     while not list(repository.glob(".checkpoints/*/*/state.bin")):
         assert dvc.poll() is None and time.monotonic() < deadline
         time.sleep(0.05)
