@@ -17,8 +17,6 @@ from tools.models import PROJECTS
 from unet.data.synthetic import write_archives
 from unet.inference.model_file import TrainedModel, load_model, save_model
 
-ROOT = Path(__file__).parents[1]
-
 torch.set_num_threads(1)  # another number gives other bits, and the workers share the cores
 # What trainings compute in where a test does not say it; they must pass with bf16, too.
 TINY["amp"] = os.environ.get("TESTS_AMP", TINY["amp"])
@@ -39,18 +37,6 @@ def temporary_files(tmp_path_factory: pytest.TempPathFactory) -> None:
     for environment in (os.environ, ENVIRONMENT):
         environment["TMPDIR"] = str(tmp_path_factory.mktemp("temporary"))
     tempfile.tempdir = None  # so that tempfile reads TMPDIR again
-
-
-@pytest.fixture(scope="session")
-def root() -> Path:
-    """The repository's root."""
-    return ROOT
-
-
-@pytest.fixture(scope="session")
-def params_text() -> str:
-    """The repository's ``params.yaml`` as it stands."""
-    return (ROOT / "params.yaml").read_text(encoding="utf-8")
 
 
 @pytest.fixture(scope="session")

@@ -5,7 +5,6 @@ from a reader.
 
 import io
 import struct
-import zlib
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
@@ -104,14 +103,6 @@ def clear_colour(kind: str, mode: str) -> Form:
     return encode
 
 
-def alpha_palette(pixels: np.ndarray, **options: Any) -> tuple[bytes, np.ndarray]:
-    image = Image.fromarray(pixels).quantize(32)
-    opacity = np.arange(255, 0, -8, dtype=np.uint8)[: np.asarray(image).max() + 1]
-    a = (opacity[np.asarray(image)] / 255)[..., None]
-    shown = (np.asarray(image.convert("RGB")) * a + 255 * (1 - a)).round().astype(np.uint8)
-    return saved(image, "PNG", transparency=opacity.tobytes(), **options), shown
-
-
 def grey_16(kind: str, used: int = 65535, byte_order: str = "<") -> Form:
     """Cameras and microscopes often use 12 of the 16 bits."""
 
@@ -122,17 +113,6 @@ def grey_16(kind: str, used: int = 65535, byte_order: str = "<") -> Form:
         return saved(Image.fromarray(values.astype(byte_order + "u2")), kind, **options), shown
 
     return encode
-
-
-def png_48(pixels: np.ndarray) -> tuple[bytes, np.ndarray]:
-    """Encoded by hand: Pillow writes no PNG with 16 bits per channel."""
-    rows = (pixels.astype(">u2") * 257).reshape(len(pixels), -1).astype(">u2")
-    header = struct.pack(">IIBBBBB", pixels.shape[1], pixels.shape[0], 16, 2, 0, 0, 0)
-    raw = zlib.compress(b"".join(b"\0" + row.tobytes() for row in rows))
-    content = b"\x89PNG\r\n\x1a\n"
-    for chunk in (b"IHDR" + header, b"IDAT" + raw, b"IEND"):
-        content += struct.pack(">I", len(chunk) - 4) + chunk + struct.pack(">I", zlib.crc32(chunk))
-    return content, pixels
 
 
 # Form -> encoder, mean difference that a reader may make. These can be turned by a tag.
@@ -157,7 +137,6 @@ WITH_EXIF: dict[str, tuple[Form, float]] = {
     "PNG, a transparent colour": (clear_colour("PNG", "RGB"), 0),
     "PNG, a transparent grey": (clear_colour("PNG", "L"), 0),
     "PNG, a transparent index": (clear_colour("PNG", "P"), 0),
-    "PNG, a palette with alpha": (alpha_palette, 1),
     "16-bit PNG": (grey_16("PNG"), 1),
     "TIFF": (plain("TIFF"), 0),
     "compressed TIFF": (plain("TIFF", compression="tiff_lzw"), 0),
@@ -166,7 +145,6 @@ WITH_EXIF: dict[str, tuple[Form, float]] = {
     "16-bit TIFF": (grey_16("TIFF"), 1),
 }
 PHOTOS = WITH_EXIF | {
-    "48-bit PNG": (png_48, 1),
     "12 bits in a PNG": (grey_16("PNG", 4095), 1),
     "16-bit TIFF, high byte first": (grey_16("TIFF", byte_order=">"), 1),
     "1-bit TIFF": (plain("TIFF", "1", compression="group4"), 0),
@@ -230,11 +208,11 @@ def damaged(draw: st.DrawFn) -> tuple[bytes, Photo | None]:
 # Masks: from the object (H, W) bool.
 
 
-def _grey(values: np.ndarray, mode: str = "L") -> Image.Image:
+def grey(values: np.ndarray, mode: str = "L") -> Image.Image:
     return Image.fromarray(values.astype(np.uint8)).convert(mode)
 
 
-def _palette(indices: np.ndarray, *colours: tuple[int, int, int]) -> Image.Image:
+def palette(indices: np.ndarray, *colours: tuple[int, int, int]) -> Image.Image:
     image = Image.fromarray(indices.astype(np.uint8), mode="P")
     image.putpalette([channel for colour in colours for channel in colour])
     return image
@@ -249,27 +227,27 @@ def soft(mask: np.ndarray) -> np.ndarray:
 
 BLACK, RED, WHITE = (0, 0, 0), (128, 0, 0), (255, 255, 255)
 Mask = tuple[Callable[[np.ndarray], Image.Image], str]  # picture, format of the file
-PLAIN: Mask = (lambda m: _grey(m * 255), "PNG")
+PLAIN: Mask = (lambda m: grey(m * 255), "PNG")
 UNDERSTOOD: dict[str, Mask] = {  # without any setting
     **{kind: (PLAIN[0], kind) for kind in ("PNG", "BMP", "TIFF", "GIF", "JPEG")},
-    **{mode: (lambda m, mode=mode: _grey(m * 255, mode), "PNG") for mode in ("1", "RGB", "LA")},
-    "opaque RGBA": (lambda m: _grey(m * 255, "RGBA"), "TIFF"),
-    "0 and 1": (_grey, "PNG"),
+    **{mode: (lambda m, mode=mode: grey(m * 255, mode), "PNG") for mode in ("1", "RGB", "LA")},
+    "opaque RGBA": (lambda m: grey(m * 255, "RGBA"), "TIFF"),
+    "0 and 1": (grey, "PNG"),
     "16 bits": (lambda m: Image.fromarray(m.astype(np.uint16) * 65535), "PNG"),
     "16 bits, 0 and 1": (lambda m: Image.fromarray(m.astype(np.uint16)), "TIFF"),
-    "VOC's palette": (lambda m: _palette(m, BLACK, RED), "PNG"),
-    "grey palette": (lambda m: _palette(m, BLACK, WHITE), "PNG"),
-    "white first": (lambda m: _palette(~m, WHITE, BLACK), "PNG"),
-    "antialiased": (lambda m: _grey(soft(m)), "PNG"),
+    "VOC's palette": (lambda m: palette(m, BLACK, RED), "PNG"),
+    "grey palette": (lambda m: palette(m, BLACK, WHITE), "PNG"),
+    "white first": (lambda m: palette(~m, WHITE, BLACK), "PNG"),
+    "antialiased": (lambda m: grey(soft(m)), "PNG"),
 }
 ODD: dict[str, Mask] = {  # refused, or read right
-    "0 and 128": (lambda m: _grey(m * 128), "PNG"),
-    "odd labels": (lambda m: _grey(m + 2 * (np.arange(m.shape[1]) % 20 < 10)), "PNG"),
-    "VOC's border": (lambda m: _grey(np.where(m, 1, 255 * (soft(m) > 0))), "PNG"),
-    "a grey in a coloured palette": (lambda m: _palette(m, BLACK, (128,) * 3, RED), "PNG"),
-    "black last": (lambda m: _palette(~m, RED, BLACK), "PNG"),
-    "colours": (lambda m: Image.merge("RGB", [_grey(m * v) for v in (255, 0, 0)]), "PNG"),
-    "transparent": (lambda m: Image.merge("LA", [_grey(m * 255)] * 2), "PNG"),
+    "0 and 128": (lambda m: grey(m * 128), "PNG"),
+    "odd labels": (lambda m: grey(m + 2 * (np.arange(m.shape[1]) % 20 < 10)), "PNG"),
+    "VOC's border": (lambda m: grey(np.where(m, 1, 255 * (soft(m) > 0))), "PNG"),
+    "a grey in a coloured palette": (lambda m: palette(m, BLACK, (128,) * 3, RED), "PNG"),
+    "black last": (lambda m: palette(~m, RED, BLACK), "PNG"),
+    "colours": (lambda m: Image.merge("RGB", [grey(m * v) for v in (255, 0, 0)]), "PNG"),
+    "transparent": (lambda m: Image.merge("LA", [grey(m * 255)] * 2), "PNG"),
     "float": (lambda m: Image.fromarray(m.astype(np.float32)), "TIFF"),
 }
 

@@ -18,6 +18,8 @@ from unet.training.start import SCRATCH
 ROOT = Path(__file__).resolve().parent.parent
 RUNNING = re.compile(r"^Running stage '([^']+)'", re.MULTILINE)
 
+for name in ("DVC_ROOT", "DVC_STAGE", "OXFORD_PETS_URL"):
+    os.environ.pop(name, None)
 ENVIRONMENT = os.environ | {
     "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
     "OMP_NUM_THREADS": "1",
@@ -26,8 +28,6 @@ ENVIRONMENT = os.environ | {
     "GIT_COMMITTER_NAME": "test",
     "GIT_COMMITTER_EMAIL": "test@example.org",
 }
-for name in ("DVC_ROOT", "DVC_STAGE", "OXFORD_PETS_URL"):
-    ENVIRONMENT.pop(name, None)
 
 # By the last part of a param's name. Trains in seconds.
 TINY: dict[str, Any] = {
@@ -102,25 +102,3 @@ def make_tiny(folder: Path, *, keys: Iterable[str] | None = None) -> None:
         if file.stem not in params["experiments"]:  # the stage `code` refuses leftovers
             file.unlink()
     path.write_text(yaml.safe_dump(params, sort_keys=False))
-
-
-def make_study_tiny(folder: Path) -> None:
-    """The same for the ablation, keeping its seeds; its recorded runs are removed, as they have
-    other params."""
-    shutil.rmtree(folder / "research/ablation/runs", ignore_errors=True)
-    path = folder / "research/ablation/params.yaml"
-    designs = yaml.safe_load(path.read_text())
-    for design in designs.values():
-        seeds = design["seeds"]
-        shrink(design, TINY)
-        design["seeds"] = seeds
-    path.write_text(yaml.safe_dump(designs, sort_keys=False))
-
-
-def start_queue(folder: Path) -> None:
-    """Start a worker of DVC's queue, which lives on."""
-    # No pipe: the worker would hold it open for as long as it lives.
-    subprocess.run(
-        ["dvc", "queue", "start", "-j", "1"], cwd=folder, env=ENVIRONMENT, check=True,
-        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-    )  # fmt: skip

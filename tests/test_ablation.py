@@ -1,6 +1,7 @@
 """The ablation: its differences, records and tables, what its stages declare, and one real run."""
 
 import json
+import shutil
 import sys
 from dataclasses import replace
 from itertools import product
@@ -12,20 +13,13 @@ import pytest
 import yaml
 
 from research.ablation import report
-from research.ablation.design import (
-    CELLS,
-    DESIGNS,
-    FACTORS,
-    HERE,
-    NAMED,
-    NUMBERS,
-    Design,
-)
+from research.ablation.design import CELLS, DESIGNS, FACTORS, HERE, NAMED, NUMBERS, Design
 from research.ablation.gather import gather
 from research.ablation.inference import INTERACTIONS, MAIN, PAIRS, contrasts, effects
 from research.ablation.train import experiment_of, recipe
-from tests.repo import ROOT, commit_all, copy_repository, make_study_tiny, make_tiny, run
+from tests.repo import ROOT, TINY, commit_all, copy_repository, run
 from tests.tiny import tiny_config
+from tools.same import SMALL, make_small
 from unet.config import load_params
 from unet.report.tables import fill
 
@@ -119,8 +113,8 @@ def test_pages_say_what_the_record_says(monkeypatch: pytest.MonkeyPatch) -> None
 def repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A copy of this repository with tiny params and drawn archives in data/raw."""
     repository = copy_repository(tmp_path_factory.mktemp("ablation") / "repository")
-    make_tiny(repository)
-    make_study_tiny(repository)
+    make_small(repository, SMALL | TINY)
+    shutil.rmtree(repository / HERE / "runs")  # they have other params
     commit_all(repository)
     run(repository, "dvc", "repro", "-q", "download")
     return repository

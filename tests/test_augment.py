@@ -1,3 +1,5 @@
+from typing import Any
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -53,18 +55,12 @@ def test_flip_alone_mirrors_about_half_of_the_images() -> None:
     assert torch.equal(new_targets, expected)
 
 
-@pytest.mark.parametrize(
-    "config",
-    [
-        tiny_augment(flip=True),
-        tiny_augment(scale=(0.6, 1.3)),
-        tiny_augment(shift=0.3),
-        tiny_augment(rotate=180.0),
-        tiny_augment(flip=True, scale=(0.6, 1.3), shift=0.2, rotate=40.0),
-    ],
-    ids=["flip", "scale", "shift", "rotate", "all"],
-)
-def test_image_and_target_move_together(config: AugmentConfig) -> None:
+MOVES = {"flip": True, "scale": (0.6, 1.3), "shift": 0.2, "rotate": 40.0}
+
+
+@pytest.mark.parametrize("moves", [{k: v} for k, v in MOVES.items()] + [MOVES], ids="-".join)
+def test_image_and_target_move_together(moves: dict[str, Any]) -> None:
+    config = tiny_augment(**moves)
     coarse = torch.rand(20, 1, 4, 4, generator=seeded(0)) < 0.5
     targets = coarse.float().repeat_interleave(8, 2).repeat_interleave(8, 3)
     images = targets.expand(-1, 3, -1, -1).contiguous()
@@ -77,20 +73,19 @@ def test_image_and_target_move_together(config: AugmentConfig) -> None:
     assert not torch.equal(new_targets, targets)
 
 
+COLOURS = st.sampled_from(["brightness", "color", "contrast", "saturation"])
+
+
 @settings(deadline=None, max_examples=20)
 @given(
-    seed=st.integers(0, 1000),
-    scale=st.tuples(st.floats(0.1, 2.0), st.floats(0.1, 2.0)).map(sorted).map(tuple),
-    shift=st.floats(0, 1),
-    rotate=st.floats(0, 180),
-    colours=st.dictionaries(
-        st.sampled_from(["brightness", "color", "contrast", "saturation"]), st.floats(0, 0.99)
-    ),
-)
+    st.integers(0, 1000), st.tuples(st.floats(0.1, 2.0), st.floats(0.1, 2.0)), st.floats(0, 1),
+    st.floats(0, 180), st.dictionaries(COLOURS, st.floats(0, 0.99)),
+)  # fmt: skip
 def test_ranges_of_the_results(
-    seed: int, scale: tuple, shift: float, rotate: float, colours: dict[str, float]
+    seed: int, scale: tuple[float, float], shift: float, rotate: float, colours: dict[str, float]
 ) -> None:
-    config = tiny_augment(flip=True, scale=scale, shift=shift, rotate=rotate, paste=0.5, **colours)
+    moves = {"flip": True, "scale": tuple(sorted(scale)), "shift": shift, "rotate": rotate}
+    config = tiny_augment(**moves, paste=0.5, **colours)
     images, targets = batch(3, 12, seed)
     new_images, new_targets = augmented(images, targets, config, seeded(seed))
     assert (new_images.shape, new_targets.shape) == (images.shape, targets.shape)

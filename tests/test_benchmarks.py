@@ -54,8 +54,3 @@ def test_the_loops_train_on_the_dataset_s_files(tmp_path: Path) -> None:
     sizes = [epoch["size"] for epoch in runs[0]["epochs"]]
     assert len(sizes) == 6 and sizes == sorted(sizes) and sizes[0] == 16 and sizes[-1] == 32
     assert all(0 <= epoch["val_accuracy"] <= 1 for run in runs for epoch in run["epochs"])
-    run(repository, "env", folder, *module, "plain", "--width", "4")
-    runs = json.loads((results / "quality.json").read_text())
-    (plain,) = (run for run in runs if run["recipe"] == "plain")
-    assert len(plain["epochs"]) == 15
-    assert all(0 <= epoch["val_accuracy_at_half"] <= 1 for epoch in plain["epochs"])

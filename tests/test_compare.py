@@ -35,11 +35,6 @@ def entry(path: str, content: str) -> dict[str, str]:
     return {"path": path, "hash": "md5", "md5": md5(content)}
 
 
-def scores(iou: float) -> str:
-    named = {"accuracy": iou + 0.1, "iou": iou, "epoch": 15, "num_images": 1234, "hash": "text"}
-    return json.dumps(named)
-
-
 def made_up_files(iou: float = 0.8) -> dict[str, str]:
     """A pipeline of two variants, a and b, as after `dvc repro`."""
     experiments = {"a": {"width": 4, "lr": 0.004}, "b": {"width": 8, "lr": 0.004}}
@@ -60,7 +55,14 @@ def made_up_files(iou: float = 0.8) -> dict[str, str]:
         },
     }
     for key, experiment in experiments.items():
-        named, flat = json.dumps({"iou": {key: iou}}), scores(iou)
+        scores = {
+            "accuracy": iou + 0.1,
+            "iou": iou,
+            "epoch": 15,
+            "num_images": 1234,
+            "hash": "text",
+        }
+        named, flat = json.dumps({"iou": {key: iou}}), json.dumps(scores)
         files |= {f"metrics/{key}.json": named, f"metrics/scores/{key}.json": flat}
         stages[f"train@{key}"] = {
             "deps": [entry("code/train.txt", "code of train"), entry("data/train", "arrays")],
@@ -84,11 +86,6 @@ def made_up_files(iou: float = 0.8) -> dict[str, str]:
 def shown(files: dict[str, str]) -> tuple[float | None, float | None]:
     tree = MadeUp(files)
     return tree.score("a", "iou"), tree.score("b", "iou")
-
-
-def spaced(lines: list[str]) -> list[str]:
-    """The lines with their words one space apart."""
-    return [" ".join(line.split()) for line in lines]
 
 
 def changed(path: str, old: str, new: str) -> dict[str, str]:
@@ -133,18 +130,13 @@ def test_the_table() -> None:
     record = MadeUp(made_up_files())
     swept = MadeUp(changed("params.yaml", "width: 4", "width: 5"))
     table = compare([("workspace", record), ("main", record), ("  wide", swept)], "iou", 80)
-    assert spaced(table.splitlines()) == spaced(
-        [
-            "iou on 1,234 test images (photos, split sorted, 96 px):",
-            "",
-            "experiment experiments.a.width       a       b",
-            "workspace         4  0.8000  0.8000",
-            "main              4  0.8000  0.8000",
-            "  wide            5       -  0.8000",
-            "",
-            NOTE,
-        ]
-    )
+    title, header, *rows, note = filter(None, table.splitlines())
+    assert title == "iou on 1,234 test images (photos, split sorted, 96 px):" and note == NOTE
+    assert header.split() == ["experiment", "experiments.a.width", "a", "b"]
+    assert [row.split() for row in rows] == [
+        ["workspace", "4", "0.8000", "0.8000"], ["main", "4", "0.8000", "0.8000"],
+        ["wide", "5", DASH, "0.8000"],
+    ]  # fmt: skip
     assert NOTE not in compare([("workspace", record)], "iou", 80)
 
 
@@ -169,27 +161,17 @@ def test_scores_of_other_test_images_are_kept_apart() -> None:
     lock["stages"]["preprocess"]["params"]["params.yaml"]["data"] = params["data"]
     mine = MadeUp(files | {"dvc.lock": yaml.safe_dump(lock)})
     trees = [("workspace", mine), ("main", record), ("  queued", queued), ("  again", mine)]
-    assert spaced(compare(trees, "iou", 80).splitlines()) == spaced(
-        [
-            "iou on 1,234 test images (drawn, split sorted, 96 px):",
-            "",
-            "experiment     source       a       b",
-            "workspace   synthetic  0.9000  0.9000",
-            "  again     synthetic  0.9000  0.9000",
-            "",
-            "iou on 1,234 test images (photos, split sorted, 96 px):",
-            "",
-            "experiment    source       a       b",
-            "main        official  0.8000  0.8000",
-            "",
-            "iou on unknown images:",
-            "",
-            "experiment     source  a  b",
-            "  queued    synthetic  -  -",
-            "",
-            NOTE,
-        ]
-    )
+    lines = [" ".join(line.split()) for line in compare(trees, "iou", 80).splitlines()]
+    assert [line for line in lines if line and not line.startswith("experiment")] == [
+        "iou on 1,234 test images (drawn, split sorted, 96 px):",
+        "workspace synthetic 0.9000 0.9000",
+        "again synthetic 0.9000 0.9000",
+        "iou on 1,234 test images (photos, split sorted, 96 px):",
+        "main official 0.8000 0.8000",
+        "iou on unknown images:",
+        f"queued synthetic {DASH} {DASH}",
+        " ".join(NOTE.split()),
+    ]
 
 
 def test_errors_name_the_way_out() -> None:
@@ -298,7 +280,5 @@ def test_a_run_of_one_variant_shows_no_other_ones_scores(repository: Path) -> No
     line = run(repository, *command).stdout.splitlines()[3]
     assert line.split() == ["workspace", "3", DASH, *[DASH] * len(others)]
 
-    done = run(repository, *command[:-1], "auc", check=False)
-    assert done.returncode == 1 and done.stdout.startswith("compare: metric 'auc': must be one of")
     done = run(repository, *command, "nowhere", check=False)
     assert done.returncode == 1 and "nowhere" in done.stdout and done.stdout.count("\n") == 1

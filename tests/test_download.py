@@ -3,7 +3,6 @@
 import hashlib
 import json
 import random
-import re
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
@@ -42,7 +41,6 @@ class Site:
     statuses: list[int] = field(default_factory=list)  # answered before the file is
     breaks: list[int] = field(default_factory=list)  # bytes after which the connection closes
     knows_ranges: bool = True
-    redirect: str = ""
     requests: list[tuple[str, str | None]] = field(default_factory=list)  # name, Range
     url: str = ""
 
@@ -63,17 +61,12 @@ def site() -> Iterator[Site]:
             status = 404 if content is None else 200
             if name == IMAGES and site.statuses:
                 status = site.statuses.pop(0)
-            if name == IMAGES and site.redirect:
-                status = 302
             if status != 200:
                 self.send_response(status)
-                self.send_header("Location", site.redirect)
                 self.send_header("Content-Length", "0")
                 self.end_headers()
                 return
-            begin = 0
-            if asked and site.knows_ranges:
-                begin = int(re.fullmatch(r"bytes=(\d+)-", asked)[1])
+            begin = int(asked[6:-1]) if asked and site.knows_ranges else 0
             if begin and begin >= len(content):
                 self.send_error(416)
                 return
@@ -98,8 +91,6 @@ def site() -> Iterator[Site]:
 
 @pytest.fixture(autouse=True)
 def environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("OXFORD_PETS_URL", raising=False)
-    monkeypatch.delenv("DVC_ROOT", raising=False)
     monkeypatch.setenv("NO_PROXY", "*")
     monkeypatch.setattr(download, "BACKOFF", 0)
 
@@ -151,8 +142,7 @@ TROUBLE = {
     "breaks early": {"breaks": [0, 0, 1000]},
     "breaks often, but goes on": {"breaks": [MIB // 4 + 1] * 11},
     "no ranges": {"breaks": [2 * MIB], "knows_ranges": False},
-    "busy": {"statuses": [503, 503]},
-    "busy in many ways": {"statuses": [500, 502, 429, 408]},
+    "busy": {"statuses": [503, 500, 429, 408]},
 }
 
 
@@ -200,18 +190,15 @@ def test_a_wrong_checksum(
         assert list((tmp_path / "raw").iterdir()) == []
 
 
-@pytest.mark.parametrize(("status", "times"), [(403, 1), (404, 1), (503, 5)])
+@pytest.mark.parametrize(("status", "times"), [(404, 1), (503, 5)])
 def test_trouble_that_stays(site: Site, tmp_path: Path, status: int, times: int) -> None:
     site.statuses = [status] * 50
     message = fails(site.url, tmp_path)
     assert f"{site.url}{IMAGES} cannot be fetched ({status})" in message
     assert "make demo" in message and "OXFORD_PETS_URL" in message
     assert len(site.ranges()) == times
-
-
-def test_a_host_that_is_not_there(tmp_path: Path) -> None:
-    message = fails("http://127.0.0.1:9/", tmp_path)  # nothing listens there
-    assert f"{ANNOTATIONS} cannot be fetched (" in message and "make demo" in message
+    nowhere = fails("http://127.0.0.1:9/", tmp_path / "other")  # nothing listens there
+    assert f"{ANNOTATIONS} cannot be fetched (" in nowhere
 
 
 def test_a_folder_as_the_url_or_as_the_mirror(
@@ -224,6 +211,13 @@ def test_a_folder_as_the_url_or_as_the_mirror(
     for name in "ab":
         assert_whole(tmp_path / name)
     assert site.requests == []
+    # Another edition, by its own checksums.
+    (mirror / IMAGES).write_bytes(b"small")
+    sums = f"{checksum(b'small').upper()} *{IMAGES}\n" + MD5SUMS.splitlines()[1] + "\n"
+    (mirror / "MD5SUMS").write_text(sums, encoding="utf-8")
+    monkeypatch.setenv("OXFORD_PETS_URL", str(mirror))
+    fetch(UNUSED, tmp_path / "raw")
+    assert (tmp_path / "raw" / IMAGES).read_bytes() == b"small"
 
 
 def test_a_relative_folder_is_the_repositorys(
@@ -237,14 +231,6 @@ def test_a_relative_folder_is_the_repositorys(
     monkeypatch.setenv("DVC_ROOT", str(tmp_path))
     fetch(UNUSED, tmp_path / "raw")
     assert_whole(tmp_path / "raw")
-
-
-def test_another_edition_as_the_mirror(mirror: Path, tmp_path: Path) -> None:
-    (mirror / IMAGES).write_bytes(b"small")
-    sums = f"{checksum(b'small').upper()} *{IMAGES}\n" + MD5SUMS.splitlines()[1] + "\n"
-    (mirror / "MD5SUMS").write_text(sums, encoding="utf-8")
-    fetch(UNUSED, tmp_path / "raw")
-    assert (tmp_path / "raw" / IMAGES).read_bytes() == b"small"
 
 
 def test_another_mirror_than_the_archives_here_is_noticed(

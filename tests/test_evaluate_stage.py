@@ -8,7 +8,7 @@ import torch
 import yaml
 
 from stages import evaluate as stage
-from tests.repo import make_tiny
+from tests.repo import ROOT, make_tiny
 from tests.tiny import CPU, pack_drawn, tiny_model
 from unet.data.masks import OBJECT
 from unet.data.packed import load_split
@@ -27,14 +27,13 @@ def packed(tmp_path_factory: pytest.TempPathFactory, raw: Path) -> Path:
 
 
 @pytest.fixture
-def folder(tmp_path: Path, root: Path, packed: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def folder(tmp_path: Path, packed: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder with a model that was trained on a folder of one's own, and the one before it."""
     (tmp_path / "data").mkdir()
     (tmp_path / "data/packed").symlink_to(packed)
-    (tmp_path / "params.yaml").write_bytes((root / "params.yaml").read_bytes())
+    (tmp_path / "params.yaml").write_bytes((ROOT / "params.yaml").read_bytes())
     make_tiny(tmp_path)
     monkeypatch.chdir(tmp_path)
-    monkeypatch.delenv("DVC_ROOT", raising=False)
     monkeypatch.setattr("sys.argv", ["evaluate", KEY])
     monkeypatch.setattr(stage, "save_outlines", lambda path, *_, **__: path.touch())  # it takes 1 s
     make_model(START, seed=1, source="official")

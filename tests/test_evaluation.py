@@ -49,29 +49,19 @@ def run(
 def test_scores_of_object_everywhere() -> None:
     result = run(tiny_model(prior=0.4), ringed_split(), threshold=0.3)
     share = OBJECT_AREA / ALL
-    expected = {
-        "accuracy": share,
-        "iou": share,
-        "dice": 2 * share / (1 + share),
-        "precision": share,
-        "recall": 1.0,
-        "boundary_iou": 0.0,
-        "accuracy_per_image": share,
-        "iou_per_image": share,
-        "dice_per_image": 2 * share / (1 + share),
-        "boundary_iou_per_image": 0.0,
-        "accuracy_boundary_background": share,
-        "iou_boundary_background": share,
-        "accuracy_boundary_object": (OBJECT_AREA + RING_AREA) / ALL,
-        "iou_boundary_object": (OBJECT_AREA + RING_AREA) / ALL,
-        "accuracy_boundary_ignored": OBJECT_AREA / (ALL - RING_AREA),
-        "iou_boundary_ignored": OBJECT_AREA / (ALL - RING_AREA),
-        "accuracy_boundary_middle": share,  # the ring is one pixel wide: a tie, background
-        "iou_boundary_middle": share,
-        "boundary_iou_boundary_middle": 0.0,
-        "accuracy_at_half": 1 - share,  # at one half the same model says object nowhere
-        "iou_at_half": 0.0,
-    }
+    by_rule = {
+        "": share, "_per_image": share, "_boundary_background": share,
+        "_boundary_middle": share,  # the ring is one pixel wide: a tie, background
+        "_boundary_object": (OBJECT_AREA + RING_AREA) / ALL,
+        "_boundary_ignored": OBJECT_AREA / (ALL - RING_AREA),
+    }  # fmt: skip
+    expected = {f"{score}{rule}": v for rule, v in by_rule.items() for score in ("accuracy", "iou")}
+    expected |= {"precision": share, "recall": 1.0}
+    expected |= dict.fromkeys(("dice", "dice_per_image"), 2 * share / (1 + share))
+    bands = ("", "_per_image", "_boundary_middle")
+    expected |= {f"boundary_iou{rule}": 0.0 for rule in bands}
+    # At one half the same model says object nowhere.
+    expected |= {"accuracy_at_half": 1 - share, "iou_at_half": 0.0}
     assert result.scores == pytest.approx(expected)
     assert result.masks.all()
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.repo import ROOT, RUNNING, TINY, commit_all, run
+from tests.test_dvc_commands import ANYWHERE, MODEL, all_work, clone_of
 from tools.same import SMALL, make_small
 from unet.config import load_params
 from unet.data.masks import BOUNDARY_RULES
@@ -60,17 +61,25 @@ def test_it_trains_scores_and_releases_by_its_own_params(released: Path) -> None
 
 
 @pytest.mark.slow
-def test_a_clone_takes_its_training_as_done(released: Path, tmp_path: Path) -> None:
-    run(tmp_path, "git", "clone", "-q", str(released), "clone")
-    clone = tmp_path / "clone"
+def test_a_clone_takes_the_released_models_trainings_as_done(released: Path) -> None:
+    clone = clone_of(released)
     told = run(clone, "python", "-m", "tools.models").stdout
     assert f"everyday/models/: {KEY}" in told
-    run(clone, "dvc", "repro", "download")
-    output = run(clone, "dvc", "--cd", "everyday", "repro").stdout
-    assert f"evaluate@{KEY}" in RUNNING.findall(output)
-    assert f"train@{KEY}" not in RUNNING.findall(output)
+    assert (clone / MODEL).read_bytes() == (released / MODEL).read_bytes()
+    run(clone, "dvc", "pull", check=False)  # there is no remote
+    run(clone, "dvc", "checkout", check=False)  # the data are nowhere
+    all_work(clone, ANYWHERE)  # neither has spoilt anything
+    (clone / "got.safetensors").unlink(missing_ok=True)
+    for project in (".", "everyday"):
+        ran = RUNNING.findall(run(clone, "dvc", "--cd", project, "repro").stdout)
+        assert "preprocess" in ran and not any(name.startswith("train") for name in ran)
     assert run(clone, "git", "status", "--short").stdout == ""
     assert f"{KEY}: as recorded" in run(clone, "python", "-m", "tools.verify", check=False).stdout
+    (clone / MODEL).unlink()  # it may be a link into the cache
+    (clone / MODEL).write_bytes(b"a model of the user's own")
+    refused = run(clone, "python", "-m", "tools.models", check=False)
+    assert refused.returncode == 1 and "nowhere else" in refused.stdout
+    assert (clone / MODEL).read_bytes() == b"a model of the user's own"
     # The released models stay, also where one of them is not in its pipeline's folder.
     shutil.rmtree(clone / "everyday/models")
     run(clone, "python", "-m", "tools.models", "--release")

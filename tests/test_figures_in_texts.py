@@ -1,4 +1,5 @@
-"""The figures in the README files' sentences, which are written by hand, are the recorded ones."""
+"""The pages: the figures in sentences, which are written by hand, are the recorded ones; links lead
+somewhere."""
 
 from pathlib import Path
 

@@ -10,15 +10,12 @@ from unet.runtime.files import atomic_write, file_sha256, sha256
 
 def test_a_file_appears_when_it_is_whole(tmp_path: Path) -> None:
     path = tmp_path / "new" / "folder" / "scores.json"
-    with atomic_write(path) as temporary:
-        temporary.write_text("first")
-        assert not path.exists()
-        assert temporary.parent == path.parent
-    assert path.read_text() == "first"
-    with atomic_write(path) as temporary:
-        temporary.write_text("second")
-        assert path.read_text() == "first"
-    assert path.read_text() == "second"
+    for before, text in ((None, "first"), ("first", "second")):
+        with atomic_write(path) as temporary:
+            temporary.write_text(text)
+            assert (path.read_text() if path.exists() else None) == before
+            assert temporary.parent == path.parent
+        assert path.read_text() == text
     assert list(path.parent.iterdir()) == [path]
 
 

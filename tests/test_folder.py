@@ -16,7 +16,7 @@ from unet.data.duplicates import near_duplicates
 from unet.data.masks import BACKGROUND, NOT_COUNTED, OBJECT
 from unet.data.packing import pack, same_shape, told
 from unet.data.photos import ORIENTATION, UPRIGHT
-from unet.data.sources import Dataset, open_source
+from unet.data.sources import open_source
 from unet.data.synthetic import draw_animal
 
 NAMES = [f"IMG {i:03} (ä).v2" for i in range(20)]
@@ -44,10 +44,6 @@ def template(animals: Animals, tmp_path_factory: pytest.TempPathFactory) -> Path
 @pytest.fixture
 def own(template: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(template, tmp_path / "own"))
-
-
-def opened(folder: Path) -> Dataset:
-    return open_source(folder, data_config(), config())
 
 
 def packed(folder: Path, **settings: Any) -> tuple[Path, dict[str, Any]]:
@@ -265,11 +261,11 @@ def test_names_as_they_come_are_paired(own: Path, animals: Animals) -> None:
     for (image, mask), (photo, truth) in zip(animals, NAMED.values(), strict=False):
         image.save(own / f"images/{photo}.jpg")
         mask.save(own / f"masks/{truth}.png")
-    found = opened(own)
+    found = open_source(own, data_config(), config())
     for name, (_, truth) in NAMED.items():
         assert found.masks[name].stem == truth
     write_lists(own, {"train": ["#1 cat.jpg", "#1 dog", *NAMES[1:8]], "test": NAMES[8:]})
-    assert opened(own).splits["train"][0] == "#1 cat"
+    assert open_source(own, data_config(), config()).splits["train"][0] == "#1 cat"
 
 
 def test_two_files_of_one_name_are_refused(own: Path) -> None:

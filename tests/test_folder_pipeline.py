@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.repo import RUNNING, commit_all, copy_repository, make_tiny, run
+from tests.repo import KEYS, RUNNING, commit_all, copy_repository, make_tiny, run
 from unet.data.synthetic import draw_animal
 from unet.runtime.config import read_yaml
 
-FIRST = next(iter(read_yaml(Path(__file__).parent.parent / "params.yaml")["experiments"]))
+FIRST = KEYS[0]
 OWN = ("-S", "data.source=official", "-S", "data.path=my photos")
 
 
@@ -70,24 +70,7 @@ def test_a_folder_through_all_stages(tmp_path: Path) -> None:
     (own / "masks/Thumbs.db").write_bytes(b"no mask")
     assert ran(run(repository, "dvc", "repro").stdout) == {"code", "preprocess"}
 
-
-@pytest.mark.slow
-def test_a_copy_needs_an_absolute_path(repository: Path) -> None:
-    own = own_folder(repository / "my photos", 8)
-    (repository / ".gitignore").open("a").write("/my photos/\n")
-    run(repository, "git", "commit", "-qam", "ignored")
-    command = ("dvc", "exp", "run", "--temp", "-S", "data.source=official")
-    failed = run(repository, *command, "-S", "data.path=my photos", "preprocess", check=False)
-    assert failed.returncode
-    (line,) = [line for line in failed.stdout.splitlines() if line.startswith("code: ")]
-    assert str(own) in line and "--temp and --queue run in a copy" in line
-    output = run(repository, *command, "-S", f"data.path={own}", "preprocess").stdout
-    assert "preprocess" in ran(output)
-
-
-def test_a_missing_folder_is_named_before_anything_is_deleted(repository: Path) -> None:
-    failed = run(repository, "dvc", "exp", "run", "-S", "data.source=official", "-S",
-                 "data.path=nowhere", "preprocess", check=False)  # fmt: skip
+    failed = run(repository, "dvc", "exp", "run", "-S", "data.path=nowhere", check=False)
     assert failed.returncode and ran(failed.stdout) == {"code"}
     assert "code: data.path = nowhere: no such file or folder" in failed.stdout
     assert (repository / "data/packed/dataset.json").exists()

@@ -65,10 +65,10 @@ def said(capsys: pytest.CaptureFixture[str]) -> str:
 # Learning
 
 
-@pytest.mark.parametrize("loss", ["bce", "dice"])
-@pytest.mark.parametrize("modes", [("mp", "tr"), ("str_conv", "ups")])
-def test_learns_what_can_be_learnt(tmp_path: Path, loss: str, modes: tuple[str, str]) -> None:
-    experiment = tiny_experiment(loss=loss, downsample=modes[0], upsample=modes[1])
+@pytest.mark.parametrize("parts", [("bce", "mp", "tr"), ("dice", "str_conv", "ups")])
+def test_learns_what_can_be_learnt(tmp_path: Path, parts: tuple[str, ...]) -> None:
+    names = ("loss", "downsample", "upsample")
+    experiment = tiny_experiment(**dict(zip(names, parts, strict=True)))
     training = run_training(tmp_path, experiment=experiment, epochs=15, batch_size=4)
     first, last = training.curve[0], training.curve[-1]
     # Over five seeds: ratios of 0.07 to 0.36 and 0.04 to 0.33, at least 0.994, at least 0.95.
@@ -112,8 +112,10 @@ def test_weights_that_a_last_step_ruins_end_the_training(tmp_path: Path) -> None
 ADAM = {"optimizer": "adamw", "schedule": "constant", "weight_decay": 0.0}
 
 
-@pytest.mark.parametrize("changes", [{"keep": "last"}, {"keep": "best", "amp": "bf16"}, ADAM])
-@pytest.mark.parametrize("stops", [(1,), (2,), (2, 3, 4)])
+@pytest.mark.parametrize(
+    ("stops", "changes"),
+    [((1,), {}), ((2, 3, 4), {}), ((2, 3, 4), {"keep": "best", "amp": "bf16"}), ((2,), ADAM)],
+)
 def test_an_interrupted_training_ends_with_the_same_bits(
     tmp_path: Path, stops: tuple[int, ...], changes: dict[str, Any],
     capsys: pytest.CaptureFixture[str],
@@ -133,24 +135,24 @@ def test_an_interrupted_training_ends_with_the_same_bits(
 
 
 @pytest.mark.skipif(os.name != "posix", reason="forks")
-@pytest.mark.parametrize("seed", [0, 1])
 def test_a_training_killed_at_random_moments_ends_with_the_same_bits(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seed: int
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Killed in a step, in validation or while it writes its state, three times."""
-    changes = {"epochs": 60, "keep": "best", "amp": "none"}
+    changes = {"epochs": 20, "keep": "best", "amp": "none"}
     # Forked from a process of its own, where no test has left anything.
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["tests.tiny"])
     monkeypatch.setattr(tempfile, "tempdir", "/tmp")  # its socket outlives the tests' own folder
     whole = run_training(tmp_path / "whole", **changes)
-    broken, moments = tmp_path / "broken", random.Random(seed)
+    an_epoch = sum(row["seconds"] for row in whole.timing) / 20  # without validation
+    broken, moments = tmp_path / "broken", random.Random(0)
     for _ in range(3):
         process = context.Process(target=run_training, args=(broken,), kwargs=changes)
         process.start()
         while process.is_alive() and not (broken / STATE).exists():
             time.sleep(0.001)
-        time.sleep(moments.uniform(0.02, 0.25))
+        time.sleep(moments.uniform(0.1, 3) * an_epoch)
         process.kill()
         process.join()
         assert process.exitcode == -signal.SIGKILL, "it was over before"
@@ -197,7 +199,6 @@ def test_a_resumed_training_keeps_what_auto_found(
     ("accuracies", "best_epochs"),
     [
         ((0.5, 0.7, 0.6, 0.65), [1, 2, 2, 2]),
-        ((0.5, 0.5, 0.5, 0.5), [1, 1, 1, 1]),
         ((0.9, 0.2, 0.91, 0.3), [1, 1, 3, 3]),
         ((0.0, 0.0, 0.0, 0.0), [1, 1, 1, 1]),
     ],

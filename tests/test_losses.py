@@ -10,12 +10,7 @@ from torch import Tensor
 from tests.repo import ROOT
 from tests.tiny import CPU, tiny_experiment, tiny_model, tiny_split
 from unet import losses
-from unet.losses import (
-    DiceLoss,
-    Loss,
-    WeightedBCELoss,
-    build_loss,
-)
+from unet.losses import DiceLoss, Loss, WeightedBCELoss, build_loss
 from unet.training.config import ExperimentConfig, load_experiments
 from unet.training.loop import targets_of
 
@@ -152,17 +147,8 @@ def test_half_precision_logits_lose_nothing(
     assert loss.item() == expected.item()
 
 
-class Brier(Loss):
-    """The mean squared error of the probabilities, weighted: all that a new loss has to be."""
-
-    threshold = 0.5
-
-    def __init__(self, pos_weight: float) -> None:
-        super().__init__()
-        self.pos_weight = pos_weight
-
-    def prior(self, share: float) -> float:
-        return share
+class Brier(WeightedBCELoss):
+    """The mean squared error of the probabilities, weighted."""
 
     def forward(self, logits: Tensor, targets: Tensor, counted: Tensor | None = None) -> Tensor:
         error = (logits.float().sigmoid() - targets).square()

@@ -162,11 +162,9 @@ def test_predict_restores_the_mode_and_touches_no_statistics(fails: bool) -> Non
         (torch.full((1, 3, 8, 8), 200.0), r"from 200 to 200: must be in \[0, 1\].*images / 255"),
         (torch.full((1, 3, 8, 8), -0.002), r"from -0\.002 to -0\.002"),
         (torch.tensor([0.5, math.nan]).expand(1, 3, 8, 2), "from nan to nan"),
-        (torch.tensor([0.5, math.inf]).expand(1, 3, 8, 2), "from 0.5 to inf"),
         (torch.rand(3, 9, 9), r"shape \(3, 9, 9\): must be .* \(N, 3, H, W\)"),
-        (torch.rand(2, 9, 9, 3), r"shape \(2, 9, 9, 3\)"),
     ],
-    ids=["uint8", "0 to 255", "below 0", "NaN", "infinity", "CHW", "NHWC"],
+    ids=["uint8", "0 to 255", "below 0", "NaN", "CHW"],
 )
 def test_predict_refuses_what_are_no_images_in_0_to_1(images: Tensor, text: str) -> None:
     with pytest.raises(ValueError, match=text):

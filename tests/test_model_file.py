@@ -9,16 +9,12 @@ import pytest
 import safetensors.torch
 import torch
 
+from tests import photographs
 from tests.tiny import same_weights, tiny_model
 from unet.inference.model_file import load_model, save_model
 from unet.model import UNet
 
-INFO = {
-    "downsample": "str_conv", "upsample": "ups", "width": 4, "depth": 2,
-    "threshold": 0.5, "epoch": 3, "image_size": 16, "experiment": "tiny",
-}  # fmt: skip
-
-
+INFO = photographs.INFO | {"downsample": "str_conv", "upsample": "ups", "experiment": "tiny"}
 State = dict[str, torch.Tensor]
 
 

@@ -38,7 +38,9 @@ def write_lock(project: Path, key: str, digests: list[str]) -> None:
 def test_what_is_not_the_recorded_is_named_and_nothing_placed(folder: Path, there: bool) -> None:
     path = folder / "released/theirs.progress.npz"
     path.write_text("other") if there else path.unlink()
-    with pytest.raises(ValueError, match=f"{path.name} is not .*`git restore -SW released"):
+    with pytest.raises(
+        ValueError, match=f"{path.name} is not .*-SW released.*-SW dvc.lock params.yaml"
+    ):
         place(recorded_outputs())
     assert not (folder / "models").exists() and not (folder / "everyday/models").exists()
 

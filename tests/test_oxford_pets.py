@@ -9,10 +9,7 @@ import pytest
 
 from unet.data.oxford_pets import (
     ANNOTATIONS,
-    IMAGE_MEMBERS,
-    IMAGES,
     breed,
-    members,
     read_index,
 )
 
@@ -48,25 +45,6 @@ def test_lists_in_their_order_without_comments_and_trimaps_without_junk(tmp_path
     assert index.num_junk == 2
 
 
-def test_harmful_names_are_harmless(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    inside = tmp_path / "inside" / "deeper"
-    inside.mkdir(parents=True)
-    monkeypatch.chdir(inside)
-    names = ["../evil.jpg", "images/../../evil.jpg", "/evil.jpg", "../images/evil.jpg", "images/ok"]
-    with tarfile.open(tmp_path / IMAGES, "w:gz") as tar:
-        for name in [*names, "images/good.jpg"]:
-            member = tarfile.TarInfo(name)
-            member.size = 4
-            tar.addfile(member, io.BytesIO(b"evil"))
-        for kind in (tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.DIRTYPE, tarfile.FIFOTYPE):
-            member = tarfile.TarInfo("images/link.jpg")
-            member.type, member.linkname = kind, "/etc/passwd"
-            tar.addfile(member)
-    before = sorted(tmp_path.rglob("*"))
-    assert list(members(tmp_path / IMAGES, IMAGE_MEMBERS)) == [("good", b"evil")]
-    assert sorted(tmp_path.rglob("*")) == before, "nothing is written"
-
-
 DAMAGE = {
     "empty": lambda whole: b"",
     "a page": lambda whole: b"<html>404</html>",
@@ -99,9 +77,6 @@ def test_lists_that_cannot_be_used(tmp_path: Path, message: str) -> None:
         read_index(archive)
 
 
-@pytest.mark.parametrize(
-    ("name", "expected"),
-    [("Maine_Coon_12", "Maine_Coon"), ("pug_1", "pug"), ("shiba_inu_7", "shiba_inu")],
-)
-def test_breed(name: str, expected: str) -> None:
-    assert breed(name) == expected
+def test_breed() -> None:
+    for name in ("Maine_Coon", "pug", "shiba_inu"):
+        assert breed(f"{name}_12") == name

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from PIL import Image
 from torch.nn import functional as F
 
+from tests.forms import saved
 from unet.data import packing
 from unet.data.config import DataConfig, PreprocessConfig
 from unet.data.masks import BACKGROUND, BOUNDARY, OBJECT
@@ -38,12 +39,6 @@ def write(archive: Path, files: Files) -> None:
             member = tarfile.TarInfo(name)
             member.size = len(content)
             tar.addfile(member, io.BytesIO(content))
-
-
-def encoded(image: Image.Image, form: str = "PNG") -> bytes:
-    buffer = io.BytesIO()
-    image.save(buffer, form)
-    return buffer.getvalue()
 
 
 def data_config(raw: Path | None = None, source: str = "official") -> DataConfig:
@@ -144,40 +139,27 @@ def test_the_same_bytes_in_any_order_and_from_the_unpacked_release(
         assert summary | {"archives_md5": {}} == packed[1] | {"archives_md5": {}}
 
 
-def test_all_unusable_files_are_named_at_once(files: tuple[Files, Files], tmp_path: Path) -> None:
+def test_what_is_wrong_in_a_release_is_named_at_once(
+    files: tuple[Files, Files], tmp_path: Path
+) -> None:
     images, annotations = dict(files[0]), dict(files[1])
     lines = annotations["annotations/trainval.txt"].decode().splitlines()
-    corrupt, no_trimap, no_image, unknown, palette, turned, text = (
-        line.split()[0] for line in lines[:7]
-    )
-    jpeg = encoded(Image.new("RGB", (64, 64), "red"), "JPEG")
-    images[f"images/{corrupt}.jpg"] = jpeg[: len(jpeg) // 2]
+    no_trimap, no_image, unknown, palette = (line.split()[0] for line in lines[:4])
     del annotations[f"annotations/trimaps/{no_trimap}.png"]
     del images[f"images/{no_image}.jpg"]
     strange = np.full((40, 50), 2, dtype=np.uint8)
     strange[7, 9] = 7
-    annotations[f"annotations/trimaps/{unknown}.png"] = encoded(Image.fromarray(strange))
-    annotations[f"annotations/trimaps/{palette}.png"] = encoded(Image.new("P", (40, 50), 1))
-    trimap = Image.open(io.BytesIO(annotations[f"annotations/trimaps/{turned}.png"]))
-    width, height = trimap.size
-    annotations[f"annotations/trimaps/{turned}.png"] = encoded(
-        trimap.transpose(Image.Transpose.ROTATE_90)
-    )
-    images[f"images/{text}.jpg"] = b"<html>no picture</html>"
+    annotations[f"annotations/trimaps/{unknown}.png"] = saved(Image.fromarray(strange), "PNG")
+    annotations[f"annotations/trimaps/{palette}.png"] = saved(Image.new("P", (40, 50), 1), "PNG")
     write_pair(tmp_path, (images, annotations))
     with pytest.raises(ValueError) as caught:
         pack(tmp_path, tmp_path / "out", data_config(), config())
     message = str(caught.value)
-    assert len(message.splitlines()) == 1
-    assert message.startswith(f"7 files of {tmp_path} cannot be used")
-    for expected in [
-        f"{corrupt}: its image cannot be read",
-        f"{no_trimap}: has no trimap",
-        f"{no_image}: has no photograph",
-        f"{unknown}, {palette}: its mask is not grey (mode L) with the codes 1, 2 and 3",
-        f"{turned}: its mask is {height} x {width} pixels, its photograph {width} x {height}: one",
-        f"{text}: its image is no picture",
-    ]:
+    assert message.startswith(f"4 files of {tmp_path} cannot be used")
+    for expected in (
+        f"{no_trimap}: has no trimap", f"{no_image}: has no photograph",
+        "its mask is not grey (mode L) with the codes 1, 2 and 3",
+    ):  # fmt: skip
         assert expected in message
 
 
@@ -200,7 +182,7 @@ def test_a_failed_packing_leaves_what_was_there_and_says_how_many_files(
 def test_trimaps_are_shrunk_as_torchs_nearest_exact(height: int, width: int, seed: int) -> None:
     codes = np.random.default_rng(seed).integers(1, 4, (height, width), dtype=np.uint8)
     trimap, image = Image.fromarray(codes), Image.new("RGB", (width, height), (1, 200, 3))
-    found, mask = read_pair(encoded(image), encoded(trimap))
+    found, mask = read_pair(saved(image, "PNG"), saved(trimap, "PNG"))
     tensor = torch.from_numpy(np.choose(codes - 1, [OBJECT, BACKGROUND, BOUNDARY]))[None, None]
     expected = F.interpolate(tensor.float(), size=(SIZE, SIZE), mode="nearest-exact")[0, 0]
     np.testing.assert_array_equal(mask, expected.numpy())
@@ -211,7 +193,7 @@ def test_a_mask_of_boundary_alone_is_not_background_only(
     files: tuple[Files, Files], packed: Packed, tmp_path: Path
 ) -> None:
     path = f"annotations/trimaps/{arrays(packed[0] / 'train')[2][0]}.png"
-    band = encoded(Image.new("L", Image.open(io.BytesIO(files[1][path])).size, 3))
+    band = saved(Image.new("L", Image.open(io.BytesIO(files[1][path])).size, 3), "PNG")
     folder = write_pair(tmp_path / "raw", (files[0], files[1] | {path: band}))
     summary = pack(folder, tmp_path / "out", data_config(), config())
     assert summary["background_only"] == packed[1]["background_only"]

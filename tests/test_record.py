@@ -67,12 +67,6 @@ def test_nothing_is_stale(copy: Path, project: Path) -> None:
     assert changed == "", f"commit {project / 'code'}/"
 
 
-def edited(path: Path, old: str, new: str) -> None:
-    text = path.read_text(encoding="utf-8")
-    assert text.count(old) == 1, f"{path}: {old}"
-    path.write_text(text.replace(old, new), encoding="utf-8")
-
-
 @pytest.mark.slow
 def test_a_comment_makes_nothing_stale_and_a_constant_what_it_means(tmp_path: Path) -> None:
     """A stage depends on its code by what the stage `code` writes alone (test_declarations.py)."""
@@ -88,7 +82,7 @@ def test_a_comment_makes_nothing_stale_and_a_constant_what_it_means(tmp_path: Pa
     assert stale_stages(copy) == before
     assert run(copy, "git", "status", "--short").stdout.split() == ["M", "unet/losses.py"]
 
-    edited(losses, "eps: float = 1e-3", "eps: float = 1e-2")
+    losses.write_text(text.replace("eps: float = 1e-3", "eps: float = 1e-2"), encoding="utf-8")
     told = run(copy, "python", "-m", "tools.fresh", check=False)
     assert told.returncode == 1
     for key in KEYS:

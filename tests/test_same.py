@@ -2,12 +2,14 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tests.repo import ROOT, commit_all, run
 from tools.fresh import stale_stages
 from tools.same import compare
+from tools.verify import TOLERANCE, differs
 from unet.runtime.config import read_yaml
 
 # Comparing
@@ -142,3 +144,24 @@ def test_entries_follow_what_the_small_runs_show(tmp_path: Path) -> None:
     assert all(after[name].get("outs") == before[name]["outs"] for name in after.keys() - {"code"})
     assert "seconds" in json.loads((tmp_path / "runs/8.json").read_text(encoding="utf-8"))
     assert len(run(tmp_path, "git", "worktree", "list").stdout.splitlines()) == 1
+
+
+# Comparing new scores with the recorded ones
+
+RECORDED = {"iou": 0.8, "accuracy": 0.9, "predictions": "a"}
+
+
+@pytest.mark.parametrize(
+    ("changes", "allowed", "problem"),
+    [
+        ({}, 0.0, None),
+        ({"iou": 0.80002, "accuracy": 0.89995, "predictions": "b"}, TOLERANCE, None),
+        ({"accuracy": 0.8995, "predictions": "b"}, TOLERANCE, "differs by 0.0005"),
+        ({"iou": 0.8000001}, 0.0, "differs by 1e-07"),
+        ({"predictions": "b"}, 0.0, "other predictions"),
+        ({"dice": 0.9}, TOLERANCE, "differs by nan"),
+    ],
+)
+def test_what_differs_is_said(changes: dict[str, Any], allowed: float, problem: str | None) -> None:
+    found = differs(RECORDED, RECORDED | changes, allowed)
+    assert (found or "") == "" if problem is None else problem.replace("\\", "") in found

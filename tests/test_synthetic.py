@@ -13,17 +13,6 @@ from unet.data.oxford_pets import ANNOTATIONS, IMAGE_MEMBERS, IMAGES, breed, mem
 from unet.data.synthetic import BACKGROUND, BREEDS, write_archives
 
 
-@pytest.fixture(scope="module")
-def images(raw: Path) -> dict[str, Image.Image]:
-    return {name: Image.open(io.BytesIO(c)) for name, c in members(raw / IMAGES, IMAGE_MEMBERS)}
-
-
-@pytest.fixture(scope="module")
-def trimaps(raw: Path) -> dict[str, np.ndarray]:
-    found = read_index(raw / ANNOTATIONS).trimaps.items()
-    return {name: np.asarray(Image.open(io.BytesIO(content))) for name, content in found}
-
-
 def test_the_same_number_gives_the_same_bytes(
     raw: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -36,14 +25,17 @@ def test_the_same_number_gives_the_same_bytes(
     assert sorted(p.name for p in (tmp_path / "again").iterdir()) == sorted([IMAGES, ANNOTATIONS])
 
 
-def test_it_has_the_releases_oddities(
-    raw: Path, images: dict[str, Image.Image], trimaps: dict[str, np.ndarray]
-) -> None:
+def test_it_has_the_releases_oddities(raw: Path) -> None:
+    def opened(content: bytes) -> Image.Image:
+        return Image.open(io.BytesIO(content))
+
+    index = read_index(raw / ANNOTATIONS)
+    images = {name: opened(content) for name, content in members(raw / IMAGES, IMAGE_MEMBERS)}
+    trimaps = {name: np.asarray(opened(content)) for name, content in index.trimaps.items()}
     forms = [(image.format, image.mode) for image in images.values()]
     odd = [("JPEG", "L"), ("PNG", "P"), ("PNG", "RGBA")]
     assert sorted(form for form in forms if form != ("JPEG", "RGB")) == odd
     assert [name for name, _ in members(raw / IMAGES, re.compile(r"(.*\.mat)"))]
-    index = read_index(raw / ANNOTATIONS)
     listed = index.lists["trainval"] + index.lists["test"]
     assert images.keys() == trimaps.keys() and index.num_junk == len(trimaps) == 48
     assert len(images.keys() - set(listed)) == 1 and len(listed) == 47

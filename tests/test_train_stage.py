@@ -13,7 +13,7 @@ import yaml
 
 from stages import train as stage
 from stages.code import check_is_here
-from tests.repo import make_tiny
+from tests.repo import ROOT, make_tiny
 from tests.tiny import pack_drawn, tiny_config, tiny_experiment
 from tools import profile
 from unet.inference.model_file import TrainedModel, load_model
@@ -34,14 +34,13 @@ def packed(tmp_path_factory: pytest.TempPathFactory, raw: Path) -> Path:
 
 
 @pytest.fixture
-def folder(tmp_path: Path, root: Path, packed: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def folder(tmp_path: Path, packed: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder to train in, with a copy of the code that is hashed."""
     for name in ("unet", "stages"):
-        shutil.copytree(root / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__"))
+        shutil.copytree(ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__"))
     (tmp_path / "data").mkdir()
     (tmp_path / "data/packed").symlink_to(packed)
     monkeypatch.chdir(tmp_path)
-    monkeypatch.delenv("DVC_ROOT", raising=False)
     monkeypatch.setattr("sys.argv", ["train", KEY])
     monkeypatch.setattr(
         "unet.training.checkpoint.source_hashes", lambda module: source_hashes(module, tmp_path)
@@ -203,9 +202,9 @@ def test_what_is_missing_is_told_before_anything_runs(
 
 
 def test_a_profile_is_a_trace_of_the_trainings_operations(
-    folder: Path, root: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    shutil.copy2(root / "params.yaml", folder)
+    shutil.copy2(ROOT / "params.yaml", folder)
     make_tiny(folder)
     monkeypatch.setattr(profile, "NUM_STEPS", 2)
     profile.main()

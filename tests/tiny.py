@@ -76,10 +76,6 @@ def tiny_split(num_images: int = 24, size: int = 16, seed: int = 0) -> Split:
     return Split(images.to(torch.uint8), masks, tuple(f"image_{i}" for i in range(num_images)))
 
 
-def foreground_share(split: Split) -> float:
-    return (split.masks == OBJECT).double().mean().item()
-
-
 def run_training(checkpoint: Path, **changes: Any) -> Training:
     """Train on 24 tiny images; ``changes`` are arguments of ``fit`` or fields of its config."""
     split = changes.pop("train_split", None) or tiny_split()
@@ -87,7 +83,7 @@ def run_training(checkpoint: Path, **changes: Any) -> Training:
         "experiment": tiny_experiment(),
         "train_split": split,
         "val_split": tiny_split(10, seed=1),
-        "foreground_share": foreground_share(split),
+        "foreground_share": split.foreground_share,
         "watched": [0, 4],
         "device": CPU,
         "checkpoint": checkpoint,
