@@ -9,7 +9,8 @@ import numpy as np
 import pandas as pd
 
 from unet.data.packed import load_split
-from unet.inference.model_file import ARCHITECTURE, save_model
+from unet.inference.model_file import save_model
+from unet.model import ARCHITECTURE
 from unet.runtime.config import load_section
 from unet.runtime.device import set_up
 from unet.runtime.files import atomic_write, file_sha256, sha256, write

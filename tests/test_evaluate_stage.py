@@ -13,8 +13,8 @@ from tests.tiny import CPU, pack_drawn, tiny_model
 from unet.data.masks import OBJECT
 from unet.data.packed import load_split
 from unet.inference.evaluation import evaluate
-from unet.inference.model_file import ARCHITECTURE, load_model, save_model
-from unet.model import TTA
+from unet.inference.model_file import load_model, save_model
+from unet.model import ARCHITECTURE, TTA
 from unet.runtime.files import file_sha256
 
 KEY = "mp_tr_bce"

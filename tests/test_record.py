@@ -147,7 +147,7 @@ def test_the_tables_are_those_of_the_metrics() -> None:
 def test_the_pages_show_the_record_as_make_compare_does(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(ROOT)
     frame = scores(ROOT)
-    heading = scored_on(Tree(), frame["num_images"])
+    heading = scored_on([Tree()])
     row = " .* " + " +".join(map("{:.4f}".format, frame["iou"]))
     head = rf"^iou_boundary_background on {re.escape(heading)}:\n\nexperiment .*\n"
     table = rf"{head}workspace{row}\nmain{row}$"

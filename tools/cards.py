@@ -77,7 +77,7 @@ def card(home: Path, path: Path) -> str:
     params, scores = load_params(home / "params.yaml"), load_scores(home, key)
     times = pd.read_csv(home / f"plots/timing/{key}.csv")
     source, rule, threshold = info["source"], info["boundary"], info["threshold"]
-    loss = "Dice"
+    loss = info["loss"].capitalize()
     if info["loss"] == "bce":
         loss = (
             "weighted binary cross-entropy, the object's pixels weighing "

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from unet.inference.model_file import find_model, load_model
+from unet.inference.model_file import DEFAULT, find_model, load_model
 from unet.inference.pictures import cutout_picture
 from unet.inference.predict import predict, to_picture
 from unet.runtime.files import atomic_write
@@ -21,7 +21,7 @@ HEIGHT, GAP = 420, 12  # pixels
 
 def main() -> None:
     """See the module docstring."""
-    model = load_model(find_model())
+    model = load_model(find_model(DEFAULT))
     columns = []
     for path in sorted(Path("examples").glob("*.jpg")):
         photo = to_picture(path)

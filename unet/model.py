@@ -16,6 +16,7 @@ from torch.nn import functional as F
 
 DOWNSAMPLE = ("mp", "str_conv")
 UPSAMPLE = ("tr", "ups")
+ARCHITECTURE = ("downsample", "upsample", "width", "depth")  # arguments of UNet
 
 # Mean and standard deviation of ImageNet's channels, for pixels in [0, 1].
 PIXEL_MEAN = (0.485, 0.456, 0.406)

@@ -58,9 +58,9 @@ def fold_of(num_images: int, config: LabelsConfig) -> Tensor:
     return torch.from_numpy(order % len(config.folds))
 
 
-def packed_splits() -> dict[str, Split]:
+def packed_splits(device: torch.device = CPU) -> dict[str, Split]:
     """The splits train, val and test, by name."""
-    return {name: load_split(DATA / name, CPU) for name in ("train", "val", "test")}
+    return {name: load_split(DATA / name, device) for name in ("train", "val", "test")}
 
 
 def joined(*splits: Split) -> Split:

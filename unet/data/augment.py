@@ -53,8 +53,8 @@ class Transforms(NamedTuple):
     saturation: Tensor | None = None
     paste: Tensor | None = None
 
-    def part(self, images: slice) -> "Transforms":
-        """The transforms of a slice of the images."""
+    def part(self, images: Tensor) -> "Transforms":
+        """The transforms of the images at the indices ``images`` (n,)."""
         return Transforms(*(None if t is None else t[images] for t in self))
 
     def to(self, device: torch.device) -> "Transforms":

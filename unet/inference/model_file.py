@@ -8,7 +8,7 @@ import safetensors.torch
 import torch
 from safetensors import SafetensorError, safe_open
 
-from unet.model import UNet
+from unet.model import ARCHITECTURE, UNet
 from unet.runtime.files import write
 
 DEFAULT = "pets"
@@ -16,7 +16,6 @@ DEFAULT = "pets"
 # with the package (beside it in a clone, inside it where it is installed).
 PACKAGE = Path(__file__).parents[1]
 FOLDERS = (Path("models"), Path("released"), PACKAGE / "released", PACKAGE.parent / "released")
-ARCHITECTURE = ("downsample", "upsample", "width", "depth")
 
 
 class TrainedModel(NamedTuple):

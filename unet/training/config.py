@@ -34,7 +34,7 @@ class TrainConfig:
     schedule: Literal["one_cycle", "constant"]
     max_lr: Positive  # peak of the one-cycle schedule, or the constant rate
     warmup: Share  # of the steps, until the peak of the one-cycle schedule
-    weight_decay: Annotated[float, Field(ge=0, le=100)]  # on matrices and kernels only
+    weight_decay: Annotated[float, Field(ge=0, le=100)]  # on kernels only
     grow_from: Annotated[float, Field(ge=0.5, le=1)]  # image side in epoch 1, in image_size
     grow_until: Annotated[float, Field(gt=0, le=1)]  # share of the epochs, until full size
     keep: Literal["last", "best"]  # weights of the last epoch or of the best validation accuracy

@@ -5,9 +5,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from unet.inference.model_file import ARCHITECTURE
 from unet.losses import build_loss
-from unet.model import UNet
+from unet.model import ARCHITECTURE, UNet
 from unet.runtime.device import autocast
 from unet.training import distributed
 from unet.training.config import ExperimentConfig, TrainConfig

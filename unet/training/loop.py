@@ -23,7 +23,7 @@ from unet.training.config import ExperimentConfig, TrainConfig
 from unet.training.learner import Learner
 from unet.training.start import Start
 
-FEW_STEPS = 200  # fewer teach little: the first tens of them only find the foreground's share
+FEW_STEPS = 200  # fewer teach little
 
 Row = dict[str, float | str]
 
@@ -86,7 +86,7 @@ def fit(
         The model with the weights that are kept, its threshold in (0, 1), and all results.
 
     Raises:
-        ValueError: the loss is no longer finite, or pixels do not count and there are several
+        ValueError: the loss is no longer finite, or some pixels do not count and there are several
             ranks.
     """
     if distributed.num_ranks() > 1 and (train_split.partly_counted or val_split.partly_counted):

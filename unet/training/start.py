@@ -6,7 +6,8 @@ from typing import Any, NamedTuple
 
 from torch import Tensor
 
-from unet.inference.model_file import ARCHITECTURE, load_model
+from unet.inference.model_file import load_model
+from unet.model import ARCHITECTURE
 from unet.runtime.files import file_sha256
 
 SCRATCH = "released/scratch"  # means random weights; DVC requires a file that exists
