@@ -1,0 +1,1 @@
+// Runs the models, apart from the page: see photo.js.
