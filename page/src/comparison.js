@@ -120,7 +120,7 @@ export function suspects({ suspects: found }) {
 /** The params in which two revisions differ, and the change of each score. */
 export function changes({ params, table: found, looks, notes, revisions: [a, b] }) {
   section("params", "Params that differ",
-    params.rows.length ? table(params) : h("p", {}, "None: the two have the same params."));
+    params ? table(params) : h("p", {}, "None: the two have the same params."));
   section("experiments", "Scores",
     h("p", {}, `${b} minus ${a}, and below it the scores of both. A click on a heading sorts.`),
     ...notes.map((note) => h("p", { class: "note" }, note)),

@@ -3,19 +3,17 @@
 import base64
 import gzip
 import html
-import io
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
 PAGE = Path(__file__).parents[2] / "page"
 RUNTIME = {"ort-js": "ort.mjs.gz", "ort-wasm": "ort.wasm.gz"}  # element -> file of the shell
-CURVES = ["epoch", "val_iou", "val_accuracy", "train_loss", "val_loss"]
 
 Json = dict[str, Any]
 
@@ -25,26 +23,27 @@ def fill_page(title: str, record: Json, packed: Mapping[str, bytes]) -> str:
 
     Args:
         title: in the window's title and as the first heading.
-        record: JSON values, which ``page/src/main.js`` shows.
+        record: JSON values, which ``page/src/main.js`` shows; ``about`` stands below the title.
         packed: element's id -> the content of a file; if there are any, the runtime is added.
     """
     data = json.dumps(record, allow_nan=False).replace("<", "\\u003c")
-    blocks = [f'<script type="application/json" id="data">{data}</script>']
     files = {name: gzip.compress(content, mtime=0) for name, content in packed.items()}
     if files:
         files |= {name: (PAGE / "shell" / file).read_bytes() for name, file in RUNTIME.items()}
-    for name, content in files.items():
-        text = base64.b64encode(content).decode()
-        blocks.append(f'<script type="text/plain" id="{html.escape(name)}">{text}</script>')
+    blocks = [
+        f'<script type="text/plain" id="{html.escape(name)}">{base64.b64encode(content).decode()}'
+        for name, content in files.items()
+    ]
     parts = {
         "title": html.escape(title),
         "about": html.escape(record["about"]),
         "style": (PAGE / "style.css").read_text(encoding="utf-8"),
-        "blocks": "\n".join(blocks),
+        "data": data,
+        "files": "".join(f"{block}</script>\n" for block in blocks),
         "script": (PAGE / "shell/page.js").read_text(encoding="utf-8"),
     }
     text = (PAGE / "template.html").read_text(encoding="utf-8")
-    return re.sub(r"\{(title|about|style|blocks|script)\}", lambda found: parts[found[1]], text)
+    return re.sub(r"\{(title|about|style|data|files|script)\}", lambda m: parts[m[1]], text)
 
 
 def data_url(content: bytes) -> str:
@@ -59,16 +58,10 @@ def as_table(frame: pd.DataFrame, caption: str = "") -> Json:
     return {"caption": caption, "columns": list(frame), "rows": cells}
 
 
-def read_curve(path: str, content: bytes | None) -> Json:
-    """The columns CURVES of a learning curve, as lists.
-
-    Raises:
-        ValueError: there is no ``content``, or it is damaged.
-    """
+@contextmanager
+def reading(path: str, way_out: str = "`dvc repro` makes it anew") -> Iterator[None]:
+    """Name ``path`` in the one line about what is wrong with it."""
     try:
-        frame = pd.read_csv(io.BytesIO(content or b""))[CURVES].astype(float)
-        if not np.isfinite(frame.to_numpy()).all():
-            raise ValueError("a value is missing")
-    except (KeyError, ValueError) as error:
-        raise ValueError(f"{path} cannot be read ({error}): run `dvc repro`") from None
-    return frame.to_dict("list")
+        yield
+    except (KeyError, OSError, ValueError) as error:
+        raise ValueError(f"{path} cannot be read ({error}): {way_out}") from None
