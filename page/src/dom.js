@@ -26,9 +26,14 @@ function fill(element, attributes, children) {
   return element;
 }
 
-/** A section of the page with a heading, and its line in the list of contents. */
-export function section(id, title, ...children) {
+/** Name a section of the page in its list of contents. */
+export function listed(id, title) {
   document.querySelector("nav div").append(h("a", { href: `#${id}` }, title));
+}
+
+/** A section of the page with a heading. */
+export function section(id, title, ...children) {
+  listed(id, title);
   const heading = h("h2", { id: `${id}-title` }, title);
   const element = h("section", { id, "aria-labelledby": heading.id }, heading, ...children);
   document.querySelector("main").append(element);

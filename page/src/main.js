@@ -1,10 +1,14 @@
 import { changes, costs, curves, effects, pictures, scores, suspects } from "./comparison.js";
 import { record } from "./data.js";
-import { section } from "./dom.js";
+import { listed } from "./dom.js";
 import { photoSection } from "./photo.js";
 
 const found = record();
-if (found.models.length) photoSection(section("photo", "Your photo"), found);
+const photo = document.getElementById("photo");
+if (found.models.length) {
+  listed("photo", "Your photo");
+  photoSection(photo, found);
+} else photo.remove();
 if (found.revisions) changes(found);
 else scores(found);
 curves(found);
