@@ -1,6 +1,7 @@
 /** The section "Your photo": its markup is in template.html, its work is done in worker.js. */
 
 import { packed } from "./data.js";
+import { h } from "./dom.js";
 import { showVariants } from "./variants.js";
 
 /**
@@ -94,14 +95,10 @@ export function photoSection(element, { models, examples }) {
   const open = attempt((file) => file.name, show);
 
   takeFiles(element, part("file"), open);
-  for (const example of examples) {
-    const button = document.createElement("button");
-    button.append(Object.assign(new Image(), { src: example.url, alt: `Example: ${example.name}` }));
-    button.onclick = async () => {
-      const blob = await (await fetch(example.url)).blob();
-      open(new File([blob], example.name, { type: blob.type }));
-    };
-    part("examples").append(button);
+  for (const { name: example, url } of examples) {
+    const onclick = async () => open(new File([await (await fetch(url)).blob()], example));
+    const image = h("img", { src: url, alt: `Example: ${example}` });
+    part("examples").append(h("button", { type: "button", onclick }, image));
   }
 
   part("threshold").value = threshold;
@@ -118,9 +115,8 @@ export function photoSection(element, { models, examples }) {
   whileHeld(part("hold"), (held) => paint(held ? bitmaps.photo : bitmaps.cutout ?? bitmaps.photo));
   for (const kind of ["cutout", "mask"]) {
     part(`save-${kind}`).onclick = attempt(() => name, async () => {
-      const url = URL.createObjectURL(await call("save", { kind, ...settings() }));
-      const download = `${name.replace(/\.[^.]*$/, "")}_${kind}.png`;
-      Object.assign(document.createElement("a"), { href: url, download }).click();
+      const href = URL.createObjectURL(await call("save", { kind, ...settings() }));
+      h("a", { href, download: `${name.replace(/\.[^.]*$/, "")}_${kind}.png` }).click();
     });
   }
 }

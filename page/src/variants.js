@@ -1,5 +1,6 @@
 /** The variants' answers to one photograph side by side, and where they disagree. */
 
+import { h } from "./dom.js";
 import { percent } from "./photo.js";
 import { maskOf, share } from "./pictures.js";
 import { resize } from "./resize.js";
@@ -41,12 +42,7 @@ function figure(canvas, photo, title, text) {
   canvas.style.aspectRatio = `${photo.width} / ${photo.height}`;
   canvas.setAttribute("role", "img");
   canvas.setAttribute("aria-label", title);
-  const [made, caption, name] = ["figure", "figcaption", "strong"].map((tag) =>
-    document.createElement(tag));
-  name.textContent = title;
-  caption.append(name, document.createElement("br"), text);
-  made.append(canvas, caption);
-  return made;
+  return h("figure", {}, canvas, h("figcaption", {}, h("strong", {}, title), `\n${text}`));
 }
 
 /** @param {Plane} plane */
@@ -70,7 +66,7 @@ function orangeWhere(differ, side, photo) {
 
 /** A canvas of a picture, or an empty one, whose pixels `change` has changed. */
 function changed(width, height, picture, change) {
-  const canvas = Object.assign(document.createElement("canvas"), { width, height });
+  const canvas = h("canvas", { width, height });
   const context = canvas.getContext("2d", { willReadFrequently: true });
   if (picture) context.drawImage(picture, 0, 0, width, height);
   const image = context.getImageData(0, 0, width, height);
