@@ -15,7 +15,7 @@ const COSTS = {
 const DASHES = ["-", "--"]; // of the two revisions
 
 /** A row's experiment in its colour. */
-const mark = (looks) => ([key]) => (looks[key] ? [sample(looks[key], "dot"), " "] : []);
+const mark = (looks) => ([key]) => (looks[key] ? [sample(looks[key], "dot"), "\u00a0"] : []);
 
 /** The table of scores, and below it the means over seeds. */
 export function scores({ table: own, seeds, looks, notes }) {
