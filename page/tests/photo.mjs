@@ -1,29 +1,24 @@
-// Drives the page's section "Your photo": node photo.mjs PAGE FOLDER PHOTO... -> masks in FOLDER,
-// and in FOLDER/captions.json what the page says of the variants.
+/**
+ * `node tests/photo.mjs FILE FOLDER PHOTO...`: the section for photographs of the page FILE. The masks
+ * of the PHOTOs go to FOLDER/0.png and so on, what is said of the last one's variants to stdout.
+ */
 import assert from "node:assert/strict";
-import { writeFileSync } from "node:fs";
-import { chromium } from "playwright-core";
+import { openPage } from "./browser.mjs";
 
-const [page_, folder, ...photos] = process.argv.slice(2);
-const browser = await chromium.launch({ executablePath: "/usr/bin/chromium", args: ["--no-sandbox"] });
-const context = await browser.newContext();
-await context.setOffline(true);
-const page = await context.newPage();
+const [file, folder, ...photos] = process.argv.slice(2);
+const { page, problems, close } = await openPage(file);
 page.setDefaultTimeout(300_000); // on busy cores
-const complaints = [];
-page.on("console", (message) => complaints.push(message.text()));
-page.on("pageerror", (error) => complaints.push(error.message));
-page.on("request", (request) => {
-  if (!/^(file|data|blob):/.test(request.url())) complaints.push(request.url());
-});
 
 const state = (...states) => page.waitForSelector(
   states.map((name) => `#photo[data-state="${name}"]`).join(), { state: "attached" });
 const text = (id) => page.textContent(`#photo-${id}`);
 const share = async () => Number(/([\d.]+) %/.exec(await text("share"))?.[1] ?? 0);
 /** Red, green, blue and alpha of the canvas's first pixel. */
-const corner = () => page.$eval("#photo-canvas", (canvas) =>
-  [...canvas.getContext("2d").getImageData(0, 0, 1, 1).data]);
+const corner = () => page.$eval("#photo-canvas", (canvas) => {
+  const pixel = new OffscreenCanvas(1, 1).getContext("2d");
+  pixel.drawImage(canvas, 0, 0);
+  return [...pixel.getImageData(0, 0, 1, 1).data];
+});
 const cornerIs = async (wanted) => {
   while (`${await corner()}` !== `${wanted}`) await page.waitForTimeout(20);
 };
@@ -34,16 +29,14 @@ async function save(kind, name) {
   await (await download).saveAs(`${folder}/${name}`);
 }
 
-await page.goto(`file://${page_}`);
 for (const [i, photo] of photos.entries()) {
   await page.setInputFiles("#photo-file", photo);
   await state("ready", "failed");
   assert.match(await text("status"), /^Ready/, photo);
-  await save("mask", `mask${i}.png`);
+  await save("mask", `${i}.png`);
 }
 await page.waitForFunction(() => document.querySelectorAll("#photo-variants figure").length === 3);
-const captions = await page.$$eval("#photo-variants figcaption", (all) => all.map((c) => c.textContent));
-writeFileSync(`${folder}/captions.json`, JSON.stringify(captions));
+console.log((await page.locator("#photo-variants figcaption").allTextContents()).join("\n"));
 
 // A file that is no picture, in one line; the page goes on.
 await page.setInputFiles("#photo-file", { name: "note.jpg", mimeType: "image/jpeg", buffer: Buffer.from("no") });
@@ -84,5 +77,5 @@ for (const [kind, holder] of [["drop", "dataTransfer"], ["paste", "clipboardData
   await page.waitForFunction((kind) =>
     document.getElementById("photo-status").textContent.startsWith(`${kind}.png`), kind);
 }
-assert.deepEqual(complaints, []);
-await browser.close();
+assert.deepEqual(problems, []);
+await close();
