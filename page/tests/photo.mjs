@@ -51,7 +51,7 @@ const before = await share();
 await page.fill("#photo-threshold", "0.9");
 await page.waitForFunction(() => document.getElementById("photo-share").textContent.includes("0.90"));
 assert.ok(await share() < before && await share() > 0);
-await save("mask", "example90.png");
+await save("mask", "slid.png");
 await cornerIs([0, 0, 0, 0]);
 await page.check("[name=ground][value=white]");
 await cornerIs([255, 255, 255, 255]);
@@ -65,7 +65,7 @@ assert.notDeepEqual(await corner(), [255, 255, 255, 255]);
 await page.keyboard.up(" ");
 await cornerIs([255, 255, 255, 255]);
 await page.check("[name=ground][value=transparent]");
-await save("cutout", "example90_cutout.png");
+await save("cutout", "cutout.png");
 
 // A dropped and a pasted file.
 for (const [kind, holder] of [["drop", "dataTransfer"], ["paste", "clipboardData"]]) {
