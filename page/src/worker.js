@@ -9,6 +9,7 @@ const MAX_PIXELS = 100e6; // of a photograph: they take 2 GB
 let ort; // the runtime
 const sessions = {}; // a model's key -> its session
 let photo; // full, small, squares; once something is found, also lines and found
+let opening; // the last file that is being read
 let groundPicture;
 
 const actions = {
@@ -24,9 +25,11 @@ const actions = {
   },
 
   async open({ file }) {
+    opening = file;
     const full = await decode(file);
-    photo = { full, small: smallCopy(full), squares: {} };
-    return { bitmap: onCanvas(photo.small).transferToImageBitmap() };
+    const small = smallCopy(full);
+    if (opening === file) photo = { full, small, squares: {} };
+    return { bitmap: onCanvas(small).transferToImageBitmap() };
   },
 
   /** Find the object, in passes at these sizes; `flip`: and of the mirror image. */

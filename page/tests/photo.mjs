@@ -42,6 +42,7 @@ console.log((await page.locator("#photo-variants figcaption").allTextContents())
 await page.setInputFiles("#photo-file", { name: "note.jpg", mimeType: "image/jpeg", buffer: Buffer.from("no") });
 await state("failed");
 assert.match(await text("status"), /^note\.jpg: is no picture .*$/);
+assert.ok(await page.isEnabled("#photo-save-mask")); // of the photograph before
 
 // An example, by keyboard; the slider; the ground; the photograph while the button is held.
 await page.focus("#photo-examples button");
