@@ -109,7 +109,8 @@ def test_the_research_is_shown_beside_its_own_data_alone(copy: Path) -> None:
     (test_images,) = {dep["md5"] for dep in deps_on_test(copy)}
     (copy / "dvc.lock").write_text(lock.replace(test_images, "0" * 32))
     record = page.record_of(copy)
-    assert not {"seeds", "costs", "effects", "suspects"} & record.keys()
+    assert not {"seeds", "effects", "suspects"} & record.keys()
+    assert [chart["title"] for chart in record["costs"]] == ["The experiments here"]
     assert record["about"].startswith("drawn images")
 
 

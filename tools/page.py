@@ -62,7 +62,7 @@ def record_of(root: Path) -> Json:
     with reading(f"{root}/plots/timing"):
         timing = [pd.read_csv(root / f"plots/timing/{key}.csv")["seconds"] for key in frame.index]
     frame = frame.assign(seconds=[seconds.sum() for seconds in timing])
-    minutes = (frame["seconds"] / 60).map("{:.1f}".format)
+    minutes = [f"{seconds / 60:.1f}" for seconds in frame["seconds"]]
     is_own = not params.data.is_downloaded
     source = "folder" if is_own else params.data.source
     about = {"source": source, "path": params.data.path, "split": params.preprocess.split}
