@@ -17,10 +17,10 @@ needs_browser = pytest.mark.skipif(
 )
 
 
-def look(script: str, *arguments: object) -> str:
+def look(script: str, *arguments: object, timeout: float = 600) -> str:
     """Run ``page/tests/SCRIPT``, which fails if the page is not as it should be."""
     done = subprocess.run(
-        ["node", f"tests/{script}", *map(str, arguments)], cwd=HERE, text=True, timeout=600,
+        ["node", f"tests/{script}", *map(str, arguments)], cwd=HERE, text=True, timeout=timeout,
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout

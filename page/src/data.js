@@ -6,13 +6,10 @@ export function record() {
 }
 
 /**
- * A packed file: "ort-js", "ort-wasm" or "model-KEY".
+ * A packed file, which worker.js unpacks: "ort-js", "ort-wasm" or "model-KEY".
  * @param {string} id of its element
- * @returns {Promise<Uint8Array>}
+ * @returns {string} base64 of gzip
  */
-export async function unpack(id) {
-  const text = document.getElementById(id).textContent;
-  const packed = Uint8Array.from(atob(text), (character) => character.charCodeAt(0));
-  const stream = new Blob([packed]).stream().pipeThrough(new DecompressionStream("gzip"));
-  return new Uint8Array(await new Response(stream).arrayBuffer());
+export function packed(id) {
+  return document.getElementById(id).textContent;
 }

@@ -1,6 +1,7 @@
 /** The section "Your photo": its markup is in template.html, its work is done in worker.js. */
 
-import { unpack } from "./data.js";
+import { packed } from "./data.js";
+import { h } from "./dom.js";
 import { showVariants } from "./variants.js";
 
 /**
@@ -21,17 +22,17 @@ import { showVariants } from "./variants.js";
  */
 export function photoSection(element, { models, examples }) {
   const part = (name) => element.querySelector(`#photo-${name}`);
-  const model = models.find((each) => each.default) ?? models[0];
-  const variants = models.filter((each) => each !== model);
+  const model = models.find((each) => each.default);
   const call = startWorker();
   const load = loader(call);
 
-  let turn = 0; // counts photographs: what an earlier one has found is not shown any more
+  let turn = 0; // counts photographs: what an earlier one leads to is not shown any more
   let name = "";
   let threshold = model.threshold;
   let bitmaps = {}; // the small photograph and its cut-out
 
-  const ground = () => element.querySelector("[name=ground]:checked").value;
+  const settings = () =>
+    ({ threshold, ground: element.querySelector("[name=ground]:checked").value });
   const say = (state, text) => {
     element.dataset.state = state;
     part("status").textContent = text;
@@ -41,98 +42,83 @@ export function photoSection(element, { models, examples }) {
     [canvas.width, canvas.height] = [bitmap.width, bitmap.height];
     canvas.getContext("2d").drawImage(bitmap, 0, 0);
   };
+  /** Run what a user asked for; if it fails, say so. */
+  const attempt = (what, work) => async (...given) => {
+    try {
+      await work(...given);
+    } catch (error) {
+      say("failed", `${what(...given)}: ${error.message}`);
+    }
+  };
 
-  /** Draw the cut-out; while that takes, only the last of further calls counts. */
   const draw = lastOnly(async () => {
     const mine = turn;
-    const { bitmap, share } = await call("draw", { threshold, ground: ground() });
+    const { bitmap, share } = await call("draw", settings());
     if (mine !== turn) return;
     bitmaps.cutout = bitmap;
     paint(bitmap);
-    part("share").textContent = share
-      ? `${threshold.toFixed(2)}: ${percent(share)} of the photograph`
-      : `${threshold.toFixed(2)}: nothing found, a lower one finds more`;
+    const found = share ? `${percent(share)} of the photograph` : "nothing; a lower one finds more";
+    part("share").textContent = `above ${threshold.toFixed(2)}: ${found}`;
   });
 
-  async function open(file) {
+  async function show(file) {
     const mine = ++turn;
     const stale = () => mine !== turn;
     const start = performance.now();
     const seconds = () => `${((performance.now() - start) / 1000).toFixed(1)} s`;
-    name = file.name || "photograph";
+    name = file.name;
     say("reading", `Reading ${name} …`);
-    try {
-      const { bitmap } = await call("open", { file });
-      if (stale()) return;
-      bitmaps = { photo: bitmap };
-      part("result").hidden = false;
-      part("variants").replaceChildren();
-      part("share").textContent = "";
-      part("canvas").setAttribute("aria-label", `What was cut out of ${name}`);
-      paint(bitmap);
-      say("looking", "Looking for the animal …");
-      await load(model);
-      await call("find", { model, sizes: [model.image_size], flip: false });
-      if (stale()) return;
-      await draw();
-      say("first", `First answer after ${seconds()}; the mean of six passes follows.`);
-      await call("find", { model, sizes: model.tta_sizes, flip: true });
-      if (stale()) return;
-      await draw();
-      say("ready", `Ready: the mean of six passes, after ${seconds()}.`);
-      const look = async (variant) => {
-        await load(variant);
-        return call("look", { model: variant });
-      };
-      await showVariants(part("variants"), variants, bitmap, look, stale);
-    } catch (error) {
-      if (!stale()) say("failed", `${name}: ${error.message}`);
-    }
+    const { bitmap } = await call("open", { file });
+    if (stale()) return;
+    bitmaps = { photo: bitmap };
+    paint(bitmap);
+    part("result").hidden = false;
+    part("canvas").setAttribute("aria-label", `What was cut out of ${name}`);
+    part("variants").replaceChildren();
+    say("looking", "Looking for the animal …");
+    await load(model);
+    await call("find", { model, sizes: [model.image_size], flip: false });
+    if (stale()) return;
+    await draw();
+    say("first", `First answer after ${seconds()}; the mean of six passes follows.`);
+    await call("find", { model, sizes: model.tta_sizes, flip: true });
+    if (stale()) return;
+    await draw();
+    say("ready", `Ready: the mean of six passes, after ${seconds()}.`);
+    const look = async (variant) => {
+      await load(variant);
+      return call("look", { model: variant });
+    };
+    const variants = models.filter((each) => !each.default);
+    await showVariants(part("variants"), variants, bitmap, look, stale);
   }
-
-  async function save(kind) {
-    try {
-      const blob = await call("save", { kind, threshold, ground: ground() });
-      const link = document.createElement("a");
-      link.href = URL.createObjectURL(blob);
-      link.download = `${name.replace(/\.[^.]*$/, "")}_${kind}.png`;
-      link.click();
-      setTimeout(() => URL.revokeObjectURL(link.href), 60_000);
-    } catch (error) {
-      say("failed", `${name}: ${error.message}`);
-    }
-  }
+  const open = attempt((file) => file.name, show);
 
   takeFiles(element, part("file"), open);
-  for (const { name: title, url } of examples) {
-    const button = document.createElement("button");
-    const image = Object.assign(new Image(), { src: url, alt: `Example: ${title}` });
-    button.append(image);
-    button.onclick = async () => {
-      const blob = await (await fetch(url)).blob();
-      open(new File([blob], title, { type: blob.type }));
-    };
-    part("examples").append(button);
+  for (const { name: example, url } of examples) {
+    const onclick = async () => open(new File([await (await fetch(url)).blob()], example));
+    const image = h("img", { src: url, alt: `Example: ${example}` });
+    part("examples").append(h("button", { type: "button", onclick }, image));
   }
 
   part("threshold").value = threshold;
-  part("threshold").oninput = (event) => {
-    threshold = event.target.valueAsNumber;
+  part("threshold").oninput = ({ target }) => {
+    threshold = target.valueAsNumber;
     draw();
   };
   element.querySelectorAll("[name=ground]").forEach((radio) => (radio.onchange = draw));
-  part("ground").onchange = async ({ target }) => {
-    try {
-      await call("setGround", { file: target.files[0] });
-      Object.assign(part("ground-picture"), { disabled: false, checked: true });
-      draw();
-    } catch (error) {
-      say(element.dataset.state, `${target.files[0].name}: ${error.message}`);
-    }
-  };
+  part("ground").onchange = attempt(({ target }) => target.files[0].name, async ({ target }) => {
+    await call("setGround", { file: target.files[0] });
+    Object.assign(part("ground-picture"), { disabled: false, checked: true });
+    draw();
+  });
   whileHeld(part("hold"), (held) => paint(held ? bitmaps.photo : bitmaps.cutout ?? bitmaps.photo));
-  part("save-cutout").onclick = () => save("cutout");
-  part("save-mask").onclick = () => save("mask");
+  for (const kind of ["cutout", "mask"]) {
+    part(`save-${kind}`).onclick = attempt(() => name, async () => {
+      const href = URL.createObjectURL(await call("save", { kind, ...settings() }));
+      h("a", { href, download: `${name.replace(/\.[^.]*$/, "")}_${kind}.png` }).click();
+    });
+  }
 }
 
 /** @param {number} share */
@@ -142,42 +128,37 @@ export const percent = (share) => `${(100 * share).toFixed(1)} %`;
 function startWorker() {
   const script = new Blob([WORKER], { type: "text/javascript" }); // WORKER: see build.mjs
   const worker = new Worker(URL.createObjectURL(script));
-  const waiting = new Map();
+  const waiting = [];
   worker.onmessage = ({ data: { id, result, error } }) => {
-    const { resolve, reject } = waiting.get(id);
-    waiting.delete(id);
-    if (error === undefined) resolve(result);
-    else reject(new Error(error));
+    if (error === undefined) waiting[id].resolve(result);
+    else waiting[id].reject(new Error(error));
+    delete waiting[id];
   };
-  let id = 0;
   return (action, given) => new Promise((resolve, reject) => {
-    waiting.set(++id, { resolve, reject });
+    const id = waiting.push({ resolve, reject }) - 1;
     worker.postMessage({ id, action, given });
   });
 }
 
-/** A function that brings a model into the worker, once; with the first one the runtime. */
+/** A function that brings a model into the worker, once; before the first one, the runtime. */
 function loader(call) {
   const loading = {};
-  const start = async () => {
-    const [runtime, wasm] = await Promise.all([unpack("ort-js"), unpack("ort-wasm")]);
-    await call("start", { runtime, wasm });
-  };
-  return ({ key }) => (loading[key] ??= (async () => {
-    await (loading[""] ??= start());
-    await call("load", { key, onnx: await unpack(`model-${key}`) });
-  })());
+  const once = (key, work) => (loading[key] ??= work());
+  return ({ key }) => once(key, async () => {
+    await once("", () => call("start", { runtime: packed("ort-js"), wasm: packed("ort-wasm") }));
+    await call("load", { key, packed: packed(`model-${key}`) });
+  });
 }
 
-/** Run `work`, and once more at the end if it was called meanwhile. */
+/** A function that does `work`, and once more afterwards if it was called meanwhile. */
 function lastOnly(work) {
   let running = null;
   let again = false;
   const run = async () => {
-    do {
+    while (again) {
       again = false;
       await work();
-    } while (again);
+    }
     running = null;
   };
   return () => {
@@ -186,34 +167,32 @@ function lastOnly(work) {
   };
 }
 
-/** Call `open` with the picture that is chosen, dropped or pasted. */
+/** Call `open` with a picture that is chosen, dropped or pasted. */
 function takeFiles(element, input, open) {
   const take = (files) => files.length && open(files[0]);
+  const drag = (dragged) => (event) => {
+    event.preventDefault();
+    element.classList.toggle("dragged", dragged);
+  };
   input.onchange = () => take(input.files);
   addEventListener("paste", (event) => take(event.clipboardData.files));
-  addEventListener("dragover", (event) => {
-    event.preventDefault();
-    element.classList.add("dragged");
-  });
-  addEventListener("dragleave", () => element.classList.remove("dragged"));
+  addEventListener("dragover", drag(true));
+  addEventListener("dragleave", drag(false));
   addEventListener("drop", (event) => {
-    event.preventDefault();
-    element.classList.remove("dragged");
+    drag(false)(event);
     take(event.dataTransfer.files);
   });
 }
 
-/** Tell `show` whether the button is held down, by pointer or keyboard. */
+/** Tell `show` whether the button is held down, by a pointer or the space bar. */
 function whileHeld(button, show) {
   const hold = (held) => () => {
     button.setAttribute("aria-pressed", held);
     show(held);
   };
-  const key = (then) => (event) => {
-    if (event.key === " " || event.key === "Enter") then();
-  };
+  const ofSpace = (then) => ({ key }) => key === " " && then();
   button.onpointerdown = hold(true);
   button.onpointerup = button.onpointerleave = button.onblur = hold(false);
-  button.onkeydown = key(hold(true));
-  button.onkeyup = key(hold(false));
+  button.onkeydown = ofSpace(hold(true));
+  button.onkeyup = ofSpace(hold(false));
 }

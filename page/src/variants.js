@@ -1,17 +1,13 @@
 /** The variants' answers to one photograph side by side, and where they disagree. */
 
+import { h } from "./dom.js";
 import { percent } from "./photo.js";
-import { share } from "./pictures.js";
-import { resizePlane } from "./resize.js";
+import { maskOf, share } from "./pictures.js";
+import { resize } from "./resize.js";
 
-/**
- * @typedef {import("./photo.js").Model} Model
- * @typedef {import("./resize.js").Plane} Plane
- */
-
-// Colours of probabilities 0, 1/3, 2/3 and 1, told apart by brightness alone, too; as in style.css.
+// Colours of probabilities 0, 1/3, 2/3 and 1: cividis, read by its brightness alone; see style.css.
 const HEAT = [[0, 32, 76], [87, 92, 109], [166, 157, 117], [255, 233, 69]];
-const DISAGREEMENT = [213, 94, 0];
+const ORANGE = [213, 94, 0];
 
 /**
  * @param {HTMLElement} element is filled
@@ -27,67 +23,50 @@ export async function showVariants(element, models, photo, look, stale) {
     if (stale()) return;
     planes.push(plane);
     const found = `${percent(share(plane, model.threshold))} above ${model.threshold.toFixed(2)}`;
-    element.append(figure(
-      heatMap(plane), photo, model.key, `${model.title}; ${found}; ${seconds.toFixed(2)} s`,
-    ));
+    const text = `${model.title}; ${found}; ${seconds.toFixed(2)} s`;
+    element.append(figure(heatMap(plane), photo, model.key, text));
   }
   if (models.length < 2) return;
-  const { canvas, part } = disagreement(planes, models, photo);
-  const rules = new Set(models.map((model) => model.boundary));
+  const side = Math.max(...planes.map(({ width }) => width));
+  const masks = planes.map((plane, k) => maskOf(resize(plane, side, side), models[k].threshold));
+  const differ = masks[0].map((value, i) => masks.some((mask) => mask[i] !== value));
+  const part = differ.reduce((sum, value) => sum + value, 0) / differ.length;
+  const rules = new Set(models.map(({ boundary }) => boundary));
   const note = rules.size > 1 ? "; they learnt the outline by different rules" : "";
-  element.append(figure(
-    canvas, photo, "Where they disagree", `${percent(part)} of the photograph, in orange${note}`,
-  ));
+  const text = `${percent(part)} of the photograph, in orange${note}`;
+  element.append(figure(orangeWhere(differ, side, photo), photo, "Where they disagree", text));
 }
 
 /** A canvas with its text, in the photograph's shape. */
 function figure(canvas, photo, title, text) {
   canvas.style.aspectRatio = `${photo.width} / ${photo.height}`;
   canvas.setAttribute("role", "img");
-  canvas.setAttribute("aria-label", `${title}: ${text}`);
-  const made = document.createElement("figure");
-  const caption = document.createElement("figcaption");
-  const name = document.createElement("strong");
-  name.textContent = title;
-  caption.append(name, document.createElement("br"), text);
-  made.append(canvas, caption);
-  return made;
+  canvas.setAttribute("aria-label", title);
+  return h("figure", {}, canvas, h("figcaption", {}, h("strong", {}, title), `\n${text}`));
 }
 
 /** @param {Plane} plane */
 function heatMap({ width, height, data }) {
-  return draw(width, height, (pixels) => {
-    data.forEach((value, i) => {
-      const below = Math.min(Math.floor(value * (HEAT.length - 1)), HEAT.length - 2);
-      const rest = value * (HEAT.length - 1) - below;
-      HEAT[below].forEach((c, k) => (pixels[4 * i + k] = c + rest * (HEAT[below + 1][k] - c)));
-      pixels[4 * i + 3] = 255;
-    });
-  });
+  return changed(width, height, null, (pixels) => data.forEach((value, i) => {
+    const place = value * (HEAT.length - 1);
+    const below = Math.min(Math.floor(place), HEAT.length - 2);
+    const colour = HEAT[below].map((c, k) => c + (place - below) * (HEAT[below + 1][k] - c));
+    pixels.set([...colour, 255], 4 * i);
+  }));
 }
 
-/** The grey photograph, orange where some models see the object and some do not. */
-function disagreement(planes, models, photo) {
-  const side = Math.max(...planes.map((plane) => plane.width));
-  const same = planes.map((plane) => resizePlane(plane, side, side).data);
-  let differing = 0;
-  const canvas = draw(side, side, (pixels) => {
-    for (let i = 0; i < side * side; i++) {
-      const votes = same.filter((data, k) => data[i] > models[k].threshold).length;
-      const fewer = Math.min(votes, models.length - votes);
-      const strength = fewer / Math.floor(models.length / 2);
-      if (fewer) differing++;
-      const own = pixels.subarray(4 * i, 4 * i + 3);
-      const grey = (own[0] + own[1] + own[2]) / 3;
-      own.forEach((_, k) => (own[k] = grey + (0.4 + 0.6 * strength) * (fewer > 0) * (DISAGREEMENT[k] - grey)));
-    }
-  }, photo);
-  return { canvas, part: differing / side ** 2 };
+/** The photograph in grey, orange where `differ` is 1. */
+function orangeWhere(differ, side, photo) {
+  return changed(side, side, photo, (pixels) => differ.forEach((value, i) => {
+    const [red, green, blue] = pixels.subarray(4 * i);
+    const grey = (red + green + blue) / 3;
+    pixels.set(value ? ORANGE : [grey, grey, grey], 4 * i);
+  }));
 }
 
-/** A canvas, with a picture on it if there is one, whose pixels `change` changes. */
-function draw(width, height, change, picture) {
-  const canvas = Object.assign(document.createElement("canvas"), { width, height });
+/** A canvas of a picture, or an empty one, whose pixels `change` has changed. */
+function changed(width, height, picture, change) {
+  const canvas = h("canvas", { width, height });
   const context = canvas.getContext("2d", { willReadFrequently: true });
   if (picture) context.drawImage(picture, 0, 0, width, height);
   const image = context.getImageData(0, 0, width, height);

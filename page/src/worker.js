@@ -1,50 +1,42 @@
 /** Photographs and models, apart from the page, which stays alive: photo.js calls the actions. */
 
-import { cutout, maskPicture, share } from "./pictures.js";
+import { cutout, greyPicture, maskOf, share } from "./pictures.js";
 import { fit, probabilitiesAt, smallCopy } from "./refine.js";
-import { resizePicture, resizePlane } from "./resize.js";
-
-/**
- * @typedef {import("./resize.js").Picture} Picture
- * @typedef {import("./resize.js").Plane} Plane
- * @typedef {{key: string, image_size: number, multiple: number}} Model
- */
+import { resize } from "./resize.js";
 
 const MAX_PIXELS = 100e6; // of a photograph: they take 2 GB
 
 let ort; // the runtime
-const sessions = {}; // model's key -> its session
-let photo; // the open photograph: full, small, squares; lines and found once something is found
-let groundPicture; // ImageBitmap
+const sessions = {}; // a model's key -> its session
+let photo; // full, small, squares; once something is found, also lines and found
+let groundPicture;
 
 const actions = {
   async start({ runtime, wasm }) {
-    const script = new Blob([runtime], { type: "text/javascript" });
+    const script = new Blob([await unpack(runtime)], { type: "text/javascript" });
     ort = await import(URL.createObjectURL(script));
-    ort.env.wasm.wasmBinary = wasm;
+    ort.env.wasm.wasmBinary = await unpack(wasm);
     ort.env.wasm.numThreads = 1; // more need headers, which a file from the disk has not
   },
 
-  async load({ key, onnx }) {
-    sessions[key] = await ort.InferenceSession.create(onnx, { executionProviders: ["wasm"] });
+  async load({ key, packed }) {
+    sessions[key] = await ort.InferenceSession.create(await unpack(packed));
   },
 
-  /** Open a photograph; the answer is a small copy to look at. */
   async open({ file }) {
     const full = await decode(file);
     photo = { full, small: smallCopy(full), squares: {} };
     return { bitmap: onCanvas(photo.small).transferToImageBitmap() };
   },
 
-  /** Find the object: the mean over passes at these sizes, and of the mirror image with `flip`. */
+  /** Find the object, in passes at these sizes; `flip`: and of the mirror image. */
   async find({ model, sizes, flip }) {
     const current = photo; // another may be opened meanwhile
-    const square = await probabilities(current, model, sizes, flip);
-    current.lines = fit(square, current.small);
+    current.lines = fit(await probabilities(current, model, sizes, flip), current.small);
     current.found = probabilitiesAt(current.lines, current.small);
   },
 
-  /** One model's answer as the network gives it. */
+  /** What a network says by one pass, as square as it is. */
   async look({ model }) {
     const start = performance.now();
     const plane = await probabilities(photo, model, [model.image_size], false);
@@ -55,19 +47,20 @@ const actions = {
     groundPicture = await toBitmap(file);
   },
 
-  /** The small cut-out. */
   draw({ threshold, ground }) {
-    const drawn = onGround(cutout(photo.small, photo.found, threshold), ground);
-    return { bitmap: drawn.transferToImageBitmap(), share: share(photo.found, threshold) };
+    const canvas = onGround(cutout(photo.small, photo.found, threshold), ground);
+    return { bitmap: canvas.transferToImageBitmap(), share: share(photo.found, threshold) };
   },
 
-  /** A PNG file at the photograph's own size. */
+  /** A PNG file of the photograph's own size. */
   save({ kind, threshold, ground }) {
-    const found = probabilitiesAt(photo.lines, photo.full);
-    const drawn = kind === "mask"
-      ? onCanvas(maskPicture(found, threshold))
-      : onGround(cutout(photo.full, found, threshold), ground);
-    return drawn.convertToBlob({ type: "image/png" });
+    const { full, lines } = photo;
+    const found = probabilitiesAt(lines, full);
+    const mask = () => maskOf(found, threshold).map((value) => 255 * value);
+    const canvas = kind === "mask"
+      ? onCanvas(greyPicture(mask(), full.width, full.height))
+      : onGround(cutout(full, found, threshold), ground);
+    return canvas.convertToBlob({ type: "image/png" });
   },
 };
 
@@ -79,14 +72,21 @@ self.onmessage = async ({ data: { id, action, given } }) => {
   }
 };
 
+/** @param {string} text base64 of gzip */
+async function unpack(text) {
+  const packed = await fetch(`data:application/gzip;base64,${text}`);
+  const stream = packed.body.pipeThrough(new DecompressionStream("gzip"));
+  return new Uint8Array(await new Response(stream).arrayBuffer());
+}
+
 /** Upright by its EXIF tag, in the stored colours. */
 async function toBitmap(file) {
+  const upright = { imageOrientation: "from-image" };
+  const asStored = { colorSpaceConversion: "none", premultiplyAlpha: "none" };
   try {
-    return await createImageBitmap(file, {
-      imageOrientation: "from-image", colorSpaceConversion: "none", premultiplyAlpha: "none",
-    });
+    return await createImageBitmap(file, { ...upright, ...asStored });
   } catch {
-    throw new Error("is no picture that this browser can read (JPEG, PNG, WebP, GIF: yes)");
+    throw new Error("is no picture that this browser can read (JPEG, PNG, WebP or GIF)");
   }
 }
 
@@ -114,7 +114,7 @@ function onCanvas({ width, height, data }) {
 
 /**
  * @param {Picture} drawn
- * @param {string} ground a colour, "picture", or "" for none
+ * @param {string} ground a colour, "picture", or "transparent"
  */
 function onGround(drawn, ground) {
   const canvas = new OffscreenCanvas(drawn.width, drawn.height);
@@ -125,7 +125,7 @@ function onGround(drawn, ground) {
     const [w, h] = [factor * width, factor * height];
     context.imageSmoothingQuality = "high";
     context.drawImage(groundPicture, (drawn.width - w) / 2, (drawn.height - h) / 2, w, h);
-  } else if (ground) {
+  } else {
     context.fillStyle = ground;
     context.fillRect(0, 0, drawn.width, drawn.height);
   }
@@ -134,57 +134,50 @@ function onGround(drawn, ground) {
 }
 
 /**
- * A model's probabilities, as square as it takes photographs.
- * @param {Model} model
- * @returns {Promise<Plane>}
+ * A model's probabilities, the mean over passes at these sizes.
+ * @returns {Promise<Plane>} as large as the square that the model was trained on
  */
 async function probabilities({ full, squares }, model, sizes, flip) {
   const side = model.image_size;
-  squares[side] ??= resizePicture(full, side, side, "bilinear");
-  const channels = [0, 1, 2].map((channel) => ({
-    width: side,
-    height: side,
-    data: Float32Array.from({ length: side * side }, (_, i) =>
-      squares[side].data[4 * i + channel] / 255),
-  }));
+  const { data } = (squares[side] ??= resize(full, side, side));
+  const channels = [0, 1, 2].map((channel) =>
+    Float32Array.from({ length: side * side }, (_, i) => data[4 * i + channel] / 255));
   const mean = new Float32Array(side * side);
   for (const size of sizes) {
-    await new Promise((resolve) => setTimeout(resolve)); // for other actions, as of the slider
-    const answer = resizePlane(await onePass(model, channels, size, flip), side, side);
-    answer.data.forEach((value, i) => (mean[i] += value / sizes.length));
+    await new Promise((resolve) => setTimeout(resolve)); // lets other actions in: of the slider
+    const images = channels.map((plane) =>
+      resize({ width: side, height: side, data: plane }, size, size).data);
+    const answer = { width: size, height: size, data: await onePass(model, images, size, flip) };
+    resize(answer, side, side).data.forEach((value, i) => (mean[i] += value / sizes.length));
   }
   return { width: side, height: side, data: mean };
 }
 
 /**
- * The network's answer at one size: padded to sides that it takes by repeating the border.
- * @param {Model} model
- * @param {Plane[]} channels red, green and blue, from 0 to 1
- * @returns {Promise<Plane>}
+ * The network's answer, of size x size pixels; `flip`: the mean with that of the mirror image.
+ * @param {Float32Array[]} channels red, green and blue, from 0 to 1
  */
 async function onePass({ key, multiple }, channels, size, flip) {
-  const side = Math.ceil(size / multiple) * multiple;
-  const resized = channels.map((plane) => resizePlane(plane, size, size).data);
+  const side = Math.ceil(size / multiple) * multiple; // padded by repeating the border
+  const mirrors = flip ? [false, true] : [false];
   const column = (x, mirrored) => (mirrored ? size - 1 - x : x);
-  const images = [];
-  for (const mirrored of flip ? [false, true] : [false]) {
-    for (const channel of resized) {
+  const images = new Float32Array(mirrors.length * 3 * side * side);
+  let at = 0;
+  for (const mirrored of mirrors) {
+    for (const channel of channels) {
       for (let y = 0; y < side; y++) {
         const row = Math.min(y, size - 1) * size;
         for (let x = 0; x < side; x++) {
-          images.push(channel[row + column(Math.min(x, size - 1), mirrored)]);
+          images[at++] = channel[row + column(Math.min(x, size - 1), mirrored)];
         }
       }
     }
   }
-  const count = flip ? 2 : 1;
-  const input = new ort.Tensor("float32", Float32Array.from(images), [count, 3, side, side]);
+  const input = new ort.Tensor("float32", images, [mirrors.length, 3, side, side]);
   const { data } = (await sessions[key].run({ images: input })).probabilities;
-  const answer = new Float32Array(size * size);
-  for (let i = 0; i < size * size; i++) {
-    const [x, row] = [i % size, Math.floor(i / size) * side];
-    answer[i] = data[row + x];
-    if (flip) answer[i] = (answer[i] + data[side * side + row + column(x, true)]) / 2;
-  }
-  return { width: size, height: size, data: answer };
+  return Float32Array.from({ length: size * size }, (_, i) => {
+    const [x, y] = [i % size, Math.floor(i / size)];
+    const answers = mirrors.map((mirrored, n) => data[(n * side + y) * side + column(x, mirrored)]);
+    return answers.reduce((a, b) => a + b) / answers.length;
+  });
 }

@@ -1,0 +1,85 @@
+"""The page's section for photographs, in a browser: what it finds is what Python finds."""
+
+import re
+import tarfile
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from PIL import Image, ImageOps
+from torch import Tensor
+
+from tests.browser import look, needs_browser
+from tests.photographs import iou, pixels_of
+from unet.inference.model_file import TrainedModel, find_model, load_model
+from unet.inference.pictures import cutout_picture
+from unet.inference.predict import predict
+from unet.report.page import as_table, data_url, fill_page
+from unet.report.page_models import page_models
+
+pytestmark = [pytest.mark.slow, needs_browser]
+EXAMPLES = [Path(f"examples/{name}.jpg").resolve() for name in ("cat", "dog", "spaniels")]
+NATIVE = Path("../shared/oxford-native-60/images.tar.gz")  # used where it is there
+ALIKE = 0.99  # IoU of the page's mask and Python's
+CURVE = dict.fromkeys(["epoch", "val_iou", "val_accuracy", "val_loss"], [0, 1])
+VARIANTS = ["mp_tr_bce", "str_ups_dice"]
+
+
+def write_photos(folder: Path) -> list[Path]:
+    """Photographs of many forms, twenty with the examples."""
+    cat, dog, spaniels = map(Image.open, EXAMPLES)
+    small, exif = ImageOps.contain(cat, (480, 480)), Image.Exif()
+    for exif[0x0112] in range(1, 9):
+        small.save(folder / f"turned{exif[0x0112]}.jpg", exif=exif)
+    odd = dog.crop((0, 0, 611, 433))
+    odd.save(folder / "odd.jpg", progressive=True)
+    odd.convert("L").save(folder / "grey.jpg")
+    odd.quantize(64).save(folder / "palette.gif")
+    odd.putalpha(Image.linear_gradient("L").resize(odd.size))
+    odd.save(folder / "clear.png")
+    odd.save(folder / "clear.webp", lossless=True)
+    dog.resize((31, 17)).save(folder / "tiny.png")
+    cat.resize((1201, 45)).save(folder / "panorama.png")
+    spaniels.resize((90, 1107)).save(folder / "tower.jpg")
+    cat.resize((4000, 3000)).save(folder / "large.jpg")
+    if NATIVE.exists():
+        with tarfile.open(NATIVE) as archive:
+            archive.extractall(folder, archive.getmembers()[::6], filter="data")
+    return [*EXAMPLES, *(path for path in sorted(folder.rglob("*")) if path.is_file())]
+
+
+@pytest.fixture(scope="module")
+def pets() -> TrainedModel:
+    return load_model(find_model("pets"))
+
+
+@pytest.fixture(scope="module")
+def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    models = page_models(Path(), VARIANTS)
+    record = {
+        "about": "", "notes": [], "looks": {"pets": ["#000000", "-"]},
+        "table": as_table(pd.DataFrame()), "curves": [{"key": "pets", "loss": "bce"} | CURVE],
+        "models": [{"key": key, **about} for key, (about, _) in models.items()],
+        "examples": [{"name": "dog", "url": data_url(EXAMPLES[1].read_bytes())}],
+    }  # fmt: skip
+    file = tmp_path_factory.mktemp("page") / "report.html"
+    packed = {f"model-{key}": content for key, (_, content) in models.items()}
+    file.write_text(fill_page("", record, packed), encoding="utf-8")
+    return file
+
+
+def test_the_page_finds_what_python_finds(
+    page: Path, pets: TrainedModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    photos = write_photos(tmp_path)
+    said = look("photo.mjs", page, page.parent, *photos, timeout=1800)
+    masks = [pixels_of(page.parent / f"{i}.png")[..., 0] > 0 for i in range(len(photos))]
+
+    def least(count: int | None = None, **options: float) -> float:
+        """The least IoU of the page's masks and Python's."""
+        found = [predict(photo, pets, **options).mask for photo in photos[:count]]
+        return min(iou(a, b) if b.any() else not a.any() for a, b in zip(masks, found))
+
+    assert least() >= ALIKE
