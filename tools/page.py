@@ -27,6 +27,7 @@ from unet.data.packed import data_title
 from unet.report.figures import LOOKS
 from unet.report.page import Json, as_table, data_url, fill_page, reading
 from unet.report.page_models import page_models
+from unet.report.results import was_evaluated
 from unet.runtime.config import read_yaml
 from unet.runtime.files import write
 from unet.runtime.process import run_stage
@@ -88,6 +89,12 @@ def record_of(root: Path) -> Json:
         notes.append("The pictures are older than the scores: `dvc repro plot` draws them anew.")
     else:
         record["pictures"] = pictures([(root / f"plots/{name}").read_bytes()] for name in PICTURES)
+        record["pictures"] += [
+            {"title": f"{key}: the worst test images", "urls": [data_url(worst.read_bytes())]}
+            for key, digest in frame["predictions"].items()
+            if (worst := root / f"predictions/{key}/worst.jpg").is_file()
+            and was_evaluated(root, key, digest)
+        ]
     if root == Path() and source == "official":
         with reading("research/ablation", "`git restore research/ablation`"):
             record |= research.ablation()
