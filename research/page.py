@@ -48,7 +48,7 @@ def points(variants: dict[str, pd.DataFrame]) -> list[Json]:
     """Each variant's costs, and its scores' mean and standard deviation over the seeds."""
     return [
         {"key": key, "about": about(runs)}
-        | {cost: float(runs[cost].median()) for cost in COSTS}
+        | {cost: [runs[cost].median(), 0] for cost in COSTS}
         | {score: [runs[score].mean(), runs[score].std()] for score in SCORES}
         for key, runs in variants.items()
     ]

@@ -27,11 +27,14 @@ from unet.data.packed import data_title
 from unet.report.figures import LOOKS
 from unet.report.page import Json, as_table, data_url, fill_page, reading
 from unet.report.page_models import page_models
+from unet.report.results import was_evaluated
 from unet.runtime.config import read_yaml
 from unet.runtime.files import write
 from unet.runtime.process import run_stage
 
 TEST, RULE = "data/packed/test", "train.boundary"
+NUMBERS = [*COLUMNS, "seconds"]
+CURVE_FILE = "plots/curves/{}.csv"
 CURVE = ["epoch", "val_iou", "val_accuracy", "val_loss"]
 PICTURES = {  # file in plots/ -> its caption
     "comparison.jpg": "Test images and what the experiments predict, hard to easy",
@@ -59,7 +62,8 @@ def record_of(root: Path) -> Json:
     frame = frame[fits]
     with reading(f"{root}/plots/timing"):
         timing = [pd.read_csv(root / f"plots/timing/{key}.csv")["seconds"] for key in frame.index]
-    minutes = [f"{seconds.sum() / 60:.1f}" for seconds in timing]
+    frame = frame.assign(seconds=[seconds.sum() for seconds in timing])
+    minutes = [f"{seconds / 60:.1f}" for seconds in frame["seconds"]]
     is_own = not params.data.is_downloaded
     source = "folder" if is_own else params.data.source
     about = {"source": source, "path": params.data.path, "split": params.preprocess.split}
@@ -69,10 +73,14 @@ def record_of(root: Path) -> Json:
                  f"{params.preprocess.image_size} pixels"
                  + ("" if is_own else f", {BOUNDARY_RULES[params.train.boundary]}"),
         "notes": notes,
-        "looks": looks(frame.index),
+        "looks": dict(zip(frame.index, cycle(LOOKS), strict=False)),
         "table": as_table(score_table(frame).assign(**{"minutes of training": minutes})),
+        "costs": [{"title": "The experiments here", "points": [
+            {"key": key, "about": "one seed"} | {name: [float(row[name]), 0] for name in NUMBERS}
+            for key, row in frame.iterrows()
+        ]}],
         "curves": [
-            curve(key, params.experiments[key].loss, (root / curve_file(key)).read_bytes())
+            curve(key, params.experiments[key].loss, (root / CURVE_FILE.format(key)).read_bytes())
             for key in frame.index
         ],
     }  # fmt: skip
@@ -81,6 +89,12 @@ def record_of(root: Path) -> Json:
         notes.append("The pictures are older than the scores: `dvc repro plot` draws them anew.")
     else:
         record["pictures"] = pictures([(root / f"plots/{name}").read_bytes()] for name in PICTURES)
+        record["pictures"] += [
+            {"title": f"{key}: the worst test images", "urls": [data_url(worst.read_bytes())]}
+            for key, digest in frame["predictions"].items()
+            if (worst := root / f"predictions/{key}/worst.jpg").is_file()
+            and was_evaluated(root, key, digest)
+        ]
     if root == Path() and source == "official":
         with reading("research/ablation", "`git restore research/ablation`"):
             record |= research.ablation()
@@ -107,7 +121,9 @@ def side_by_side(names: list[str]) -> Json:
     experiments = [tree.yaml("params.yaml").get("experiments", {}) for tree in trees]
     keys = dict.fromkeys(key for some in experiments for key in some)
     for key in keys:
-        found = [json.loads(tree.read(f"metrics/scores/{key}.json") or b"{}") for tree in trees]
+        file = f"metrics/scores/{key}.json"
+        with reading(file):
+            found = [json.loads(tree.read(file) or b"{}") for tree in trees]
         rows.append({"experiment": key} | {
             title: change(*(scores.get(name) for scores in found), factor, text)
             for name, (title, factor, text) in COLUMNS.items()
@@ -116,7 +132,7 @@ def side_by_side(names: list[str]) -> Json:
         if all(found) and len(tested) > 1:
             notes.append(f"{key}: the two were scored on different images, so they do not compare.")
         for name, tree, some in zip(names, trees, experiments, strict=True):
-            if content := tree.read(curve_file(key)):
+            if content := tree.read(CURVE_FILE.format(key)):
                 loss = some.get(key, {}).get("loss", "")
                 curves.append(curve(key, loss, content) | {"revision": name})
     return {
@@ -124,7 +140,7 @@ def side_by_side(names: list[str]) -> Json:
         "revisions": names,
         "params": as_table(params.set_axis(["param", *names], axis=1)) if differ else None,
         "notes": notes,
-        "looks": looks(keys),
+        "looks": dict(zip(keys, cycle(LOOKS), strict=False)),
         "table": as_table(pd.DataFrame(rows)),
         "curves": curves,
         "pictures": pictures([tree.read(f"plots/{name}") for tree in trees] for name in PICTURES),
@@ -138,19 +154,9 @@ def hash_in(lock: Json, stage: str, kind: str, path: str) -> str | None:
     return next((entry["md5"] for entry in entries if entry["path"] == path), None)
 
 
-def looks(keys: Iterable[str]) -> Json:
-    """Experiment -> colour and style of its lines, as in the figures."""
-    return dict(zip(keys, cycle(LOOKS), strict=False))
-
-
-def curve_file(key: str) -> str:
-    """Where training writes the learning curve of ``key``."""
-    return f"plots/curves/{key}.csv"
-
-
 def curve(key: str, loss: str, content: bytes) -> Json:
     """A learning curve for the page, from its file's content."""
-    with reading(curve_file(key)):
+    with reading(CURVE_FILE.format(key)):
         columns = pd.read_csv(io.BytesIO(content))[CURVE].astype(float)
         json.dumps(columns.to_dict("list"), allow_nan=False)
     return {"key": key, "loss": loss, **columns.to_dict("list")}

@@ -25,8 +25,9 @@ const scale = ([low, high], [from, to]) => (v) => from + ((v - low) / (high - lo
 /** A figure whose picture is drawn anew when its width changes. */
 function figure(title, draw, ...below) {
   const stage = h("div", { class: "chart" });
-  const redraw = () => stage.replaceChildren(draw(Math.max(280, stage.clientWidth || 480)));
+  const redraw = () => stage.replaceChildren(draw(Math.max(340, stage.clientWidth)));
   new ResizeObserver(redraw).observe(stage);
+  redraw();
   const element = h("figure", {}, h("figcaption", {}, title), stage, ...below);
   return { element, redraw };
 }
@@ -134,7 +135,7 @@ export function lineChart({ title, digits, series }) {
 export function intervalChart({ title, xLabel, range, rows }) {
   const text = ({ label, estimate, low, high }) => `${label}: ${signed(estimate)} (${signed(low)} to ${signed(high)})`;
   return figure(title, (width) => {
-    const [height, left] = [rows.length * 26 + 48, Math.min(172, width * 0.46)];
+    const [height, left] = [rows.length * 26 + 48, Math.min(172, width / 2)];
     const x = scale(range, [left + 6, width - 12]);
     const drawn = rows.map((row, i) => {
       const at = 20 + i * 26;
@@ -168,13 +169,14 @@ export function pointChart({ title, xLabel, yLabel, points }) {
     const labels = []; // those that would overlap move down
     const drawn = points.toSorted((a, b) => b.y - a.y).map((p) => {
       const toLeft = x(p.x) > width * 0.62;
-      const near = labels.filter((other) => other.toLeft === toLeft && Math.abs(other.x - x(p.x)) < 90);
-      const at = Math.max(y(p.y) + 4, ...near.map((other) => other.y + 14));
-      labels.push({ x: x(p.x), y: at, toLeft });
+      const middle = x(p.x) + (toLeft ? -1 : 1) * (10 + p.name.length * 3.4);
+      const near = labels.filter((other) => Math.abs(other.middle - middle) < (other.length + p.name.length) * 3.4);
+      const at = Math.max(y(p.y) + 4, ...near.map((other) => other.at + 14));
+      labels.push({ middle, at, length: p.name.length });
       return s("g", { color: paint(p.color) }, s("title", {}, text(p)),
         s("line", { x1: x(p.x), x2: x(p.x), y1: y(p.y - p.spread), y2: y(p.y + p.spread), stroke: "currentColor", "stroke-width": 1.5 }),
         s("circle", { class: p.hollow && "hollow", cx: x(p.x), cy: y(p.y), r: 5, fill: "currentColor", stroke: "currentColor", "stroke-width": 2 }),
-        s("text", { x: x(p.x) + (toLeft ? -10 : 10), y: at, "text-anchor": toLeft ? "end" : "start" }, p.name));
+        s("text", { x: middle, y: at, "text-anchor": "middle" }, p.name));
     });
     return s("svg", { width, height, viewBox: `0 0 ${width} ${height}`, role: "img", "aria-label": `${title}. ${points.map(text).join("; ")}` },
       ...axes({ width, height, left, x, y, xLabel, yLabel, xTicks: ticks(...xRange, 5), yTicks: ticks(...yRange, 5) }), ...drawn);

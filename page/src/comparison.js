@@ -9,7 +9,7 @@ const PANELS = [
 ];
 const SCORES = { iou: "IoU", accuracy: "accuracy", boundary_iou: "boundary IoU", iou_per_image: "mean IoU of the images" };
 const COSTS = {
-  parameters: ["parameters [million]", 1e-6], gflops: ["GFLOP an image", 1], seconds: ["minutes of training on a CPU core", 1 / 60],
+  parameters: ["parameters [million]", 1e-6], gflops: ["GFLOP an image", 1], seconds: ["minutes of training", 1 / 60],
 };
 
 const DASHES = ["-", "--"]; // of the two revisions
@@ -89,13 +89,13 @@ export function costs({ costs: charts, looks }) {
     panels.replaceChildren(...charts.map(({ title, points }) => pointChart({
       title: `${title} (${points[0].about})`, xLabel, yLabel: `${SCORES[chosen.y]} [%]`,
       points: points.map((p) => ({
-        name: p.key, ...colors(p.key), x: factor * p[chosen.x],
+        name: p.key, ...colors(p.key), x: factor * p[chosen.x][0],
         y: 100 * p[chosen.y][0], spread: 100 * p[chosen.y][1],
       })),
     })));
   };
   section("cost", "Quality against cost",
-    h("p", {}, "The mean over seeds; the bar is one standard deviation either way."),
+    h("p", {}, "Of several seeds the mean, with a bar of one standard deviation either way."),
     h("div", { class: "toggles" },
       select("Score ", SCORES, choose("y")),
       select("Cost ", Object.fromEntries(Object.entries(COSTS).map(([k, [title]]) => [k, title])), choose("x"))),

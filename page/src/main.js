@@ -11,7 +11,7 @@ if (found.models.length) {
 } else photo.remove();
 if (found.revisions) changes(found);
 else scores(found);
-curves(found);
+if (found.curves.length) curves(found);
 if (found.effects) effects(found);
 if (found.costs) costs(found);
 if (found.pictures?.length) pictures(found);

@@ -38,12 +38,13 @@ def fill_page(title: str, record: Json, packed: Mapping[str, bytes]) -> str:
         "title": html.escape(title),
         "about": html.escape(record["about"]),
         "style": (PAGE / "style.css").read_text(encoding="utf-8"),
+        "licence": html.escape((PAGE / "licences/onnxruntime.txt").read_text(encoding="utf-8")),
         "data": data,
         "files": "".join(f"{block}</script>\n" for block in blocks),
         "script": (PAGE / "shell/page.js").read_text(encoding="utf-8"),
     }
     text = (PAGE / "template.html").read_text(encoding="utf-8")
-    return re.sub(r"\{(title|about|style|data|files|script)\}", lambda m: parts[m[1]], text)
+    return re.sub(rf"\{{({'|'.join(parts)})\}}", lambda found: parts[found[1]], text)
 
 
 def data_url(content: bytes) -> str:
