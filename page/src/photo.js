@@ -41,11 +41,11 @@ export function photoSection(element, { models, examples }) {
   };
 
   const draw = lastOnly(async () => {
-    const { bitmap, share } = await call("draw", settings());
+    const { bitmap, covered } = await call("draw", settings());
     if (part("controls").disabled) return; // another photograph is being read
     bitmaps.cutout = bitmap;
     paint(bitmap);
-    const found = share ? `${percent(share)} of the photograph` : "nothing; a lower one finds more";
+    const found = covered ? `${percent(covered)} of the photo` : "nothing; a lower one finds more";
     part("share").textContent = `above ${threshold.toFixed(2)}: ${found}`;
   });
 
@@ -148,36 +148,34 @@ function lastOnly(work) {
   let running = null;
   let again = false;
   const run = async () => {
-    try {
-      while (again) {
-        again = false;
-        await work();
-      }
-    } finally {
-      running = null;
+    while (again) {
+      again = false;
+      await work();
     }
   };
   return () => {
     again = true;
-    return (running ??= run());
+    running ??= run().finally(() => (running = null));
+    return running;
   };
 }
 
 /** Call `open` with a picture that is chosen, dropped or pasted. */
 function takeFiles(element, input, open) {
-  const take = (files) => files.length && open(files[0]);
-  const drag = (dragged) => (event) => {
+  const drag = (dragged) => element.classList.toggle("dragged", dragged);
+  const take = (event, { files: [file] }) => {
     event.preventDefault();
-    element.classList.toggle("dragged", dragged);
+    drag(false);
+    if (file) open(file);
   };
-  input.onchange = () => take(input.files);
-  addEventListener("paste", (event) => take(event.clipboardData.files));
-  addEventListener("dragover", drag(true));
-  addEventListener("dragleave", drag(false));
-  addEventListener("drop", (event) => {
-    drag(false)(event);
-    take(event.dataTransfer.files);
-  });
+  input.onchange = (event) => take(event, input);
+  window.onpaste = (event) => take(event, event.clipboardData);
+  window.ondrop = (event) => take(event, event.dataTransfer);
+  window.ondragleave = () => drag(false);
+  window.ondragover = (event) => {
+    event.preventDefault();
+    drag(true);
+  };
 }
 
 /** Tell `show` whether the button is held down, by a pointer or the space bar. */
