@@ -169,13 +169,13 @@ function takeFiles(element, input, open) {
     if (file) open(file);
   };
   input.onchange = (event) => take(event, input);
-  window.onpaste = (event) => take(event, event.clipboardData);
-  window.ondrop = (event) => take(event, event.dataTransfer);
-  window.ondragleave = () => drag(false);
-  window.ondragover = (event) => {
+  addEventListener("paste", (event) => take(event, event.clipboardData));
+  addEventListener("drop", (event) => take(event, event.dataTransfer));
+  addEventListener("dragleave", () => drag(false));
+  addEventListener("dragover", (event) => {
     event.preventDefault();
     drag(true);
-  };
+  });
 }
 
 /** Tell `show` whether the button is held down, by a pointer or the space bar. */
