@@ -17,7 +17,6 @@ from unet.inference.predict import predict
 from unet.report.page import as_table, data_url, fill_page
 from unet.report.page_models import page_models
 
-pytestmark = [pytest.mark.slow, needs_browser]
 NEAREST = Image.Resampling.NEAREST
 EXAMPLES = [Path(f"examples/{name}.jpg").resolve() for name in ("cat", "dog", "spaniels")]
 NATIVE = Path("../shared/oxford-native-60/images.tar.gz")  # used where it is there
@@ -49,8 +48,8 @@ def write_photos(folder: Path) -> list[Path]:
     return [*EXAMPLES, *(path for path in sorted(folder.rglob("*")) if path.is_file())]
 
 
-@pytest.fixture(scope="module")
-def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def write_page(file: Path) -> None:
+    """A page with the models `pets` and VARIANTS."""
     models = page_models(Path(), VARIANTS)
     record = {
         "about": "", "notes": [], "looks": {"pets": ["#000000", "-"]},
@@ -58,17 +57,17 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "models": [{"key": key, **about} for key, (about, _) in models.items()],
         "examples": [{"name": "dog", "url": data_url(EXAMPLES[1].read_bytes())}],
     }  # fmt: skip
-    file = tmp_path_factory.mktemp("page") / "report.html"
     packed = {f"model-{key}": content for key, (_, content) in models.items()}
     file.write_text(fill_page("", record, packed), encoding="utf-8")
-    return file
 
 
-def test_the_page_finds_what_python_finds(
-    page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    photos, folder, pets = write_photos(tmp_path), page.parent, load_model(find_model("pets"))
-    said = look("photo.mjs", page, folder, *photos, timeout=1800)
+@needs_browser
+@pytest.mark.slow
+def test_the_page_finds_what_python_finds(tmp_path: Path) -> None:
+    folder, pets = tmp_path / "written", load_model(find_model("pets"))
+    photos = write_photos(tmp_path)
+    write_page(tmp_path / "report.html")
+    said = look("photo.mjs", tmp_path / "report.html", folder, *photos, timeout=1800)
     masks = [pixels_of(folder / f"{i}.png")[..., 0] > 0 for i in range(len(photos))]
 
     def least_iou(chosen: list[Path], **options: float) -> float:
@@ -92,7 +91,7 @@ def test_the_page_finds_what_python_finds(
 
     # Another threshold, another way to resize or other weights would be noticed.
     assert least_iou(EXAMPLES, threshold=0.45) < ALIKE
-    with monkeypatch.context() as patched:
+    with pytest.MonkeyPatch.context() as patched:
         resize = Image.Image.resize
         patched.setattr(Image.Image, "resize", lambda image, size, _: resize(image, size, NEAREST))
         assert least_iou(EXAMPLES) < ALIKE

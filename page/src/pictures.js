@@ -1,7 +1,7 @@
 /** Mask and cut-out of probabilities, as in unet/inference/pictures.py. */
 
 import { windowMeans } from "./refine.js";
-import { resize } from "./resize.js";
+import { channelOf, resize } from "./resize.js";
 
 const RAMP = 0.15; // of a cut-out's edge: this far from the threshold, alpha is 0 or 255
 const NEAR = 0.01; // diagonals around the mask: the reach of a cut-out's soft edge
@@ -15,7 +15,7 @@ const BLUR_SIDE = 1024; // pixels of the longer side that these colours are take
  * @param {number} threshold
  */
 export function maskOf({ data }, threshold) {
-  return Uint8Array.from(data, (value) => (value > threshold ? 1 : 0));
+  return new Uint8Array(data.map((value) => (value > threshold ? 1 : 0)));
 }
 
 /** The share of a mask's pixels that are 1. */
@@ -29,8 +29,8 @@ export function share(mask) {
  * @returns {Picture}
  */
 export function greyPicture(values, width, height) {
-  const data = new Uint8ClampedArray(4 * values.length).fill(255);
-  for (let i = 0; i < values.length; i++) data.fill(values[i], 4 * i, 4 * i + 3);
+  const data = new Uint8ClampedArray(4 * values.length);
+  for (let i = 0; i < data.length; i++) data[i] = (i & 3) === 3 ? 255 : values[i >> 2];
   return { width, height, data };
 }
 
@@ -52,10 +52,10 @@ export function cutout(photo, probabilities, threshold) {
 /** Alpha rises from 0 to 255 around the threshold as 3 x^2 - 2 x^3. */
 function softMask({ data }, threshold) {
   const reach = Math.min(RAMP, threshold, 1 - threshold);
-  return Uint8ClampedArray.from(data, (value) => {
+  return new Uint8ClampedArray(data.map((value) => {
     const x = Math.min(1, Math.max(0, (value - threshold + reach) / (2 * reach)));
     return 255 * x * x * (3 - 2 * x);
-  });
+  }));
 }
 
 /** Far from the mask, where the model is merely unsure, alpha becomes 0. */
@@ -101,26 +101,26 @@ function ownColours(photo, alpha) {
   const factor = Math.min(1, BLUR_SIDE / Math.max(width, height));
   const [w, h] = [width, height].map((side) => Math.max(1, Math.round(factor * side)));
   const small = resize(photo, w, h, "box");
-  const shares = resize(greyPicture(alpha, width, height), w, h, "box").data;
-  const own = localColours(small, (i) => shares[4 * i] / 255, photo);
-  const ground = localColours(small, (i) => 1 - shares[4 * i] / 255, photo);
+  const shares = channelOf(resize(greyPicture(alpha, width, height), w, h, "box"), 0);
+  const own = localColours(small, shares, photo);
+  const ground = localColours(small, shares.map((share) => 255 - share), photo);
   return photo.data.map((value, i) => {
-    const [level, channel] = [alpha[i >> 2], i & 3];
-    if (channel === 3 || level === 0) return level;
-    if (level === 255) return value;
-    const a = level / 255;
-    return own[i] + a * (value - (a * own[i] + (1 - a) * ground[i]));
+    const a = alpha[i >> 2] / 255;
+    if ((i & 3) === 3 || a === 0) return 255 * a;
+    return a === 1 ? value : own[i] + a * (value - (a * own[i] + (1 - a) * ground[i]));
   });
 }
 
-/** The weighted mean colours around each pixel of `small`, at the photo's size. */
-function localColours({ width, height, data }, weightOf, photo) {
-  const reach = Math.round(BLUR * Math.hypot(width, height));
-  const sums = (of) =>
-    windowMeans(Float64Array.from({ length: width * height }, (_, i) => of(i)), width, height, reach);
-  const weights = sums(weightOf);
-  const channels = [0, 1, 2].map((channel) => sums((i) => weightOf(i) * data[4 * i + channel]));
-  const means = data.map((_, i) =>
-    (i & 3) === 3 ? 255 : channels[i & 3][i >> 2] / Math.max(weights[i >> 2], 1e-3));
+/** The mean colours around each pixel of `small`, by weights up to 255, at the photo's size. */
+function localColours(small, weights, photo) {
+  const { width, height } = small;
+  const mean = (plane) =>
+    windowMeans(plane, width, height, Math.round(BLUR * Math.hypot(width, height)));
+  const sums = mean(weights);
+  const means = new Uint8ClampedArray(4 * weights.length);
+  for (let k = 0; k < 3; k++) {
+    const weighted = mean(channelOf(small, k).map((value, i) => value * weights[i]));
+    weighted.forEach((sum, i) => (means[4 * i + k] = sum / Math.max(sums[i], 0.255)));
+  }
   return resize({ width, height, data: means }, photo.width, photo.height).data;
 }

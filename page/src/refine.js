@@ -1,6 +1,6 @@
 /** The guided filter, in colour, as in unet/inference/refine.py, which names the papers. */
 
-import { resize } from "./resize.js";
+import { channelOf, resize } from "./resize.js";
 
 const FIT_SIDE = 768; // pixels of the longer side of the copy that the filter is fitted on
 const LEAST_SIDE = 64; // of its shorter side, of panoramas
@@ -31,7 +31,8 @@ export function fit(square, copy) {
   const reach = Math.round(RADIUS * Math.hypot(width, height));
   const mean = (plane) => windowMeans(plane, width, height, reach);
   const values = resize(square, width, height).data;
-  const x = [...[0, 1, 2].map((channel) => colours(copy, channel)), Float64Array.from(values)];
+  const colours = [0, 1, 2].map((k) => channelOf(copy, k).map((value) => value / 255 - 0.5));
+  const x = [...colours, new Float64Array(values)];
   const means = x.map(mean);
   const covariances = PAIRS.map(([i, j]) => {
     const ofProducts = mean(x[i].map((value, at) => value * x[j][at]));
@@ -47,16 +48,11 @@ export function fit(square, copy) {
       lines[3][at] -= slope * means[i][at];
     });
   }
-  return lines.map((line) => ({ width, height, data: Float32Array.from(mean(line)) }));
+  return lines.map((line) => ({ width, height, data: new Float32Array(mean(line)) }));
 }
 
 /** Which channels a covariance is of; the three colours, then the values. */
 const PAIRS = [[0, 0], [0, 1], [0, 2], [1, 1], [1, 2], [2, 2], [0, 3], [1, 3], [2, 3]];
-
-/** One channel, centred: from -0.5 to 0.5. */
-function colours({ data }, channel) {
-  return Float64Array.from({ length: data.length / 4 }, (_, i) => data[4 * i + channel] / 255 - 0.5);
-}
 
 /** The three unknowns of a symmetric system, [[a, b, c], [b, d, e], [c, e, f]] s = [x, y, z]. */
 function solve(a, b, c, d, e, f, x, y, z) {
@@ -73,22 +69,22 @@ function solve(a, b, c, d, e, f, x, y, z) {
  * @returns {Float64Array}
  */
 export function windowMeans(plane, width, height, reach) {
-  return meansAlong(meansAlong(plane, height, width, 1, reach), 1, height, width, reach);
+  const rows = meansAlong(plane, { lines: height, step: width, size: width, stride: 1 }, reach);
+  return meansAlong(rows, { lines: width, step: 1, size: height, stride: width }, reach);
 }
 
-/** The same along one axis of an array of shape (outer, size, inner), by running sums. */
-function meansAlong(data, outer, size, inner, reach) {
+/** The same along lines of `size` values, `stride` apart, by running sums. */
+function meansAlong(data, { lines, step, size, stride }, reach) {
   const means = new Float64Array(data.length);
-  for (let o = 0; o < outer; o++) {
-    const start = (position) => (o * size + position) * inner;
-    const sums = new Float64Array(inner);
-    for (let position = -reach; position < size; position++) {
-      const [enters, left] = [position + reach, position - reach - 1];
-      if (enters < size) for (let i = 0; i < inner; i++) sums[i] += data[start(enters) + i];
-      if (left >= 0) for (let i = 0; i < inner; i++) sums[i] -= data[start(left) + i];
-      const count = Math.min(enters, size - 1) - Math.max(left, -1);
-      const to = start(position);
-      if (position >= 0) for (let i = 0; i < inner; i++) means[to + i] = sums[i] / count;
+  for (let line = 0; line < lines; line++) {
+    const start = line * step;
+    let sum = 0;
+    for (let i = 0; i < Math.min(reach, size); i++) sum += data[start + i * stride];
+    for (let i = 0; i < size; i++) {
+      if (i + reach < size) sum += data[start + (i + reach) * stride];
+      if (i > reach) sum -= data[start + (i - reach - 1) * stride];
+      const count = Math.min(i + reach, size - 1) - Math.max(i - reach, 0) + 1;
+      means[start + i * stride] = sum / count;
     }
   }
   return means;
@@ -103,9 +99,9 @@ function meansAlong(data, outer, size, inner, reach) {
 export function probabilitiesAt(lines, photo) {
   const { width, height } = photo;
   const [red, green, blue, offset] = lines.map((line) => resize(line, width, height).data);
-  const data = offset.map((value, i) => {
-    const [r, g, b] = [0, 1, 2].map((channel) => photo.data[4 * i + channel] / 255 - 0.5);
-    return Math.min(1, Math.max(0, red[i] * r + green[i] * g + blue[i] * b + value));
-  });
-  return { width, height, data };
+  const data = offset.map((value, i) => value
+    + red[i] * (photo.data[4 * i] / 255 - 0.5)
+    + green[i] * (photo.data[4 * i + 1] / 255 - 0.5)
+    + blue[i] * (photo.data[4 * i + 2] / 255 - 0.5));
+  return { width, height, data: data.map((value) => Math.min(1, Math.max(0, value))) };
 }

@@ -57,6 +57,17 @@ export function lineWeights(from, to, filter) {
   });
 }
 
+/**
+ * One channel of a picture, from 0 to 255.
+ * @param {Picture} picture
+ * @param {number} channel
+ */
+export function channelOf({ width, height, data }, channel) {
+  const values = new Float64Array(width * height);
+  for (let i = 0; i < values.length; i++) values[i] = data[4 * i + channel];
+  return values;
+}
+
 /** Resize one axis, of `size` pixels, of an array of shape (outer, size, inner). */
 function resizeAxis(data, outer, size, inner, lines) {
   if (lines.length === size) return data;

@@ -2,7 +2,7 @@
 
 import { cutout, greyPicture, maskOf, share } from "./pictures.js";
 import { fit, probabilitiesAt, smallCopy } from "./refine.js";
-import { resize } from "./resize.js";
+import { channelOf, resize } from "./resize.js";
 
 const MAX_PIXELS = 100e6; // of a photograph: they take 2 GB
 
@@ -140,12 +140,9 @@ function onGround(drawn, ground) {
  */
 async function probabilities({ full, squares }, model, sizes, flip) {
   const side = model.image_size;
-  const { data } = (squares[side] ??= resize(full, side, side));
-  const channels = [0, 1, 2].map((channel) => ({
-    width: side,
-    height: side,
-    data: Float32Array.from({ length: side * side }, (_, i) => data[4 * i + channel] / 255),
-  }));
+  const square = (squares[side] ??= resize(full, side, side));
+  const channels = [0, 1, 2].map((k) =>
+    ({ width: side, height: side, data: channelOf(square, k).map((value) => value / 255) }));
   const answers = [];
   for (const size of sizes) {
     const images = channels.map((plane) => resize(plane, size, size));
