@@ -65,7 +65,7 @@ def test_two_revisions_in_a_browser(copy: Path, monkeypatch) -> None:
     rows = {key: dict(zip(record["table"]["columns"], [key, *row], strict=True))
             for key, *row in record["table"]["rows"]}  # fmt: skip
     recorded = json.loads((ROOT / f"metrics/scores/{KEYS[0]}.json").read_text())["iou"]
-    assert rows[KEYS[0]]["IoU"] == f"{0.5 - recorded:+.4f}\n{recorded:.4f} → 0.5000"
+    assert rows[KEYS[0]]["IoU"] == f"−{recorded - 0.5:.4f}\n{recorded:.4f} → 0.5000"
     assert rows[KEYS[-1]]["IoU"].endswith("→ –")
     assert record["notes"] == []
     look("page.mjs", written(copy, record))

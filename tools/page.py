@@ -58,7 +58,10 @@ def record_of(root: Path) -> Json:
     if not any(fits):
         raise ValueError("no experiment was scored on the packed test images: run `dvc repro`")
     others = frame.index[np.invert(fits)]
-    notes = [f"{key} was scored on other images: `dvc repro evaluate@{key}`" for key in others]
+    notes = [
+        f"{key} is not shown: it was scored on other images: `dvc repro evaluate@{key}`"
+        for key in others
+    ]
     frame = frame[fits]
     with reading(f"{root}/plots/timing"):
         timing = [pd.read_csv(root / f"plots/timing/{key}.csv")["seconds"] for key in frame.index]
@@ -115,7 +118,7 @@ def side_by_side(names: list[str]) -> Json:
     a, b = (tree.params for tree in trees)
     differ = [p for p in dict.fromkeys([*a, *b]) if a.get(p) != b.get(p)]
     params = pd.DataFrame([[p, a.get(p, ""), b.get(p, "")] for p in differ])
-    rows, curves, notes = [], [], []
+    rows, curves, notes, apart = [], [], [], []
     if a.get(RULE) != b.get(RULE):
         notes.append(f"{RULE} differs: each side's scores are by its own rule for the border.")
     experiments = [tree.yaml("params.yaml").get("experiments", {}) for tree in trees]
@@ -130,11 +133,13 @@ def side_by_side(names: list[str]) -> Json:
         })  # fmt: skip
         tested = {hash_in(t.yaml("dvc.lock"), f"evaluate@{key}", "deps", TEST) for t in trees}
         if all(found) and len(tested) > 1:
-            notes.append(f"{key}: the two were scored on different images, so they do not compare.")
+            apart.append(key)
         for name, tree, some in zip(names, trees, experiments, strict=True):
             if content := tree.read(CURVE_FILE.format(key)):
                 loss = some.get(key, {}).get("loss", "")
                 curves.append(curve(key, loss, content) | {"revision": name})
+    if apart:
+        notes.append(f"Scored on different images, so not to be compared: {', '.join(apart)}.")
     return {
         "about": f"{names[1]} compared with {names[0]}",
         "revisions": names,
@@ -183,7 +188,8 @@ def change(first: float | None, second: float | None, factor: float, text: str) 
     a, b = ("–" if score is None else text.format(factor * score) for score in (first, second))
     if first is None or second is None:
         return f"{a} → {b}"
-    return f"{text.replace('{:', '{:+').format(factor * (second - first))}\n{a} → {b}"
+    difference = text.replace("{:", "{:+").format(factor * (second - first)).replace("-", "−")
+    return f"{difference}\n{a} → {b}"
 
 
 def main() -> None:

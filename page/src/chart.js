@@ -3,9 +3,9 @@ import { h, s } from "./dom.js";
 
 const DASHES = { "-": null, "--": "7 4", "-.": "8 3 2 3", ":": "2 3" };
 
-/** About `count` round numbers from `low` to `high`. */
-export function ticks(low, high, count) {
-  const rough = (high - low || 1) / count;
+/** About `count` round numbers from `low` to `high`, at least `least` apart. */
+function ticks(low, high, count, least = 0) {
+  const rough = Math.max(least, (high - low || 1) / count);
   const power = 10 ** Math.floor(Math.log10(rough));
   const step = [1, 2, 5, 10].find((factor) => factor * power >= rough * 0.999) * power;
   const found = [];
@@ -14,7 +14,7 @@ export function ticks(low, high, count) {
 }
 
 /** The smallest and the largest of `values`, with a margin. */
-export function extent(values, margin = 0.05) {
+function extent(values, margin = 0.05) {
   const [low, high] = [Math.min(...values), Math.max(...values)];
   const more = (high - low || Math.abs(high) || 1) * margin;
   return [low - more, high + more];
@@ -114,7 +114,7 @@ export function lineChart({ title, digits, series }) {
         if (step) move(epochs[epochs.indexOf(epoch) + step]);
         if (step) element.querySelector("svg[role]").focus();
       },
-    }, ...axes({ width, height, left, x, y, xLabel: "epoch", xTicks: ticks(epochs[0], epochs.at(-1), Math.min(8, epochs.length)), yTicks: ticks(...range, 7) }),
+    }, ...axes({ width, height, left, x, y, xLabel: "epoch", xTicks: ticks(epochs[0], epochs.at(-1), 8, 1), yTicks: ticks(...range, 7) }),
     s("line", { class: "rule", x1: x(epoch), x2: x(epoch), y1: 8, y2: height - 36 }), ...lines, ...marks);
     return drawn;
   }
