@@ -110,7 +110,7 @@ def test_the_research_is_shown_beside_its_own_data_alone(copy: Path) -> None:
     (copy / "dvc.lock").write_text(lock.replace(test_images, "0" * 32))
     record = page.record_of(copy)
     assert not {"seeds", "effects", "suspects"} & record.keys()
-    assert [chart["title"] for chart in record["costs"]] == ["The experiments here"]
+    assert [chart["title"] for chart in record["costs"]] == ["the experiments here"]
     assert record["about"].startswith("drawn images")
 
 

@@ -78,7 +78,7 @@ def record_of(root: Path) -> Json:
         "notes": notes,
         "looks": dict(zip(frame.index, cycle(LOOKS), strict=False)),
         "table": as_table(score_table(frame).assign(**{"minutes of training": minutes})),
-        "costs": [{"title": "The experiments here", "points": [
+        "costs": [{"title": "the experiments here", "points": [
             {"key": key, "about": "one seed"} | {name: [float(row[name]), 0] for name in NUMBERS}
             for key, row in frame.iterrows()
         ]}],
@@ -170,8 +170,9 @@ def curve(key: str, loss: str, content: bytes) -> Json:
 def pictures(contents: Iterable[list[bytes | None]]) -> list[Json]:
     """Each of PICTURES as the page shows it: its caption, and one or two files."""
     return [
-        {"title": title, "urls": [data_url(content) for content in some if content]}
+        {"title": title, "urls": [content and data_url(content) for content in some]}
         for title, some in zip(PICTURES.values(), contents, strict=True)
+        if any(some)
     ]
 
 
