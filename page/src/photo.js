@@ -5,20 +5,9 @@ import { h } from "./dom.js";
 import { showVariants } from "./variants.js";
 
 /**
- * @typedef {object} Model
- * @property {string} key
- * @property {string} title
- * @property {number} threshold
- * @property {number} image_size of the square images that it takes, in pixels
- * @property {number[]} tta_sizes
- * @property {number} multiple of which the sides that the network takes must be
- * @property {string} boundary
- * @property {boolean} default whether it is the one for photographs
- */
-
-/**
+ * @typedef {object} Model as unet/report/page_models.py describes it
  * @param {HTMLElement} element the section
- * @param {{models: Model[], examples: {name: string, url: string}[]}} data
+ * @param {{models: Model[], examples: {name: string, url: string}[]}} record
  */
 export function photoSection(element, { models, examples }) {
   const part = (name) => element.querySelector(`#photo-${name}`);
@@ -42,57 +31,58 @@ export function photoSection(element, { models, examples }) {
     [canvas.width, canvas.height] = [bitmap.width, bitmap.height];
     canvas.getContext("2d").drawImage(bitmap, 0, 0);
   };
-  /** Run what a user asked for; if it fails, say so. */
-  const attempt = (what, work) => async (...given) => {
+  /** Do what a user asked for with a file; if it fails, say so. */
+  const attempt = async (file, work) => {
     try {
-      await work(...given);
+      await work();
     } catch (error) {
-      say("failed", `${what(...given)}: ${error.message}`);
+      say("failed", `${file}: ${error.message}`);
     }
   };
 
   const draw = lastOnly(async () => {
-    const mine = turn;
-    const { bitmap, share } = await call("draw", settings());
-    if (mine !== turn) return;
+    const { bitmap, covered } = await call("draw", settings());
+    if (part("controls").disabled) return; // another photograph is being read
     bitmaps.cutout = bitmap;
     paint(bitmap);
-    const found = share ? `${percent(share)} of the photograph` : "nothing; a lower one finds more";
+    const found = covered ? `${percent(covered)} of the photo` : "nothing; a lower one finds more";
     part("share").textContent = `above ${threshold.toFixed(2)}: ${found}`;
   });
 
-  async function show(file) {
+  const open = (file) => attempt(file.name, async () => {
     const mine = ++turn;
     const stale = () => mine !== turn;
     const start = performance.now();
     const seconds = () => `${((performance.now() - start) / 1000).toFixed(1)} s`;
-    name = file.name;
-    say("reading", `Reading ${name} …`);
-    const { bitmap } = await call("open", { file });
+    const controls = part("controls");
+    controls.disabled = true;
+    say("reading", `Reading ${file.name} …`);
+    const { bitmap } = await call("open", { file }).catch((error) => {
+      controls.disabled = !bitmaps.cutout; // the photograph before stays
+      throw error;
+    });
     if (stale()) return;
+    name = file.name;
     bitmaps = { photo: bitmap };
     paint(bitmap);
-    part("result").hidden = false;
     part("canvas").setAttribute("aria-label", `What was cut out of ${name}`);
     part("variants").replaceChildren();
+    part("result").hidden = false;
     say("looking", "Looking for the animal …");
     await load(model);
     await call("find", { model, sizes: [model.image_size], flip: false });
     if (stale()) return;
+    controls.disabled = false;
     await draw();
     say("first", `First answer after ${seconds()}; the mean of six passes follows.`);
     await call("find", { model, sizes: model.tta_sizes, flip: true });
     if (stale()) return;
     await draw();
     say("ready", `Ready: the mean of six passes, after ${seconds()}.`);
-    const look = async (variant) => {
-      await load(variant);
-      return call("look", { model: variant });
-    };
+    const look = (variant) => load(variant).then(() => call("look", { model: variant }));
     const variants = models.filter((each) => !each.default);
     await showVariants(part("variants"), variants, bitmap, look, stale);
-  }
-  const open = attempt((file) => file.name, show);
+  });
 
   takeFiles(element, part("file"), open);
   for (const { name: example, url } of examples) {
@@ -104,19 +94,22 @@ export function photoSection(element, { models, examples }) {
   part("threshold").value = threshold;
   part("threshold").oninput = ({ target }) => {
     threshold = target.valueAsNumber;
-    draw();
+    attempt(name, draw);
   };
-  element.querySelectorAll("[name=ground]").forEach((radio) => (radio.onchange = draw));
-  part("ground").onchange = attempt(({ target }) => target.files[0].name, async ({ target }) => {
-    await call("setGround", { file: target.files[0] });
+  for (const radio of element.querySelectorAll("[name=ground]")) {
+    radio.onchange = () => attempt(name, draw);
+  }
+  part("ground").onchange = ({ target: { files: [file] } }) => file && attempt(file.name, async () => {
+    await call("setGround", { file });
     Object.assign(part("ground-picture"), { disabled: false, checked: true });
-    draw();
+    await draw();
   });
   whileHeld(part("hold"), (held) => paint(held ? bitmaps.photo : bitmaps.cutout ?? bitmaps.photo));
   for (const kind of ["cutout", "mask"]) {
-    part(`save-${kind}`).onclick = attempt(() => name, async () => {
+    part(`save-${kind}`).onclick = () => attempt(name, async () => {
+      const download = `${name.replace(/\.[^.]*$/, "")}_${kind}.png`;
       const href = URL.createObjectURL(await call("save", { kind, ...settings() }));
-      h("a", { href, download: `${name.replace(/\.[^.]*$/, "")}_${kind}.png` }).click();
+      h("a", { href, download }).click();
     });
   }
 }
@@ -150,7 +143,7 @@ function loader(call) {
   });
 }
 
-/** A function that does `work`, and once more afterwards if it was called meanwhile. */
+/** A function that does `work`, and once more afterwards where it was called meanwhile. */
 function lastOnly(work) {
   let running = null;
   let again = false;
@@ -159,28 +152,29 @@ function lastOnly(work) {
       again = false;
       await work();
     }
-    running = null;
   };
   return () => {
     again = true;
-    return (running ??= run());
+    running ??= run().finally(() => (running = null));
+    return running;
   };
 }
 
 /** Call `open` with a picture that is chosen, dropped or pasted. */
 function takeFiles(element, input, open) {
-  const take = (files) => files.length && open(files[0]);
-  const drag = (dragged) => (event) => {
+  const drag = (dragged) => element.classList.toggle("dragged", dragged);
+  const take = (event, { files: [file] }) => {
     event.preventDefault();
-    element.classList.toggle("dragged", dragged);
+    drag(false);
+    if (file) open(file);
   };
-  input.onchange = () => take(input.files);
-  addEventListener("paste", (event) => take(event.clipboardData.files));
-  addEventListener("dragover", drag(true));
-  addEventListener("dragleave", drag(false));
-  addEventListener("drop", (event) => {
-    drag(false)(event);
-    take(event.dataTransfer.files);
+  input.onchange = (event) => take(event, input);
+  addEventListener("paste", (event) => take(event, event.clipboardData));
+  addEventListener("drop", (event) => take(event, event.dataTransfer));
+  addEventListener("dragleave", () => drag(false));
+  addEventListener("dragover", (event) => {
+    event.preventDefault();
+    drag(true);
   });
 }
 

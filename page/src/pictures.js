@@ -18,13 +18,8 @@ export function maskOf({ data }, threshold) {
   return Uint8Array.from(data, (value) => (value > threshold ? 1 : 0));
 }
 
-/**
- * The share of a photograph that the object covers, from 0 to 1.
- * @param {Plane} probabilities
- * @param {number} threshold
- */
-export function share(probabilities, threshold) {
-  const mask = maskOf(probabilities, threshold);
+/** The share of a mask's pixels that are 1. */
+export function share(mask) {
   return mask.reduce((sum, value) => sum + value, 0) / mask.length;
 }
 

@@ -1,6 +1,6 @@
 /** The guided filter, in colour, as in unet/inference/refine.py, which names the papers. */
 
-import { lineWeights, resize } from "./resize.js";
+import { resize } from "./resize.js";
 
 const FIT_SIDE = 768; // pixels of the longer side of the copy that the filter is fitted on
 const LEAST_SIDE = 64; // of its shorter side, of panoramas
@@ -23,8 +23,8 @@ export function smallCopy(photo) {
  * Fit the probabilities to the photograph's colours.
  * @param {Plane} square probabilities of the whole photograph at any size
  * @param {Picture} copy
- * @returns {{width: number, height: number, data: Float64Array[]}} at the copy's size: slopes of
- *   red, green and blue, and an offset; {@link probabilitiesAt} applies them at any size
+ * @returns {Plane[]} slopes of red, green and blue, and an offset, at the copy's size; see
+ *   {@link probabilitiesAt}
  */
 export function fit(square, copy) {
   const { width, height } = copy;
@@ -47,7 +47,7 @@ export function fit(square, copy) {
       lines[3][at] -= slope * means[i][at];
     });
   }
-  return { width, height, data: lines.map(mean) };
+  return lines.map((line) => ({ width, height, data: Float32Array.from(mean(line)) }));
 }
 
 /** Which channels a covariance is of; the three colours, then the values. */
@@ -96,31 +96,16 @@ function meansAlong(data, outer, size, inner, reach) {
 
 /**
  * Probabilities, from 0 to 1, of the photograph at the size that `photo` has here.
- * @param {ReturnType<typeof fit>} lines
+ * @param {Plane[]} lines
  * @param {Picture} photo
  * @returns {Plane}
  */
-export function probabilitiesAt(lines, { width, height, data }) {
-  const across = lineWeights(lines.width, width, "bilinear");
-  const probabilities = new Float32Array(width * height);
-  let at = 0;
-  for (const down of lineWeights(lines.height, height, "bilinear")) {
-    const [red, green, blue, offset] = lines.data.map((line) => rowBetween(line, lines.width, down));
-    for (const { first, weights } of across) {
-      const [r, g, b] = [data[4 * at] / 255 - 0.5, data[4 * at + 1] / 255 - 0.5, data[4 * at + 2] / 255 - 0.5];
-      let sum = 0;
-      for (let k = 0; k < weights.length; k++) {
-        const x = first + k;
-        sum += weights[k] * (red[x] * r + green[x] * g + blue[x] * b + offset[x]);
-      }
-      probabilities[at++] = Math.min(1, Math.max(0, sum));
-    }
-  }
-  return { width, height, data: probabilities };
-}
-
-/** The weighted sum of rows, each `width` long. */
-function rowBetween(plane, width, { first, weights }) {
-  return Float64Array.from({ length: width }, (_, x) =>
-    weights.reduce((sum, weight, k) => sum + weight * plane[(first + k) * width + x], 0));
+export function probabilitiesAt(lines, photo) {
+  const { width, height } = photo;
+  const [red, green, blue, offset] = lines.map((line) => resize(line, width, height).data);
+  const data = offset.map((value, i) => {
+    const [r, g, b] = [0, 1, 2].map((channel) => photo.data[4 * i + channel] / 255 - 0.5);
+    return Math.min(1, Math.max(0, red[i] * r + green[i] * g + blue[i] * b + value));
+  });
+  return { width, height, data };
 }

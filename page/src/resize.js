@@ -14,8 +14,8 @@ const FILTERS = {
 const UNIT = 2 ** -22; // Pillow's weights of 8-bit pixels are multiples of it
 
 /**
- * As Pillow's `resize` (a Picture: rows first, then columns, each rounded to 8 bits), and torch's
- * `interpolate` with `antialias=True` (a Plane).
+ * As Pillow's `resize` (a Picture: rounded to 8 bits after each axis), and torch's `interpolate`
+ * with `antialias=True` (a Plane).
  * @template {Picture | Plane} Image
  * @param {Image} image
  * @param {number} width
@@ -24,17 +24,14 @@ const UNIT = 2 ** -22; // Pillow's weights of 8-bit pixels are multiples of it
  * @returns {Image}
  */
 export function resize(image, width, height, filter = "bilinear") {
-  let { data } = image;
-  const channels = data.length / (image.width * image.height);
-  if (width !== image.width) {
-    const lines = lineWeights(image.width, width, filter);
-    data = resizeAxis(data, image.height, image.width, channels, lines);
-  }
-  if (height !== image.height) {
-    const lines = lineWeights(image.height, height, filter);
-    data = resizeAxis(data, 1, image.height, channels * width, lines);
-  }
-  return { width, height, data };
+  const channels = image.data.length / (image.width * image.height);
+  const across = ({ width: w, height: h, data }) =>
+    ({ width, height: h, data: resizeAxis(data, h, w, channels, lineWeights(w, width, filter)) });
+  const down = ({ width: w, height: h, data }) =>
+    ({ width: w, height, data: resizeAxis(data, 1, h, w * channels, lineWeights(h, height, filter)) });
+  const shorter = image.height - height;
+  const columnsFirst = shorter > 0 && shorter > 2 * (image.width - width); // as Pillow 13 does
+  return columnsFirst ? across(down(image)) : down(across(image));
 }
 
 /**
@@ -62,6 +59,7 @@ export function lineWeights(from, to, filter) {
 
 /** Resize one axis, of `size` pixels, of an array of shape (outer, size, inner). */
 function resizeAxis(data, outer, size, inner, lines) {
+  if (lines.length === size) return data;
   const bytes = data instanceof Uint8ClampedArray;
   const taps = lines.map(({ first, weights }) =>
     ({ first, weights: bytes ? weights.map((w) => Math.round(w / UNIT) * UNIT) : weights }));

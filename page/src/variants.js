@@ -17,23 +17,21 @@ const ORANGE = [213, 94, 0];
  * @param {() => boolean} stale whether another photograph is shown by now
  */
 export async function showVariants(element, models, photo, look, stale) {
-  const planes = [];
+  const side = Math.max(...models.map((model) => model.image_size));
+  const masks = [];
   for (const model of models) {
+    const { key, title, threshold } = model;
     const { plane, seconds } = await look(model);
     if (stale()) return;
-    planes.push(plane);
-    const found = `${percent(share(plane, model.threshold))} above ${model.threshold.toFixed(2)}`;
-    const text = `${model.title}; ${found}; ${seconds.toFixed(2)} s`;
-    element.append(figure(heatMap(plane), photo, model.key, text));
+    masks.push(maskOf(resize(plane, side, side), threshold));
+    const found = `${percent(share(masks.at(-1)))} above ${threshold.toFixed(2)}`;
+    element.append(figure(heatMap(plane), photo, key, `${title}; ${found}; ${seconds.toFixed(2)} s`));
   }
   if (models.length < 2) return;
-  const side = Math.max(...planes.map(({ width }) => width));
-  const masks = planes.map((plane, k) => maskOf(resize(plane, side, side), models[k].threshold));
   const differ = masks[0].map((value, i) => masks.some((mask) => mask[i] !== value));
-  const part = differ.reduce((sum, value) => sum + value, 0) / differ.length;
   const rules = new Set(models.map(({ boundary }) => boundary));
   const note = rules.size > 1 ? "; they learnt the outline by different rules" : "";
-  const text = `${percent(part)} of the photograph, in orange${note}`;
+  const text = `${percent(share(differ))} of the photograph, in orange${note}`;
   element.append(figure(orangeWhere(differ, side, photo), photo, "Where they disagree", text));
 }
 

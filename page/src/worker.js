@@ -9,6 +9,7 @@ const MAX_PIXELS = 100e6; // of a photograph: they take 2 GB
 let ort; // the runtime
 const sessions = {}; // a model's key -> its session
 let photo; // full, small, squares; once something is found, also lines and found
+let opening; // the last file that is being read
 let groundPicture;
 
 const actions = {
@@ -24,12 +25,14 @@ const actions = {
   },
 
   async open({ file }) {
+    opening = file;
     const full = await decode(file);
-    photo = { full, small: smallCopy(full), squares: {} };
-    return { bitmap: onCanvas(photo.small).transferToImageBitmap() };
+    const small = smallCopy(full);
+    if (opening === file) photo = { full, small, squares: {} };
+    return { bitmap: onCanvas(small).transferToImageBitmap() };
   },
 
-  /** Find the object, in passes at these sizes; `flip`: and of the mirror image. */
+  /** Find the object, see {@link probabilities}. */
   async find({ model, sizes, flip }) {
     const current = photo; // another may be opened meanwhile
     current.lines = fit(await probabilities(current, model, sizes, flip), current.small);
@@ -49,7 +52,8 @@ const actions = {
 
   draw({ threshold, ground }) {
     const canvas = onGround(cutout(photo.small, photo.found, threshold), ground);
-    return { bitmap: canvas.transferToImageBitmap(), share: share(photo.found, threshold) };
+    const bitmap = canvas.transferToImageBitmap();
+    return { bitmap, covered: share(maskOf(photo.found, threshold)) };
   },
 
   /** A PNG file of the photograph's own size. */
@@ -80,14 +84,11 @@ async function unpack(text) {
 }
 
 /** Upright by its EXIF tag, in the stored colours. */
-async function toBitmap(file) {
-  const upright = { imageOrientation: "from-image" };
+function toBitmap(file) {
   const asStored = { colorSpaceConversion: "none", premultiplyAlpha: "none" };
-  try {
-    return await createImageBitmap(file, { ...upright, ...asStored });
-  } catch {
+  return createImageBitmap(file, { imageOrientation: "from-image", ...asStored }).catch(() => {
     throw new Error("is no picture that this browser can read (JPEG, PNG, WebP or GIF)");
-  }
+  });
 }
 
 /**
@@ -134,50 +135,48 @@ function onGround(drawn, ground) {
 }
 
 /**
- * A model's probabilities, the mean over passes at these sizes.
- * @returns {Promise<Plane>} as large as the square that the model was trained on
+ * A model's probabilities, the mean over passes at these sizes, `flip`: and of the mirror image.
+ * @returns {Promise<Plane>} as large as the square images that the model was trained on
  */
 async function probabilities({ full, squares }, model, sizes, flip) {
   const side = model.image_size;
   const { data } = (squares[side] ??= resize(full, side, side));
-  const channels = [0, 1, 2].map((channel) =>
-    Float32Array.from({ length: side * side }, (_, i) => data[4 * i + channel] / 255));
-  const mean = new Float32Array(side * side);
+  const channels = [0, 1, 2].map((channel) => ({
+    width: side,
+    height: side,
+    data: Float32Array.from({ length: side * side }, (_, i) => data[4 * i + channel] / 255),
+  }));
+  const answers = [];
   for (const size of sizes) {
-    await new Promise((resolve) => setTimeout(resolve)); // lets other actions in: of the slider
-    const images = channels.map((plane) =>
-      resize({ width: side, height: side, data: plane }, size, size).data);
-    const answer = { width: size, height: size, data: await onePass(model, images, size, flip) };
-    resize(answer, side, side).data.forEach((value, i) => (mean[i] += value / sizes.length));
+    const images = channels.map((plane) => resize(plane, size, size));
+    answers.push(await onePass(model, images));
+    if (flip) answers.push(mirrored(await onePass(model, images.map(mirrored))));
   }
-  return { width: side, height: side, data: mean };
+  const planes = answers.map((answer) => resize(answer, side, side).data);
+  const mean = (_, i) => planes.reduce((sum, plane) => sum + plane[i], 0) / planes.length;
+  return { width: side, height: side, data: Float32Array.from({ length: side * side }, mean) };
+}
+
+/** @param {Plane} plane */
+function mirrored({ width, height, data }) {
+  return { width, height, data: data.map((_, i) => data[i + width - 1 - 2 * (i % width)]) };
 }
 
 /**
- * The network's answer, of size x size pixels; `flip`: the mean with that of the mirror image.
- * @param {Float32Array[]} channels red, green and blue, from 0 to 1
+ * The network's answer to one square image, which is padded by repeating its border.
+ * @param {Plane[]} channels red, green and blue, from 0 to 1
+ * @returns {Promise<Plane>}
  */
-async function onePass({ key, multiple }, channels, size, flip) {
-  const side = Math.ceil(size / multiple) * multiple; // padded by repeating the border
-  const mirrors = flip ? [false, true] : [false];
-  const column = (x, mirrored) => (mirrored ? size - 1 - x : x);
-  const images = new Float32Array(mirrors.length * 3 * side * side);
-  let at = 0;
-  for (const mirrored of mirrors) {
-    for (const channel of channels) {
-      for (let y = 0; y < side; y++) {
-        const row = Math.min(y, size - 1) * size;
-        for (let x = 0; x < side; x++) {
-          images[at++] = channel[row + column(Math.min(x, size - 1), mirrored)];
-        }
-      }
-    }
-  }
-  const input = new ort.Tensor("float32", images, [mirrors.length, 3, side, side]);
+async function onePass({ key, multiple }, channels) {
+  await new Promise((resolve) => setTimeout(resolve)); // lets other actions in: of the slider
+  const size = channels[0].width;
+  const side = Math.ceil(size / multiple) * multiple;
+  const images = channels.flatMap(({ data }) => Array.from({ length: side * side }, (_, i) => {
+    const [x, y] = [i % side, Math.floor(i / side)].map((place) => Math.min(place, size - 1));
+    return data[y * size + x];
+  }));
+  const input = new ort.Tensor("float32", Float32Array.from(images), [1, 3, side, side]);
   const { data } = (await sessions[key].run({ images: input })).probabilities;
-  return Float32Array.from({ length: size * size }, (_, i) => {
-    const [x, y] = [i % size, Math.floor(i / size)];
-    const answers = mirrors.map((mirrored, n) => data[(n * side + y) * side + column(x, mirrored)]);
-    return answers.reduce((a, b) => a + b) / answers.length;
-  });
+  const cropped = (_, i) => data[Math.floor(i / size) * side + (i % size)];
+  return { width: size, height: size, data: Float32Array.from({ length: size * size }, cropped) };
 }
