@@ -11,7 +11,6 @@ from collections.abc import Iterable
 from itertools import cycle
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 from dvc.exceptions import DvcException
 from dvc.repo import Repo
@@ -57,24 +56,23 @@ def record_of(root: Path) -> Json:
     fits = [hash_in(lock, f"evaluate@{key}", "deps", TEST) == packed for key in frame.index]
     if not any(fits):
         raise ValueError("no experiment was scored on the packed test images: run `dvc repro`")
-    others = frame.index[np.invert(fits)]
     notes = [
-        f"{key} is not shown: it was scored on other images: `dvc repro evaluate@{key}`"
-        for key in others
+        f"{key} is not shown: `dvc repro evaluate@{key}` scores it on these images."
+        for key, fit in zip(frame.index, fits, strict=True)
+        if not fit
     ]
     frame = frame[fits]
     with reading(f"{root}/plots/timing"):
         timing = [pd.read_csv(root / f"plots/timing/{key}.csv")["seconds"] for key in frame.index]
     frame = frame.assign(seconds=[seconds.sum() for seconds in timing])
     minutes = [f"{seconds / 60:.1f}" for seconds in frame["seconds"]]
-    is_own = not params.data.is_downloaded
-    source = "folder" if is_own else params.data.source
+    source = params.data.source if params.data.is_downloaded else "folder"
+    rule = "" if source == "folder" else f", {BOUNDARY_RULES[params.train.boundary]}"
     about = {"source": source, "path": params.data.path, "split": params.preprocess.split}
     record: Json = {
         "about": ("Oxford-IIIT Pet, " if source == "official" else "")
                  + f"{data_title(about)}, {frame['num_images'].iloc[0]:,} test images of "
-                 f"{params.preprocess.image_size} pixels"
-                 + ("" if is_own else f", {BOUNDARY_RULES[params.train.boundary]}"),
+                 f"{params.preprocess.image_size} pixels{rule}",
         "notes": notes,
         "looks": dict(zip(frame.index, cycle(LOOKS), strict=False)),
         "table": as_table(score_table(frame).assign(**{"minutes of training": minutes})),
