@@ -21,7 +21,7 @@ def ablation() -> Json:
     ]
     (named,), factorial = official.values(), pd.read_csv(HERE / "factorial.csv")
     cells = {"-".join(levels): runs for levels, runs in factorial.groupby(MAIN, sort=False)}
-    charts = {"The four experiments": by_key(named), "All eight variants": cells}
+    charts = {"the four experiments": by_key(named), "all eight variants": cells}
     groups = {
         "each choice alone": (factorial, MAIN),
         "interactions": (factorial, INTERACTIONS),

@@ -1,8 +1,8 @@
 """The page of `tools.page`: what it holds, how it looks in a browser, what it refuses."""
 
 import json
+import re
 import shutil
-from collections.abc import Callable
 from pathlib import Path
 
 import pandas as pd
@@ -10,11 +10,13 @@ import pytest
 
 import research.page
 from tests.browser import look, needs_browser
-from tests.repo import FINISHED, KEYS, ROOT, commit_all, run
+from tests.repo import KEYS, ROOT, commit_all, run
 from tools import page
 from unet.report.page import Json, as_table, fill_page
 from unet.runtime.process import run_stage
 
+SCORES, CURVE = f"metrics/scores/{KEYS[0]}.json", f"plots/curves/{KEYS[0]}.csv"
+TIMING = f"plots/timing/{KEYS[0]}.csv"
 HOSTILE = """<img src=x onerror="window.harmed = 1"></script><script>window.harmed = 1</script>"""
 
 
@@ -26,12 +28,6 @@ def copy(tmp_path: Path) -> Path:
         target.parent.mkdir(exist_ok=True)
         (shutil.copytree if (ROOT / name).is_dir() else shutil.copy)(ROOT / name, target)
     return tmp_path
-
-
-def edit(path: Path, change: Callable[[Json], None]) -> None:
-    content = json.loads(path.read_text())
-    change(content)
-    path.write_text(json.dumps(content))
 
 
 def written(folder: Path, record: Json) -> Path:
@@ -57,15 +53,15 @@ def test_two_revisions_in_a_browser(copy: Path, monkeypatch) -> None:
     commit_all(copy)
     params = (copy / "params.yaml").read_text()
     (copy / "params.yaml").write_text(params.replace("  seed: 0", "  seed: 7", 1))
-    edit(copy / f"metrics/scores/{KEYS[0]}.json", lambda scores: scores.update(iou=0.5))
+    scores = json.loads((copy / SCORES).read_text())
+    (copy / SCORES).write_text(json.dumps(scores | {"iou": 0.5}))
     (copy / f"metrics/scores/{KEYS[-1]}.json").unlink()
     monkeypatch.chdir(copy)
     record = page.side_by_side(["HEAD", "workspace"])
     assert record["params"]["rows"] == [["train.seed", "0", "7"]]
     rows = {key: dict(zip(record["table"]["columns"], [key, *row], strict=True))
             for key, *row in record["table"]["rows"]}  # fmt: skip
-    recorded = json.loads((ROOT / f"metrics/scores/{KEYS[0]}.json").read_text())["iou"]
-    assert rows[KEYS[0]]["IoU"] == f"{0.5 - recorded:+.4f}\n{recorded:.4f} → 0.5000"
+    assert rows[KEYS[0]]["IoU"] == f"−{scores['iou'] - 0.5:.4f}\n{scores['iou']:.4f} → 0.5000"
     assert rows[KEYS[-1]]["IoU"].endswith("→ –")
     assert record["notes"] == []
     look("page.mjs", written(copy, record))
@@ -110,7 +106,7 @@ def test_the_research_is_shown_beside_its_own_data_alone(copy: Path) -> None:
     (copy / "dvc.lock").write_text(lock.replace(test_images, "0" * 32))
     record = page.record_of(copy)
     assert not {"seeds", "effects", "suspects"} & record.keys()
-    assert [chart["title"] for chart in record["costs"]] == ["The experiments here"]
+    assert [chart["title"] for chart in record["costs"]] == ["the experiments here"]
     assert record["about"].startswith("drawn images")
 
 
@@ -120,49 +116,30 @@ def deps_on_test(folder: Path) -> list[Json]:
     return [dep for dep in deps if dep["path"] == page.TEST]
 
 
-def damage_curve(folder: Path) -> str:
-    path = folder / f"plots/curves/{FINISHED[0]}.csv"
-    lines = path.read_text().splitlines()
-    path.write_text("\n".join([*lines[:3], lines[3][:20]]))
-    return path.name
-
-
-def drop_column(folder: Path) -> str:
-    path = folder / f"plots/curves/{FINISHED[0]}.csv"
-    pd.read_csv(path).drop(columns="val_iou").to_csv(path)
-    return "val_iou"
-
-
-def drop_score(folder: Path) -> str:
-    path = folder / f"metrics/scores/{FINISHED[-1]}.json"
-    edit(path, lambda scores: scores.pop("boundary_iou"))
-    return f"{path.name}: boundary_iou"
-
-
-def damage_scores(folder: Path) -> str:
-    (folder / f"metrics/scores/{KEYS[0]}.json").write_text("{")
-    return KEYS[0]
-
-
-def drop_timing(folder: Path) -> str:
-    (folder / f"plots/timing/{KEYS[0]}.csv").unlink()
-    return f"timing/{KEYS[0]}.csv"
-
-
-def drop_picture(folder: Path) -> str:
-    (folder / "plots/progress.jpg").unlink()
-    return "progress.jpg"
-
-
 @pytest.mark.parametrize(
-    "damage",
-    [damage_curve, drop_column, drop_score, damage_scores, drop_timing, drop_picture],
+    ("file", "old", "new", "named"),
+    [
+        (SCORES, '"boundary_iou":', '"other":', f"{SCORES}: boundary_iou"),
+        (SCORES, "{", "", KEYS[0]),
+        (CURVE, "val_iou", "other", CURVE),
+        (CURVE, "\n1,", "\none,", CURVE),
+        (CURVE, "\n1,", "\n,", CURVE),
+        (TIMING, None, None, TIMING),
+        ("plots/progress.jpg", None, None, "progress.jpg"),
+    ],
 )
-def test_a_damaged_record_is_named_in_one_line(copy: Path, damage: Callable[[Path], str]) -> None:
-    named = damage(copy)
-    with pytest.raises((ValueError, OSError)) as caught:
+def test_a_damaged_record_is_named_in_one_line(
+    copy: Path, file: str, old: str | None, new: str | None, named: str
+) -> None:
+    path = copy / file
+    if old is None:
+        path.unlink()
+    else:
+        text = path.read_text()
+        assert old in text
+        path.write_text(text.replace(old, new, 1))
+    with pytest.raises((ValueError, OSError), match=re.escape(named)) as caught:
         page.record_of(copy)
-    assert named in str(caught.value)
     assert "\n" not in str(caught.value)
 
 
@@ -180,7 +157,7 @@ def test_a_damaged_table_of_the_ablation_is_named(root: Path, tmp_path: Path, mo
 def test_the_command_refuses_what_is_not_there_and_writes_nothing(
     copy: Path, monkeypatch, given: str, named: str
 ) -> None:
-    drop_score(copy)
+    (copy / SCORES).write_text((copy / SCORES).read_text().replace("boundary_iou", "other"))
     out = copy / "out.html"
     arguments = [*given.split(), "--root", str(copy), "--out", str(out)]
     monkeypatch.chdir(ROOT)

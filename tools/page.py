@@ -11,7 +11,6 @@ from collections.abc import Iterable
 from itertools import cycle
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 from dvc.exceptions import DvcException
 from dvc.repo import Repo
@@ -57,25 +56,27 @@ def record_of(root: Path) -> Json:
     fits = [hash_in(lock, f"evaluate@{key}", "deps", TEST) == packed for key in frame.index]
     if not any(fits):
         raise ValueError("no experiment was scored on the packed test images: run `dvc repro`")
-    others = frame.index[np.invert(fits)]
-    notes = [f"{key} was scored on other images: `dvc repro evaluate@{key}`" for key in others]
+    notes = [
+        f"{key} is not shown: `dvc repro evaluate@{key}` scores it on these images."
+        for key, fit in zip(frame.index, fits, strict=True)
+        if not fit
+    ]
     frame = frame[fits]
     with reading(f"{root}/plots/timing"):
         timing = [pd.read_csv(root / f"plots/timing/{key}.csv")["seconds"] for key in frame.index]
     frame = frame.assign(seconds=[seconds.sum() for seconds in timing])
     minutes = [f"{seconds / 60:.1f}" for seconds in frame["seconds"]]
-    is_own = not params.data.is_downloaded
-    source = "folder" if is_own else params.data.source
+    source = params.data.source if params.data.is_downloaded else "folder"
+    rule = "" if source == "folder" else f", {BOUNDARY_RULES[params.train.boundary]}"
     about = {"source": source, "path": params.data.path, "split": params.preprocess.split}
     record: Json = {
         "about": ("Oxford-IIIT Pet, " if source == "official" else "")
                  + f"{data_title(about)}, {frame['num_images'].iloc[0]:,} test images of "
-                 f"{params.preprocess.image_size} pixels"
-                 + ("" if is_own else f", {BOUNDARY_RULES[params.train.boundary]}"),
+                 f"{params.preprocess.image_size} pixels{rule}",
         "notes": notes,
         "looks": dict(zip(frame.index, cycle(LOOKS), strict=False)),
         "table": as_table(score_table(frame).assign(**{"minutes of training": minutes})),
-        "costs": [{"title": "The experiments here", "points": [
+        "costs": [{"title": "the experiments here", "points": [
             {"key": key, "about": "one seed"} | {name: [float(row[name]), 0] for name in NUMBERS}
             for key, row in frame.iterrows()
         ]}],
@@ -115,7 +116,7 @@ def side_by_side(names: list[str]) -> Json:
     a, b = (tree.params for tree in trees)
     differ = [p for p in dict.fromkeys([*a, *b]) if a.get(p) != b.get(p)]
     params = pd.DataFrame([[p, a.get(p, ""), b.get(p, "")] for p in differ])
-    rows, curves, notes = [], [], []
+    rows, curves, notes, apart = [], [], [], []
     if a.get(RULE) != b.get(RULE):
         notes.append(f"{RULE} differs: each side's scores are by its own rule for the border.")
     experiments = [tree.yaml("params.yaml").get("experiments", {}) for tree in trees]
@@ -130,11 +131,13 @@ def side_by_side(names: list[str]) -> Json:
         })  # fmt: skip
         tested = {hash_in(t.yaml("dvc.lock"), f"evaluate@{key}", "deps", TEST) for t in trees}
         if all(found) and len(tested) > 1:
-            notes.append(f"{key}: the two were scored on different images, so they do not compare.")
+            apart.append(key)
         for name, tree, some in zip(names, trees, experiments, strict=True):
             if content := tree.read(CURVE_FILE.format(key)):
                 loss = some.get(key, {}).get("loss", "")
                 curves.append(curve(key, loss, content) | {"revision": name})
+    if apart:
+        notes.append(f"Scored on different images, so not to be compared: {', '.join(apart)}.")
     return {
         "about": f"{names[1]} compared with {names[0]}",
         "revisions": names,
@@ -165,8 +168,9 @@ def curve(key: str, loss: str, content: bytes) -> Json:
 def pictures(contents: Iterable[list[bytes | None]]) -> list[Json]:
     """Each of PICTURES as the page shows it: its caption, and one or two files."""
     return [
-        {"title": title, "urls": [data_url(content) for content in some if content]}
+        {"title": title, "urls": [content and data_url(content) for content in some]}
         for title, some in zip(PICTURES.values(), contents, strict=True)
+        if any(some)
     ]
 
 
@@ -183,7 +187,8 @@ def change(first: float | None, second: float | None, factor: float, text: str) 
     a, b = ("–" if score is None else text.format(factor * score) for score in (first, second))
     if first is None or second is None:
         return f"{a} → {b}"
-    return f"{text.replace('{:', '{:+').format(factor * (second - first))}\n{a} → {b}"
+    difference = text.replace("{:", "{:+").format(factor * (second - first)).replace("-", "−")
+    return f"{difference}\n{a} → {b}"
 
 
 def main() -> None:

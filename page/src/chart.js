@@ -2,25 +2,38 @@
 import { h, s } from "./dom.js";
 
 const DASHES = { "-": null, "--": "7 4", "-.": "8 3 2 3", ":": "2 3" };
+const FOOT = 36; // pixels below the x axis, for its numbers and title
 
-/** About `count` round numbers from `low` to `high`. */
-export function ticks(low, high, count) {
-  const rough = (high - low || 1) / count;
+/** About `count` round numbers from `low` to `high`, at least `least` apart. */
+function ticks([low, high], count, least = 0) {
+  const rough = Math.max(least, (high - low || 1) / count);
   const power = 10 ** Math.floor(Math.log10(rough));
   const step = [1, 2, 5, 10].find((factor) => factor * power >= rough * 0.999) * power;
-  const found = [];
-  for (let i = Math.ceil(low / step - 1e-9); i * step <= high + 1e-9 * step; i++) found.push(i * step);
-  return { values: found, digits: Math.max(0, -Math.floor(Math.log10(step) + 1e-9)) };
+  const values = [];
+  for (let i = Math.ceil(low / step - 1e-9); i * step <= high + 1e-9 * step; i++) values.push(i * step);
+  return { values, digits: Math.max(0, -Math.floor(Math.log10(step) + 1e-9)) };
 }
 
 /** The smallest and the largest of `values`, with a margin. */
-export function extent(values, margin = 0.05) {
+function extent(values, margin = 0.05) {
   const [low, high] = [Math.min(...values), Math.max(...values)];
   const more = (high - low || Math.abs(high) || 1) * margin;
   return [low - more, high + more];
 }
 
 const scale = ([low, high], [from, to]) => (v) => from + ((v - low) / (high - low)) * (to - from);
+/** With a minus sign as in the tables. */
+const number = (value, digits) => value.toFixed(digits).replace("-", "−");
+const signed = (value) => (value < 0 ? "" : "+") + number(value, 2);
+/** What is black in the pictures has the text's colour here, which a dark page shows. */
+const paint = (color) => (color === "#000000" ? "currentColor" : color);
+
+const line = (x1, y1, x2, y2, attributes) => s("line", { x1, y1, x2, y2, ...attributes });
+const dot = (cx, cy, r, attributes) => s("circle", { cx, cy, r, ...attributes });
+const text = (x, y, anchor, content, attributes) =>
+  s("text", { x, y, "text-anchor": anchor, ...attributes }, content);
+const drawing = (width, height, attributes, ...children) =>
+  s("svg", { width, height, viewBox: `0 0 ${width} ${height}`, role: "img", ...attributes }, ...children);
 
 /** A figure whose picture is drawn anew when its width changes. */
 function figure(title, draw, ...below) {
@@ -32,36 +45,30 @@ function figure(title, draw, ...below) {
   return { element, redraw };
 }
 
-/** Grid lines, numbers and titles of both axes; `y` is null where rows have names instead. */
-function axes({ width, height, left, x, y, xLabel, yLabel, xTicks, yTicks }) {
-  const bottom = height - 36;
-  const parts = [];
-  for (const value of xTicks.values) {
-    parts.push(s("line", { class: "grid", x1: x(value), x2: x(value), y1: 6, y2: bottom }),
-      s("text", { x: x(value), y: bottom + 15, "text-anchor": "middle" }, number(value, xTicks.digits)));
-  }
-  for (const value of yTicks?.values ?? []) {
-    parts.push(s("line", { class: "grid", x1: left, x2: width - 8, y1: y(value), y2: y(value) }),
-      s("text", { x: left - 6, y: y(value) + 4, "text-anchor": "end" }, number(value, yTicks.digits)));
-  }
-  parts.push(s("text", { class: "label", x: (left + width) / 2, y: height - 4, "text-anchor": "middle" }, xLabel));
-  if (yLabel) parts.push(s("text", { class: "label", x: 0, y: 0, transform: `translate(11 ${bottom / 2}) rotate(-90)`, "text-anchor": "middle" }, yLabel));
-  return parts;
+/** The grid with the numbers of the x axis, and its title. */
+function xAxis(x, left, width, height, title, { values, digits }) {
+  const bottom = height - FOOT;
+  return [
+    ...values.map((value) => line(x(value), 6, x(value), bottom, { class: "grid" })),
+    ...values.map((value) => text(x(value), bottom + 15, "middle", number(value, digits))),
+    text((left + width) / 2, height - 4, "middle", title, { class: "label" }),
+  ];
 }
 
-/** A short line as it is drawn, to name a variant by. */
-export function sample([color, style], mark = "line") {
-  const drawn = mark === "line"
-    ? s("line", { x1: 1, x2: 27, y1: 6, y2: 6, stroke: paint(color), "stroke-width": 2.5, "stroke-dasharray": DASHES[style] })
-    : s("circle", { cx: 6, cy: 6, r: 4.5, fill: paint(color) });
-  return s("svg", { class: "sample", width: mark === "line" ? 28 : 12, height: 12, "aria-hidden": "true" }, drawn);
+/** The same of the y axis. */
+function yAxis(y, left, width, { values, digits }) {
+  return [
+    ...values.map((value) => line(left, y(value), width - 8, y(value), { class: "grid" })),
+    ...values.map((value) => text(left - 6, y(value) + 4, "end", number(value, digits))),
+  ];
 }
 
-/** With a minus sign as in the tables. */
-const number = (value, digits) => value.toFixed(digits).replace("-", "−");
-
-/** Black lines of the pictures are the text's colour here, which a dark page shows. */
-const paint = (color) => (color === "#000000" ? "currentColor" : color);
+/** A short line or a dot as a chart draws it, to name a variant by. */
+export function sample([color, style], asDot = false) {
+  const dashes = { stroke: paint(color), "stroke-width": 2.5, "stroke-dasharray": DASHES[style] };
+  const drawn = asDot ? dot(6, 6, 4.5, { fill: paint(color) }) : line(1, 6, 27, 6, dashes);
+  return s("svg", { class: "sample", width: asDot ? 12 : 28, height: 12, "aria-hidden": "true" }, drawn);
+}
 
 /**
  * Lines over epochs; the values at one epoch (the pointer's, or by the arrow keys) stand below.
@@ -70,18 +77,15 @@ const paint = (color) => (color === "#000000" ? "currentColor" : color);
  *   groups are
  */
 export function lineChart({ title, digits, series }) {
-  let shown = series;
-  let epoch = Math.max(...series.flatMap(({ x }) => x));
   const epochs = [...new Set(series.flatMap(({ x }) => x))].sort((a, b) => a - b);
+  let epoch = epochs.at(-1);
+  let shown = series;
   const readout = h("ul", { class: "readout" });
   const { element, redraw } = figure(title, draw, readout);
 
-  function read() {
-    const rows = shown
-      .map((line) => ({ ...line, value: line.y[line.x.indexOf(epoch)] }))
-      .filter(({ value }) => value !== undefined)
-      .sort((a, b) => b.value - a.value)
-      .map(({ look, name, value }) => h("li", {}, sample(look), ` ${name} `, h("b", {}, value.toFixed(digits))));
+  function read(lines) {
+    const rows = lines.toSorted((a, b) => b.value - a.value).map(({ look, name, value }) =>
+      h("li", {}, sample(look), ` ${name} `, h("b", {}, value.toFixed(digits))));
     readout.replaceChildren(h("li", { class: "epoch" }, `epoch ${epoch}`), ...rows);
   }
 
@@ -92,30 +96,35 @@ export function lineChart({ title, digits, series }) {
   }
 
   function draw(width) {
-    read();
     const [height, left] = [250, 46];
-    const x = scale([epochs[0], epochs.at(-1)], [left + 6, width - 14]);
+    const here = shown.map((one) => ({ ...one, value: one.y[one.x.indexOf(epoch)] }))
+      .filter(({ value }) => value !== undefined);
+    read(here);
     const range = extent(shown.length ? shown.flatMap(({ y }) => y) : [0, 1]);
-    const y = scale(range, [height - 36, 8]);
-    const lines = shown.map(({ look: [color, style], x: xs, y: ys }) =>
-      s("polyline", { points: xs.map((v, i) => `${x(v)},${y(ys[i])}`).join(" "), fill: "none", stroke: paint(color), "stroke-width": 2, "stroke-dasharray": DASHES[style], "stroke-linejoin": "round" }));
-    const marks = shown.filter(({ x: xs }) => xs.includes(epoch)).map(({ look: [color], x: xs, y: ys }) =>
-      s("circle", { cx: x(epoch), cy: y(ys[xs.indexOf(epoch)]), r: 3.5, fill: paint(color) }));
-    const drawn = s("svg", {
-      width, height, viewBox: `0 0 ${width} ${height}`, tabindex: 0,
-      role: "slider", "aria-label": `${title}, epoch`, "aria-valuemin": epochs[0],
-      "aria-valuemax": epochs.at(-1), "aria-valuenow": epoch, "aria-valuetext": readout.innerText,
+    const x = scale([epochs[0], epochs.at(-1)], [left + 6, width - 14]);
+    const y = scale(range, [height - FOOT, 8]);
+    const drawn = drawing(width, height, {
+      role: "slider", tabindex: 0, "aria-label": `${title}, epoch`, "aria-valuenow": epoch,
+      "aria-valuemin": epochs[0], "aria-valuemax": epochs.at(-1), "aria-valuetext": readout.textContent,
       onpointermove: (event) => {
         const at = event.clientX - drawn.getBoundingClientRect().left;
         move(epochs.toSorted((a, b) => Math.abs(x(a) - at) - Math.abs(x(b) - at))[0]);
       },
       onkeydown: ({ key }) => {
         const step = { ArrowLeft: -1, ArrowRight: 1 }[key];
-        if (step) move(epochs[epochs.indexOf(epoch) + step]);
-        if (step) element.querySelector("svg[role]").focus();
+        if (!step) return;
+        move(epochs[epochs.indexOf(epoch) + step]);
+        element.querySelector("[role=slider]").focus();
       },
-    }, ...axes({ width, height, left, x, y, xLabel: "epoch", xTicks: ticks(epochs[0], epochs.at(-1), Math.min(8, epochs.length)), yTicks: ticks(...range, 7) }),
-    s("line", { class: "rule", x1: x(epoch), x2: x(epoch), y1: 8, y2: height - 36 }), ...lines, ...marks);
+    },
+    ...xAxis(x, left, width, height, "epoch", ticks([epochs[0], epochs.at(-1)], 8, 1)),
+    ...yAxis(y, left, width, ticks(range, 7)),
+    line(x(epoch), 8, x(epoch), height - FOOT, { class: "rule" }),
+    ...shown.map(({ look: [color, style], x: xs, y: ys }) => s("polyline", {
+      points: xs.map((v, i) => `${x(v)},${y(ys[i])}`).join(" "), fill: "none",
+      stroke: paint(color), "stroke-width": 2, "stroke-dasharray": DASHES[style],
+    })),
+    ...here.map(({ look: [color], value }) => dot(x(epoch), y(value), 3.5, { fill: paint(color) })));
     return drawn;
   }
 
@@ -128,57 +137,58 @@ export function lineChart({ title, digits, series }) {
 }
 
 /**
- * Estimates with their intervals, a row each: green where they lie above 0, red where below.
- * @param {{title: string, xLabel: string, range: [number, number],
+ * Estimates in points with their intervals, a row each: green where they lie above 0, red below.
+ * @param {{title: string, range: [number, number],
  *   rows: {label: string, estimate: number, low: number, high: number}[]}} chart
  */
-export function intervalChart({ title, xLabel, range, rows }) {
-  const text = ({ label, estimate, low, high }) => `${label}: ${signed(estimate)} (${signed(low)} to ${signed(high)})`;
+export function intervalChart({ title, range, rows }) {
+  const say = ({ label, estimate, low, high }) =>
+    `${label}: ${signed(estimate)} (${signed(low)} to ${signed(high)})`;
   return figure(title, (width) => {
     const [height, left] = [rows.length * 26 + 48, Math.min(172, width / 2)];
     const x = scale(range, [left + 6, width - 12]);
-    const drawn = rows.map((row, i) => {
-      const at = 20 + i * 26;
-      const side = row.low > 0 ? "above" : row.high < 0 ? "below" : "unclear";
-      return s("g", { class: side }, s("title", {}, text(row)),
-        s("rect", { x: 0, y: at - 13, width, height: 26, fill: "transparent", stroke: "none" }),
-        s("text", { x: left - 4, y: at + 4, "text-anchor": "end" }, row.label),
-        s("line", { x1: x(row.low), x2: x(row.high), y1: at, y2: at, "stroke-width": 3 }),
-        s("circle", { cx: x(row.estimate), cy: at, r: 4.5, stroke: "none" }));
-    });
-    return s("svg", { width, height, viewBox: `0 0 ${width} ${height}`, role: "img", "aria-label": `${title}. ${rows.map(text).join("; ")}` },
-      ...axes({ width, height, left, x, xLabel, xTicks: ticks(...range, 4) }),
-      s("line", { class: "zero", x1: x(0), x2: x(0), y1: 6, y2: height - 36 }), ...drawn);
+    return drawing(width, height, { "aria-label": `${title}. ${rows.map(say).join("; ")}` },
+      ...xAxis(x, left, width, height, "points", ticks(range, 4)),
+      line(x(0), 6, x(0), height - FOOT, { class: "zero" }),
+      ...rows.map((row, i) => {
+        const y = 20 + i * 26;
+        const side = row.low > 0 ? "above" : row.high < 0 ? "below" : "unclear";
+        return s("g", { class: side }, s("title", {}, say(row)),
+          s("rect", { x: 0, y: y - 13, width, height: 26, fill: "transparent", stroke: "none" }),
+          text(left - 4, y + 4, "end", row.label),
+          line(x(row.low), y, x(row.high), y, { "stroke-width": 3 }),
+          dot(x(row.estimate), y, 4.5, { stroke: "none" }));
+      }));
   }).element;
 }
 
-const signed = (value) => (value < 0 ? "" : "+") + number(value, 2);
-
 /**
  * Named points, with a bar of one deviation either way.
- * @param {{title: string, xLabel: string, yLabel: string, points: {name: string,
- *   color: string, hollow: boolean, x: number, y: number, spread: number}[]}} chart
+ * @param {{title: string, xLabel: string, points: {name: string, color: string,
+ *   hollow: boolean, x: number, y: number, spread: number}[]}} chart
  */
-export function pointChart({ title, xLabel, yLabel, points }) {
+export function pointChart({ title, xLabel, points }) {
+  const say = (p) =>
+    `${p.name}: ${p.y.toFixed(2)} ± ${p.spread.toFixed(2)} at ${xLabel} ${p.x.toPrecision(3)}`;
+  const [xRange, yRange] = [extent(points.map((p) => p.x), 0.12),
+    extent(points.flatMap((p) => [p.y - p.spread, p.y + p.spread]))];
   return figure(title, (width) => {
-    const [height, left] = [300, 54];
-    const xRange = extent(points.map((p) => p.x), 0.12);
-    const yRange = extent(points.flatMap((p) => [p.y - p.spread, p.y + p.spread]));
-    const [x, y] = [scale(xRange, [left, width - 12]), scale(yRange, [height - 36, 8])];
-    const text = (p) => `${p.name}: ${yLabel} ${p.y.toFixed(2)} ± ${p.spread.toFixed(2)}, ${xLabel} ${p.x.toPrecision(3)}`;
+    const [height, left] = [300, 42];
+    const [x, y] = [scale(xRange, [left, width - 12]), scale(yRange, [height - FOOT, 8])];
     const labels = []; // those that would overlap move down
-    const drawn = points.toSorted((a, b) => b.y - a.y).map((p) => {
-      const toLeft = x(p.x) > width * 0.62;
-      const middle = x(p.x) + (toLeft ? -1 : 1) * (10 + p.name.length * 3.4);
-      const near = labels.filter((other) => Math.abs(other.middle - middle) < (other.length + p.name.length) * 3.4);
-      const at = Math.max(y(p.y) + 4, ...near.map((other) => other.at + 14));
-      labels.push({ middle, at, length: p.name.length });
-      return s("g", { color: paint(p.color) }, s("title", {}, text(p)),
-        s("line", { x1: x(p.x), x2: x(p.x), y1: y(p.y - p.spread), y2: y(p.y + p.spread), stroke: "currentColor", "stroke-width": 1.5 }),
-        s("circle", { class: p.hollow && "hollow", cx: x(p.x), cy: y(p.y), r: 5, fill: "currentColor", stroke: "currentColor", "stroke-width": 2 }),
-        s("text", { x: middle, y: at, "text-anchor": "middle" }, p.name));
-    });
-    return s("svg", { width, height, viewBox: `0 0 ${width} ${height}`, role: "img", "aria-label": `${title}. ${points.map(text).join("; ")}` },
-      ...axes({ width, height, left, x, y, xLabel, yLabel, xTicks: ticks(...xRange, 5), yTicks: ticks(...yRange, 5) }), ...drawn);
+    return drawing(width, height, { "aria-label": `${title}. ${points.map(say).join("; ")}` },
+      ...xAxis(x, left, width, height, xLabel, ticks(xRange, 5)),
+      ...yAxis(y, left, width, ticks(yRange, 5)),
+      ...points.toSorted((a, b) => b.y - a.y).map((p) => {
+        const half = 3.4 * p.name.length; // of the label's width, about
+        const middle = x(p.x) + (x(p.x) > width * 0.62 ? -1 : 1) * (10 + half);
+        const near = labels.filter((other) => Math.abs(other.middle - middle) < other.half + half);
+        const at = Math.max(y(p.y) + 4, ...near.map((other) => other.at + 14));
+        labels.push({ middle, at, half });
+        return s("g", { color: paint(p.color), stroke: "currentColor" }, s("title", {}, say(p)),
+          line(x(p.x), y(p.y - p.spread), x(p.x), y(p.y + p.spread), { "stroke-width": 1.5 }),
+          dot(x(p.x), y(p.y), 5, { class: p.hollow && "hollow", fill: "currentColor", "stroke-width": 2 }),
+          text(middle, at, "middle", p.name));
+      }));
   }).element;
 }

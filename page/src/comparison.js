@@ -7,15 +7,15 @@ const PANELS = [
   { title: "validation IoU", column: "val_iou", digits: 4 },
   { title: "validation accuracy [%]", column: "val_accuracy", digits: 2, factor: 100 },
 ];
-const SCORES = { iou: "IoU", accuracy: "accuracy", boundary_iou: "boundary IoU", iou_per_image: "mean IoU of the images" };
-const COSTS = {
-  parameters: ["parameters [million]", 1e-6], gflops: ["GFLOP an image", 1], seconds: ["minutes of training", 1 / 60],
+const SCORES = {
+  iou: "IoU", accuracy: "accuracy", boundary_iou: "boundary IoU", iou_per_image: "IoU, mean over images",
 };
-
+const COSTS = { parameters: "parameters [million]", gflops: "GFLOP an image", seconds: "minutes of training" };
+const UNITS = { parameters: 1e6, gflops: 1, seconds: 60 };
 const DASHES = ["-", "--"]; // of the two revisions
 
 /** A row's experiment in its colour. */
-const mark = (looks) => ([key]) => (looks[key] ? [sample(looks[key], "dot"), "\u00a0"] : []);
+const mark = (looks) => ([key]) => (looks[key] ? [sample(looks[key], true), "\u00a0"] : []);
 
 /** The table of scores, and below it the means over seeds. */
 export function scores({ table: own, seeds, looks, notes }) {
@@ -28,23 +28,24 @@ export function scores({ table: own, seeds, looks, notes }) {
 
 /** Learning curves in panels, with buttons that switch variants (and revisions) on and off. */
 export function curves({ curves: all, looks, revisions = [] }) {
-  const lines = (column, chosen, factor = 1, style) => chosen.map((curve) => ({
-    name: revisions.length ? `${curve.key}, ${curve.revision}` : curve.key,
-    groups: revisions.length ? [curve.key, curve.revision] : [curve.key],
-    look: [looks[curve.key][0], style ?? styleOf(curve)],
-    x: curve.epoch,
-    y: curve[column].map((value) => factor * value),
-  }));
-  const styleOf = (curve) => (revisions.length ? DASHES[revisions.indexOf(curve.revision)] : looks[curve.key][1]);
   const kinds = [...new Set(all.map(({ loss }) => loss))].sort();
-  const charts = [
-    ...PANELS.map(({ title, column, digits, factor }) => lineChart({ title, digits, series: lines(column, all, factor) })),
-    ...kinds.map((kind) => {
-      const chosen = all.filter(({ loss }) => loss === kind);
-      return lineChart({ title: `${kind} loss, validation`, digits: 4, series: lines("val_loss", chosen) });
+  const panels = [...PANELS, ...kinds.map((loss) => (
+    { title: `${loss} loss, validation`, column: "val_loss", digits: 4, loss }
+  ))];
+  const charts = panels.map(({ title, column, digits, factor = 1, loss }) => lineChart({
+    title, digits, series: all.filter((curve) => !loss || curve.loss === loss).map((curve) => {
+      const { key, revision, epoch } = curve;
+      const [color, style] = looks[key];
+      return {
+        name: revision ? `${key}, ${revision}` : key,
+        groups: revision ? [key, revision] : [key],
+        look: [color, revision ? DASHES[revisions.indexOf(revision)] : style],
+        x: epoch,
+        y: curve[column].map((value) => factor * value),
+      };
     }),
-  ];
-  const shown = new Map(all.map((curve) => [curve.key, revisions.length ? [looks[curve.key][0], "-"] : looks[curve.key]]));
+  }));
+  const shown = new Map(all.map(({ key, revision }) => [key, revision ? [looks[key][0], "-"] : looks[key]]));
   revisions.forEach((name, i) => shown.set(name, ["#000000", DASHES[i]]));
   const on = new Set(shown.keys());
   const buttons = [...shown].map(([key, look]) => {
@@ -65,10 +66,10 @@ export function curves({ curves: all, looks, revisions = [] }) {
 /** What a choice changes, with 95 % intervals over seeds. */
 export function effects({ effects: groups }) {
   const panels = h("div", { class: "panels three" });
-  const choice = select("Differences ", Object.fromEntries(groups.map(({ title }, i) => [i, title])), (i) => {
+  const choice = select("Differences ", groups.map(({ title }) => title), (i) => {
     const all = groups[i].panels.flatMap(({ rows }) => rows.flatMap(({ low, high }) => [low, high]));
     const range = [Math.min(0, ...all) * 1.08, Math.max(0, ...all) * 1.08];
-    panels.replaceChildren(...groups[i].panels.map((panel) => intervalChart({ ...panel, xLabel: "points", range })));
+    panels.replaceChildren(...groups[i].panels.map((panel) => intervalChart({ ...panel, range })));
   });
   section("effects", "What a choice changes",
     h("p", {}, "Differences in points (0.01) with their 95 % intervals over seeds. "
@@ -85,11 +86,10 @@ export function costs({ costs: charts, looks }) {
   const chosen = { x: "parameters", y: "iou" };
   const choose = (axis) => (value) => {
     chosen[axis] = value;
-    const [xLabel, factor] = COSTS[chosen.x];
     panels.replaceChildren(...charts.map(({ title, points }) => pointChart({
-      title: `${title} (${points[0].about})`, xLabel, yLabel: `${SCORES[chosen.y]} [%]`,
+      title: `${SCORES[chosen.y]} [%]: ${title} (${points[0].about})`, xLabel: COSTS[chosen.x],
       points: points.map((p) => ({
-        name: p.key, ...colors(p.key), x: factor * p[chosen.x][0],
+        name: p.key, ...colors(p.key), x: p[chosen.x][0] / UNITS[chosen.x],
         y: 100 * p[chosen.y][0], spread: 100 * p[chosen.y][1],
       })),
     })));
@@ -98,21 +98,23 @@ export function costs({ costs: charts, looks }) {
     h("p", {}, "Of several seeds the mean, with a bar of one standard deviation either way."),
     h("div", { class: "toggles" },
       select("Score ", SCORES, choose("y")),
-      select("Cost ", Object.fromEntries(Object.entries(COSTS).map(([k, [title]]) => [k, title])), choose("x"))),
+      select("Cost ", COSTS, choose("x"))),
     panels);
 }
 
 /** The pictures of plots/; of two revisions, each beside its counterpart. */
 export function pictures({ pictures: all, revisions }) {
-  section("pictures", "Predictions", h("p", {}, "Hit blue, miss yellow, false alarm red. A click enlarges."),
-    ...all.map(({ title, urls }) => h("div", { class: `panels ${urls.length > 1 ? "two" : ""}` },
-      ...urls.map((url, i) => picture(url, revisions ? `${title}: ${revisions[i]}` : title)))));
+  const shown = (url, title) => (url ? picture(url, title) : h("p", {}, `${title}: there is none.`));
+  section("pictures", "Predictions",
+    h("p", {}, "Hit blue, miss yellow, false alarm red. A click enlarges."),
+    ...all.map(({ title, urls }) => h("div", { class: `panels ${revisions ? "two" : ""}` },
+      ...urls.map((url, i) => shown(url, revisions ? `${title}: ${revisions[i]}` : title)))));
 }
 
 /** Masks that trained models contradict. */
 export function suspects({ suspects: found }) {
   section("suspects", "Suspect labels",
-    h("p", {}, "Masks that a model which did not see them contradicts most: the dataset's mask may be wrong."),
+    h("p", {}, "Masks that models contradict most which did not see them: these masks may be wrong."),
     picture(found.picture, "The first of them: mask yellow, prediction red"),
     h("details", {}, h("summary", {}, found.caption), table(found)));
 }
@@ -129,8 +131,10 @@ export function changes({ params, table: found, looks, notes, revisions: [a, b] 
 
 /** A picture with a caption, which a click shows at its own size. */
 function picture(url, caption) {
-  const large = h("dialog", { "aria-label": caption, onclick: () => large.close() }, h("img", { src: url, alt: caption }));
-  const button = h("button", { type: "button", class: "picture", "aria-label": `Enlarge: ${caption}`, onclick: () => large.showModal() },
-    h("img", { src: url, alt: "", loading: "lazy" }));
-  return h("figure", {}, button, h("figcaption", {}, caption), large);
+  const large = h("dialog", { "aria-label": caption, onclick: () => large.close() },
+    h("img", { src: url, alt: caption }));
+  const small = h("button", {
+    type: "button", class: "picture", "aria-label": `Enlarge: ${caption}`, onclick: () => large.showModal(),
+  }, h("img", { src: url, alt: "", loading: "lazy" }));
+  return h("figure", {}, small, h("figcaption", {}, caption), large);
 }
