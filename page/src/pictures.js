@@ -1,13 +1,10 @@
 /** Mask and cut-out of probabilities, as in unet/inference/pictures.py. */
 
 import { windowMeans } from "./refine.js";
-import { channelOf, resize } from "./resize.js";
 
 const RAMP = 0.15; // of a cut-out's edge: this far from the threshold, alpha is 0 or 255
 const NEAR = 0.01; // diagonals around the mask: the reach of a cut-out's soft edge
 const SPECK = 0.1; // of the largest part's area: smaller parts are left out of cut-outs
-const BLUR = 0.02; // diagonals: the window of the colours at edges
-const BLUR_SIDE = 1024; // pixels of the longer side that these colours are taken at
 
 /**
  * 1 where the object is, else 0.
@@ -24,18 +21,20 @@ export function share(mask) {
 }
 
 /**
- * An opaque grey picture.
- * @param {ArrayLike<number>} values from 0 to 255
+ * The mask, white on black.
+ * @param {Plane} probabilities
+ * @param {number} threshold
  * @returns {Picture}
  */
-export function greyPicture(values, width, height) {
+export function maskPicture({ width, height, data: values }, threshold) {
   const data = new Uint8ClampedArray(4 * values.length);
-  for (let i = 0; i < data.length; i++) data[i] = (i & 3) === 3 ? 255 : values[i >> 2];
+  for (let i = 0; i < data.length; i++) data[i] = (i & 3) === 3 || values[i >> 2] > threshold ? 255 : 0;
   return { width, height, data };
 }
 
 /**
- * The object with a soft edge, transparent around it.
+ * The object with a soft edge, in the photograph's colours (unet-predict also takes the background's
+ * share out of those along the edge), transparent around it.
  * @param {Picture} photo
  * @param {Plane} probabilities at the photo's size
  * @param {number} threshold
@@ -46,7 +45,8 @@ export function cutout(photo, probabilities, threshold) {
   const alpha = softMask(probabilities, threshold);
   dropHaze(alpha, mask, photo);
   dropSpecks(alpha, mask, photo);
-  return { width: photo.width, height: photo.height, data: ownColours(photo, alpha) };
+  const data = photo.data.map((value, i) => ((i & 3) === 3 ? alpha[i >> 2] : value));
+  return { width: photo.width, height: photo.height, data };
 }
 
 /** Alpha rises from 0 to 255 around the threshold as 3 x^2 - 2 x^3. */
@@ -90,37 +90,4 @@ function dropSpecks(alpha, mask, { width }) {
   }
   const least = Math.max(1, SPECK * areas.reduce((a, b) => Math.max(a, b)));
   for (let i = 0; i < alpha.length; i++) if (areas[part[i]] < least) alpha[i] = 0;
-}
-
-/**
- * The photo's pixels with this alpha; where it is partial, the background's share is taken out of
- * the colour, by the local mean colours of object and background.
- */
-function ownColours(photo, alpha) {
-  const { width, height } = photo;
-  const factor = Math.min(1, BLUR_SIDE / Math.max(width, height));
-  const [w, h] = [width, height].map((side) => Math.max(1, Math.round(factor * side)));
-  const small = resize(photo, w, h, "box");
-  const shares = channelOf(resize(greyPicture(alpha, width, height), w, h, "box"), 0);
-  const own = localColours(small, shares, photo);
-  const ground = localColours(small, shares.map((share) => 255 - share), photo);
-  return photo.data.map((value, i) => {
-    const a = alpha[i >> 2] / 255;
-    if ((i & 3) === 3 || a === 0) return 255 * a;
-    return a === 1 ? value : own[i] + a * (value - (a * own[i] + (1 - a) * ground[i]));
-  });
-}
-
-/** The mean colours around each pixel of `small`, by weights up to 255, at the photo's size. */
-function localColours(small, weights, photo) {
-  const { width, height } = small;
-  const mean = (plane) =>
-    windowMeans(plane, width, height, Math.round(BLUR * Math.hypot(width, height)));
-  const sums = mean(weights);
-  const means = new Uint8ClampedArray(4 * weights.length);
-  for (let k = 0; k < 3; k++) {
-    const weighted = mean(channelOf(small, k).map((value, i) => value * weights[i]));
-    weighted.forEach((sum, i) => (means[4 * i + k] = sum / Math.max(sums[i], 0.255)));
-  }
-  return resize({ width, height, data: means }, photo.width, photo.height).data;
 }

@@ -1,10 +1,10 @@
 /** Photographs and models, apart from the page, which stays alive: photo.js calls the actions. */
 
-import { cutout, greyPicture, maskOf, share } from "./pictures.js";
+import { cutout, maskOf, maskPicture, share } from "./pictures.js";
 import { fit, probabilitiesAt, smallCopy } from "./refine.js";
 import { channelOf, resize } from "./resize.js";
 
-const MAX_PIXELS = 100e6; // of a photograph: they take 2 GB
+const MAX_PIXELS = 64e6; // of a photograph: its cut-out takes 2.5 GB
 
 let ort; // the runtime
 const sessions = {}; // a model's key -> its session
@@ -60,9 +60,8 @@ const actions = {
   save({ kind, threshold, ground }) {
     const { full, lines } = photo;
     const found = probabilitiesAt(lines, full);
-    const mask = () => maskOf(found, threshold).map((value) => 255 * value);
     const canvas = kind === "mask"
-      ? onCanvas(greyPicture(mask(), full.width, full.height))
+      ? onCanvas(maskPicture(found, threshold))
       : onGround(cutout(full, found, threshold), ground);
     return canvas.convertToBlob({ type: "image/png" });
   },
@@ -98,7 +97,7 @@ function toBitmap(file) {
 async function decode(file) {
   const bitmap = await toBitmap(file);
   const { width, height } = bitmap;
-  if (width * height > MAX_PIXELS) throw new Error("has more than 100 million pixels");
+  if (width * height > MAX_PIXELS) throw new Error("has more than 64 million pixels");
   const context = new OffscreenCanvas(width, height).getContext("2d", { willReadFrequently: true });
   context.fillStyle = "white";
   context.fillRect(0, 0, width, height);
