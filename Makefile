@@ -5,13 +5,14 @@ export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 # Print each epoch's line as soon as the epoch ends, even if the output is not a terminal.
 export PYTHONUNBUFFERED := 1
 
-.PHONY: help setup demo models repro parallel test lint fresh study everyday suspects compare readme
+.PHONY: help setup demo models page repro parallel test lint fresh study everyday suspects compare readme
 
 help:
 	@echo "make setup     .venv with all that is needed (6 GB); the others do it first, where it is not there"
 	@echo "make demo      the whole pipeline on drawn animals, as the experiment 'demo' (minutes)"
 	@echo "make test      the test suite"
 	@echo "make models    the released models where the pipelines keep them, so that nothing has to be trained"
+	@echo "make page      report.html: the results, and the models on your own photo, in a browser; REVS=\"A B\" compares"
 	@echo "make repro     the real thing: dvc repro"
 	@echo "make parallel  the same, a training on each GPU, or else on each CPU core; JOBS=2: two at a time"
 	@echo "make everyday  the model for everyday use, trained anew (everyday/)"
@@ -41,15 +42,17 @@ demo: setup
 	dvc exp run --temp --name new-demo -S data.source=synthetic -S data.num_synthetic=480 -S preprocess.image_size=64
 	@dvc exp rename -q -f new-demo demo
 	@rm -rf demo && mkdir demo
-	@dvc get -q . metrics --rev demo -o demo/metrics
-	@dvc get -q . plots --rev demo -o demo/plots
-	@cp params.yaml demo/
+	@for part in params.yaml dvc.lock metrics plots models; do dvc get -q . $$part --rev demo -o demo/$$part || exit 1; done
 	@echo && python -m tools.table demo
 	@echo && echo "Drawn animals, not the real dataset: these scores say that the pipeline works, no more."
+	@python -m tools.page --root demo
 	@echo "Pictures: demo/plots/*.png and *.jpg. The run beside the recorded one: make compare. Into the workspace: dvc exp apply demo"
 
 models: setup
 	@python -m tools.models
+
+page: setup
+	@python -m tools.page $(REVS)
 
 repro: setup
 	dvc repro

@@ -75,7 +75,7 @@ def copy_repository(target: Path) -> Path:
     """
     listed = run(ROOT, "git", "ls-files", "-coz", "--exclude-standard").stdout.split("\0")
     for name in filter(None, listed):
-        left_out = name.startswith(("released/", "exported/")) and name != SCRATCH
+        left_out = name.startswith(("released/", "exported/", "page/shell/")) and name != SCRATCH
         if (ROOT / name).is_file() and not left_out:
             (target / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(ROOT / name, target / name)

@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 
 from tests.repo import KEYS, RUNNING, commit_all, copy_repository, make_tiny, run
+from tools import page
 from unet.data.synthetic import draw_animal
 from unet.runtime.config import read_yaml
 
@@ -53,6 +54,11 @@ def test_a_folder_through_all_stages(tmp_path: Path) -> None:
     table = run(repository, "python", "-m", "tools.compare").stdout
     workspace = re.findall(r"^workspace.*", table, re.MULTILINE)  # one line per table
     assert f"{scores['iou']:.4f}" in " ".join(workspace)
+    shown = page.record_of(repository)
+    assert shown["about"].startswith("images of my photos") and not shown["notes"]
+    assert [row[0] for row in shown["table"]["rows"]] == [FIRST]
+    assert any("worst test images" in picture["title"] for picture in shown["pictures"])
+    assert not {"seeds", "effects", "suspects"} & shown.keys()
 
     tested = (repository / "data/packed/test/names.txt").read_text().split()
     mask = own / f"masks/{tested[-1]}_mask.png"

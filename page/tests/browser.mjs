@@ -1,0 +1,31 @@
+/** A page from the disk in Chromium, without a network; everything that goes wrong is noted. */
+import { chromium } from "playwright-core";
+
+const QUIET = ["--no-sandbox", "--disable-gpu", "--disable-background-networking",
+  "--disable-component-update", "--disable-sync", "--no-first-run"];
+
+/**
+ * @param {string} file the page
+ * @param {object} options of the window: viewport, colorScheme
+ * @returns the page, and the list of errors in its console and of requests that it made
+ */
+export async function openPage(file, options = {}) {
+  const browser = await chromium.launch({
+    executablePath: process.env.CHROMIUM ?? "/usr/bin/chromium", args: QUIET,
+  });
+  const context = await browser.newContext({
+    viewport: { width: 1280, height: 900 }, ...options, offline: true,
+  });
+  const problems = [];
+  await context.route(/^(?!file:|data:|blob:)/, (route) => {
+    problems.push(`request: ${route.request().url()}`);
+    return route.abort();
+  });
+  const page = await context.newPage();
+  page.on("pageerror", (error) => problems.push(`error: ${error.message}`));
+  page.on("console", (message) => {
+    if (["error", "warning"].includes(message.type())) problems.push(message.text());
+  });
+  await page.goto(`file://${file}`);
+  return { page, problems, close: () => browser.close() };
+}
