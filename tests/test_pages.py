@@ -22,6 +22,8 @@ COMMANDS = {
     "make readme": "needs a new record; test_record compares the pages with this one",
     "unet-predict": "test_command",
     "python -m tools.predict": "test_command",
+    "python -m tools.page": "test_page",
+    "make page": "test_page",
     "python -m tools.score": "test_score",
     "python -m tools.models --release": "test_dvc_commands",
     "python -m tools.export": "test_export",
