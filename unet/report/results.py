@@ -11,7 +11,7 @@ import pandas as pd
 
 from unet.runtime.files import sha256
 
-EXAMPLE_QUANTILES = (0.02, 0.2, 0.4, 0.6, 0.8, 0.98)
+EXAMPLE_QUANTILES = (0.05, 0.5, 0.95)
 
 
 @dataclass(frozen=True)
