@@ -28,6 +28,7 @@ function writeGzipped(name, content) {
 mkdirSync(SHELL, { recursive: true });
 // The worker is in the page as text: a page from the disk may load no second file.
 const worker = await bundle("worker.js");
-writeFileSync(new URL("page.js", SHELL), await bundle("main.js", { WORKER: JSON.stringify(worker) }));
+const script = await bundle("main.js", { WORKER: JSON.stringify(worker) });
+writeFileSync(new URL("page.js", SHELL), script);
 writeGzipped("ort.mjs.gz", readFileSync(new URL("dist/ort.wasm.bundle.min.mjs", RUNTIME)));
 writeGzipped("ort.wasm.gz", readFileSync(new URL("dist/ort-wasm-simd-threaded.wasm", RUNTIME)));

@@ -37,8 +37,8 @@ def written(folder: Path, record: Json) -> Path:
 
 
 @needs_browser
-def test_the_page_of_the_record_in_a_browser(root: Path, tmp_path: Path, monkeypatch) -> None:
-    monkeypatch.chdir(root)
+def test_the_page_of_the_record_in_a_browser(tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.chdir(ROOT)
     record = page.record_of(Path())
     shown = {"table", "curves", "pictures", "seeds", "costs", "effects", "suspects"}
     assert shown <= record.keys()
@@ -143,8 +143,8 @@ def test_a_damaged_record_is_named_in_one_line(
     assert "\n" not in str(caught.value)
 
 
-def test_a_damaged_table_of_the_ablation_is_named(root: Path, tmp_path: Path, monkeypatch) -> None:
-    monkeypatch.chdir(root)
+def test_a_damaged_table_of_the_ablation_is_named(tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.chdir(ROOT)
     (tmp_path / "factorial.csv").write_text("downsample,upsample\nmp,tr\n")
     monkeypatch.setattr(research.page, "HERE", tmp_path)
     with pytest.raises(ValueError, match=r"research/ablation .*git restore"):

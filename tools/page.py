@@ -18,7 +18,7 @@ from dvc.scm import resolve_rev
 
 from research import page as research
 from tools.commands import dvc
-from tools.compare import Tree
+from tools.compare import RULE, TEST, Tree
 from tools.table import COLUMNS, score_table, scores
 from unet.config import load_params
 from unet.data.masks import BOUNDARY_RULES
@@ -31,8 +31,6 @@ from unet.runtime.config import read_yaml
 from unet.runtime.files import write
 from unet.runtime.process import run_stage
 
-TEST, RULE = "data/packed/test", "train.boundary"
-NUMBERS = [*COLUMNS, "seconds"]
 CURVE_FILE = "plots/curves/{}.csv"
 CURVE = ["epoch", "val_iou", "val_accuracy", "val_loss"]
 PICTURES = {  # file in plots/ -> its caption
@@ -53,13 +51,12 @@ def record_of(root: Path) -> Json:
     lacking = frame.reindex(columns=[*COLUMNS, "num_images"]).isna().stack()
     for key, name in lacking.index[lacking]:
         raise ValueError(f"metrics/scores/{key}.json: {name} is missing: run `dvc repro`")
-    fits = [hash_in(lock, f"evaluate@{key}", "deps", TEST) == packed for key in frame.index]
-    if not any(fits):
+    fits = frame.index.map(lambda key: hash_in(lock, f"evaluate@{key}", "deps", TEST) == packed)
+    if not fits.any():
         raise ValueError("no experiment was scored on the packed test images: run `dvc repro`")
     notes = [
         f"{key} is not shown: `dvc repro evaluate@{key}` scores it on these images."
-        for key, fit in zip(frame.index, fits, strict=True)
-        if not fit
+        for key in frame.index[~fits]
     ]
     frame = frame[fits]
     with reading(f"{root}/plots/timing"):
@@ -75,10 +72,11 @@ def record_of(root: Path) -> Json:
                  f"{params.preprocess.image_size} pixels{rule}",
         "notes": notes,
         "looks": dict(zip(frame.index, cycle(LOOKS), strict=False)),
-        "table": as_table(score_table(frame).assign(**{"minutes of training": minutes})),
+        "table": as_table(score_table(frame).assign(**{"minutes of training": minutes}),
+                          "Scores of the models here, one seed each"),
         "costs": [{"title": "the experiments here", "points": [
-            {"key": key, "about": "one seed"} | {name: [float(row[name]), 0] for name in NUMBERS}
-            for key, row in frame.iterrows()
+            {"key": key, "about": "one seed"} | {name: [float(x), 0] for name, x in row.items()}
+            for key, row in frame[[*COLUMNS, "seconds"]].iterrows()
         ]}],
         "curves": [
             curve(key, params.experiments[key].loss, (root / CURVE_FILE.format(key)).read_bytes())
@@ -119,8 +117,7 @@ def side_by_side(names: list[str]) -> Json:
     rows, curves, notes, apart = [], [], [], []
     if a.get(RULE) != b.get(RULE):
         notes.append(f"{RULE} differs: each side's scores are by its own rule for the border.")
-    experiments = [tree.yaml("params.yaml").get("experiments", {}) for tree in trees]
-    keys = dict.fromkeys(key for some in experiments for key in some)
+    keys = dict.fromkeys(key for tree in trees for key in tree.variants)
     for key in keys:
         file = f"metrics/scores/{key}.json"
         with reading(file):
@@ -132,9 +129,9 @@ def side_by_side(names: list[str]) -> Json:
         tested = {hash_in(t.yaml("dvc.lock"), f"evaluate@{key}", "deps", TEST) for t in trees}
         if all(found) and len(tested) > 1:
             apart.append(key)
-        for name, tree, some in zip(names, trees, experiments, strict=True):
+        for name, tree in zip(names, trees, strict=True):
             if content := tree.read(CURVE_FILE.format(key)):
-                loss = some.get(key, {}).get("loss", "")
+                loss = tree.params.get(f"experiments.{key}.loss", "")
                 curves.append(curve(key, loss, content) | {"revision": name})
     if apart:
         notes.append(f"Scored on different images, so not to be compared: {', '.join(apart)}.")
@@ -147,7 +144,6 @@ def side_by_side(names: list[str]) -> Json:
         "table": as_table(pd.DataFrame(rows)),
         "curves": curves,
         "pictures": pictures([tree.read(f"plots/{name}") for tree in trees] for name in PICTURES),
-        "models": [],
     }
 
 
@@ -201,14 +197,13 @@ def main() -> None:
     names, root = arguments.revisions, arguments.root
     if len(names) not in (0, 2):
         parser.error("name two revisions, or none")
-    title, packed = " and ".join(names) or "U-Nets side by side", {}
+    title = " and ".join(names) or "U-Nets side by side"
     record = side_by_side(names) if names else record_of(root)
-    if not names:
-        models = page_models(root, list(record["looks"]))
-        record["models"] = [{"key": key, **about} for key, (about, _) in models.items()]
-        packed = {f"model-{key}": content for key, (_, content) in models.items()}
-        files = sorted(Path("examples").glob("*.jpg"))
-        record["examples"] = [{"name": f.stem, "url": data_url(f.read_bytes())} for f in files]
+    models = {} if names else page_models(root, list(record["looks"]))
+    record["models"] = [{"key": key, **about} for key, (about, _) in models.items()]
+    packed = {f"model-{key}": content for key, (_, content) in models.items()}
+    files = sorted(Path("examples").glob("*.jpg")) if models else []
+    record["examples"] = [{"name": f.stem, "url": data_url(f.read_bytes())} for f in files]
     out = arguments.out or root / "report.html"
     write(out, fill_page(title, record, packed))
     print(f"{out}: {out.stat().st_size / 1e6:.1f} MB, to open in a browser")

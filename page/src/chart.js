@@ -9,8 +9,8 @@ function ticks([low, high], count, least = 0) {
   const rough = Math.max(least, (high - low || 1) / count);
   const power = 10 ** Math.floor(Math.log10(rough));
   const step = [1, 2, 5, 10].find((factor) => factor * power >= rough * 0.999) * power;
-  const values = [];
-  for (let i = Math.ceil(low / step - 1e-9); i * step <= high + 1e-9 * step; i++) values.push(i * step);
+  const [first, last] = [Math.ceil(low / step - 1e-9), Math.floor(high / step + 1e-9)];
+  const values = Array.from({ length: last - first + 1 }, (_, i) => (first + i) * step);
   return { values, digits: Math.max(0, -Math.floor(Math.log10(step) + 1e-9)) };
 }
 
@@ -32,8 +32,9 @@ const line = (x1, y1, x2, y2, attributes) => s("line", { x1, y1, x2, y2, ...attr
 const dot = (cx, cy, r, attributes) => s("circle", { cx, cy, r, ...attributes });
 const text = (x, y, anchor, content, attributes) =>
   s("text", { x, y, "text-anchor": anchor, ...attributes }, content);
-const drawing = (width, height, attributes, ...children) =>
-  s("svg", { width, height, viewBox: `0 0 ${width} ${height}`, role: "img", ...attributes }, ...children);
+const drawing = (width, height, attributes, ...children) => s("svg", {
+  width, height, viewBox: `0 0 ${width} ${height}`, role: "img", ...attributes,
+}, ...children);
 
 /** A figure whose picture is drawn anew when its width changes. */
 function figure(title, draw, ...below) {
@@ -67,7 +68,8 @@ function yAxis(y, left, width, { values, digits }) {
 export function sample([color, style], asDot = false) {
   const dashes = { stroke: paint(color), "stroke-width": 2.5, "stroke-dasharray": DASHES[style] };
   const drawn = asDot ? dot(6, 6, 4.5, { fill: paint(color) }) : line(1, 6, 27, 6, dashes);
-  return s("svg", { class: "sample", width: asDot ? 12 : 28, height: 12, "aria-hidden": "true" }, drawn);
+  const width = asDot ? 12 : 28;
+  return s("svg", { class: "sample", width, height: 12, "aria-hidden": "true" }, drawn);
 }
 
 /**
@@ -78,19 +80,14 @@ export function sample([color, style], asDot = false) {
  */
 export function lineChart({ title, digits, series }) {
   const epochs = [...new Set(series.flatMap(({ x }) => x))].sort((a, b) => a - b);
-  let epoch = epochs.at(-1);
+  const [first, last] = [epochs[0], epochs.at(-1)];
+  let epoch = last;
   let shown = series;
   const readout = h("ul", { class: "readout" });
   const { element, redraw } = figure(title, draw, readout);
 
-  function read(lines) {
-    const rows = lines.toSorted((a, b) => b.value - a.value).map(({ look, name, value }) =>
-      h("li", {}, sample(look), ` ${name} `, h("b", {}, value.toFixed(digits))));
-    readout.replaceChildren(h("li", { class: "epoch" }, `epoch ${epoch}`), ...rows);
-  }
-
-  function move(to) {
-    if (to === undefined || to === epoch) return;
+  function move(to = epoch) {
+    if (to === epoch) return;
     epoch = to;
     redraw();
   }
@@ -99,32 +96,33 @@ export function lineChart({ title, digits, series }) {
     const [height, left] = [250, 46];
     const here = shown.map((one) => ({ ...one, value: one.y[one.x.indexOf(epoch)] }))
       .filter(({ value }) => value !== undefined);
-    read(here);
+    const rows = here.toSorted((a, b) => b.value - a.value).map(({ look, name, value }) =>
+      h("li", {}, sample(look), ` ${name} `, h("b", {}, value.toFixed(digits))));
+    readout.replaceChildren(h("li", { class: "epoch" }, `epoch ${epoch}`), ...rows);
     const range = extent(shown.length ? shown.flatMap(({ y }) => y) : [0, 1]);
-    const x = scale([epochs[0], epochs.at(-1)], [left + 6, width - 14]);
+    const x = scale([first, last], [left + 6, width - 14]);
     const y = scale(range, [height - FOOT, 8]);
     const drawn = drawing(width, height, {
       role: "slider", tabindex: 0, "aria-label": `${title}, epoch`, "aria-valuenow": epoch,
-      "aria-valuemin": epochs[0], "aria-valuemax": epochs.at(-1), "aria-valuetext": readout.textContent,
+      "aria-valuemin": first, "aria-valuemax": last, "aria-valuetext": readout.textContent,
       onpointermove: (event) => {
         const at = event.clientX - drawn.getBoundingClientRect().left;
         move(epochs.toSorted((a, b) => Math.abs(x(a) - at) - Math.abs(x(b) - at))[0]);
       },
       onkeydown: ({ key }) => {
-        const step = { ArrowLeft: -1, ArrowRight: 1 }[key];
-        if (!step) return;
+        const step = { ArrowLeft: -1, ArrowRight: 1 }[key] ?? 0;
         move(epochs[epochs.indexOf(epoch) + step]);
         element.querySelector("[role=slider]").focus();
       },
     },
-    ...xAxis(x, left, width, height, "epoch", ticks([epochs[0], epochs.at(-1)], 8, 1)),
+    ...xAxis(x, left, width, height, "epoch", ticks([first, last], 8, 1)),
     ...yAxis(y, left, width, ticks(range, 7)),
     line(x(epoch), 8, x(epoch), height - FOOT, { class: "rule" }),
     ...shown.map(({ look: [color, style], x: xs, y: ys }) => s("polyline", {
       points: xs.map((v, i) => `${x(v)},${y(ys[i])}`).join(" "), fill: "none",
       stroke: paint(color), "stroke-width": 2, "stroke-dasharray": DASHES[style],
     })),
-    ...here.map(({ look: [color], value }) => dot(x(epoch), y(value), 3.5, { fill: paint(color) })));
+    ...here.map(({ look, value }) => dot(x(epoch), y(value), 3.5, { fill: paint(look[0]) })));
     return drawn;
   }
 
@@ -164,8 +162,8 @@ export function intervalChart({ title, range, rows }) {
 
 /**
  * Named points, with a bar of one deviation either way.
- * @param {{title: string, xLabel: string, points: {name: string, color: string,
- *   hollow: boolean, x: number, y: number, spread: number}[]}} chart
+ * @param {{title: string, xLabel: string,
+ *   points: {name: string, color: string, x: number, y: number, spread: number}[]}} chart
  */
 export function pointChart({ title, xLabel, points }) {
   const say = (p) =>
@@ -187,7 +185,7 @@ export function pointChart({ title, xLabel, points }) {
         labels.push({ middle, at, half });
         return s("g", { color: paint(p.color), stroke: "currentColor" }, s("title", {}, say(p)),
           line(x(p.x), y(p.y - p.spread), x(p.x), y(p.y + p.spread), { "stroke-width": 1.5 }),
-          dot(x(p.x), y(p.y), 5, { class: p.hollow && "hollow", fill: "currentColor", "stroke-width": 2 }),
+          dot(x(p.x), y(p.y), 5, { fill: "currentColor" }),
           text(middle, at, "middle", p.name));
       }));
   }).element;

@@ -19,8 +19,7 @@ export function s(tag, attributes = {}, ...children) {
 function fill(element, attributes, children) {
   for (const [name, value] of Object.entries(attributes)) {
     if (name.startsWith("on")) element.addEventListener(name.slice(2), value);
-    else if (value === true) element.setAttribute(name, "");
-    else if (value !== false && value !== null && value !== undefined) element.setAttribute(name, value);
+    else if (value !== false && value != null) element.setAttribute(name, value);
   }
   element.append(...children);
   return element;
@@ -31,13 +30,12 @@ export function listed(id, title) {
   document.querySelector("nav div").append(h("a", { href: `#${id}` }, title));
 }
 
-/** A section of the page with a heading. */
+/** Add a section with a heading to the page. */
 export function section(id, title, ...children) {
   listed(id, title);
   const heading = h("h2", { id: `${id}-title` }, title);
   const element = h("section", { id, "aria-labelledby": heading.id }, heading, ...children);
   document.querySelector("main").append(element);
-  return element;
 }
 
 /** A choice among `options` (value -> text); `choose` is called with the value, at once, too. */

@@ -1,18 +1,17 @@
-import { changes, costs, curves, effects, pictures, scores, suspects } from "./comparison.js";
-import { record } from "./data.js";
+import { costs, curves, effects, params, pictures, scores, suspects } from "./comparison.js";
 import { listed } from "./dom.js";
 import { photoSection } from "./photo.js";
 
-const found = record();
+const record = JSON.parse(document.getElementById("data").textContent);
 const photo = document.getElementById("photo");
-if (found.models.length) {
+if (record.models.length) {
   listed("photo", "Your photo");
-  photoSection(photo, found);
+  photoSection(photo, record);
 } else photo.remove();
-if (found.revisions) changes(found);
-else scores(found);
-if (found.curves.length) curves(found);
-if (found.effects) effects(found);
-if (found.costs) costs(found);
-if (found.pictures?.length) pictures(found);
-if (found.suspects) suspects(found);
+if (record.revisions) params(record);
+scores(record);
+if (record.curves.length) curves(record);
+if (record.effects) effects(record);
+if (record.costs) costs(record);
+if (record.pictures?.length) pictures(record);
+if (record.suspects) suspects(record);

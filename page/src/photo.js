@@ -1,8 +1,7 @@
 /** The section "Your photo": its markup is in template.html, its work is done in worker.js. */
 
-import { packed } from "./data.js";
 import { h } from "./dom.js";
-import { showVariants } from "./variants.js";
+import { percent, showVariants } from "./variants.js";
 
 /**
  * @typedef {object} Model as unet/report/page_models.py describes it
@@ -99,11 +98,13 @@ export function photoSection(element, { models, examples }) {
   for (const radio of element.querySelectorAll("[name=ground]")) {
     radio.onchange = () => attempt(name, draw);
   }
-  part("ground").onchange = ({ target: { files: [file] } }) => file && attempt(file.name, async () => {
+  const setGround = async (file) => {
     await call("setGround", { file });
     Object.assign(part("ground-picture"), { disabled: false, checked: true });
     await draw();
-  });
+  };
+  part("ground").onchange = ({ target: { files: [file] } }) =>
+    file && attempt(file.name, () => setGround(file));
   whileHeld(part("hold"), (held) => paint(held ? bitmaps.photo : bitmaps.cutout ?? bitmaps.photo));
   for (const kind of ["cutout", "mask"]) {
     part(`save-${kind}`).onclick = () => attempt(name, async () => {
@@ -113,9 +114,6 @@ export function photoSection(element, { models, examples }) {
     });
   }
 }
-
-/** @param {number} share */
-export const percent = (share) => `${(100 * share).toFixed(1)} %`;
 
 /** The worker's actions as one function: call(action, given) -> what it answers. */
 function startWorker() {
@@ -135,6 +133,7 @@ function startWorker() {
 
 /** A function that brings a model into the worker, once; before the first one, the runtime. */
 function loader(call) {
+  const packed = (id) => document.getElementById(id).textContent; // base64 of gzip
   const loading = {};
   const once = (key, work) => (loading[key] ??= work());
   return ({ key }) => once(key, async () => {
@@ -145,19 +144,14 @@ function loader(call) {
 
 /** A function that does `work`, and once more afterwards where it was called meanwhile. */
 function lastOnly(work) {
-  let running = null;
-  let again = false;
-  const run = async () => {
-    while (again) {
-      again = false;
-      await work();
-    }
-  };
-  return () => {
-    again = true;
-    running ??= run().finally(() => (running = null));
+  let running = Promise.resolve();
+  let waiting = null;
+  const next = () => {
+    waiting = null;
+    running = work();
     return running;
   };
+  return () => (waiting ??= running.then(next, next));
 }
 
 /** Call `open` with a picture that is chosen, dropped or pasted. */

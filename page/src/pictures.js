@@ -6,13 +6,9 @@ const RAMP = 0.15; // of a cut-out's edge: this far from the threshold, alpha is
 const NEAR = 0.01; // diagonals around the mask: the reach of a cut-out's soft edge
 const SPECK = 0.1; // of the largest part's area: smaller parts are left out of cut-outs
 
-/**
- * 1 where the object is, else 0.
- * @param {Plane} probabilities
- * @param {number} threshold
- */
+/** 1 where the object is by the probabilities of a Plane, else 0. */
 export function maskOf({ data }, threshold) {
-  return new Uint8Array(data.map((value) => (value > threshold ? 1 : 0)));
+  return Uint8Array.from(data, (value) => (value > threshold ? 1 : 0));
 }
 
 /** The share of a mask's pixels that are 1. */
@@ -20,24 +16,20 @@ export function share(mask) {
   return mask.reduce((sum, value) => sum + value, 0) / mask.length;
 }
 
-/**
- * The mask, white on black.
- * @param {Plane} probabilities
- * @param {number} threshold
- * @returns {Picture}
- */
+/** The same mask as a Picture, white on black. */
 export function maskPicture({ width, height, data: values }, threshold) {
   const data = new Uint8ClampedArray(4 * values.length);
-  for (let i = 0; i < data.length; i++) data[i] = (i & 3) === 3 || values[i >> 2] > threshold ? 255 : 0;
+  for (let i = 0; i < data.length; i++) {
+    data[i] = (i & 3) === 3 || values[i >> 2] > threshold ? 255 : 0;
+  }
   return { width, height, data };
 }
 
 /**
- * The object with a soft edge, in the photograph's colours (unet-predict also takes the background's
- * share out of those along the edge), transparent around it.
+ * The object with a soft edge, in the photograph's colours (unet-predict also takes the
+ * background's share out of those along the edge), transparent around it.
  * @param {Picture} photo
  * @param {Plane} probabilities at the photo's size
- * @param {number} threshold
  * @returns {Picture}
  */
 export function cutout(photo, probabilities, threshold) {

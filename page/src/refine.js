@@ -7,11 +7,7 @@ const LEAST_SIDE = 64; // of its shorter side, of panoramas
 const RADIUS = 0.03; // of the window, in diagonals of the photograph
 const EPSILON = 1e-4; // of the fit, for colours in [0, 1]: how little contrast still makes an edge
 
-/**
- * The copy of a photograph that the filter is fitted on.
- * @param {Picture} photo
- * @returns {Picture}
- */
+/** The copy of a Picture that the filter is fitted on. */
 export function smallCopy(photo) {
   const sides = [photo.width, photo.height];
   const wanted = Math.max(FIT_SIDE / Math.max(...sides), LEAST_SIDE / Math.min(...sides));
@@ -23,8 +19,7 @@ export function smallCopy(photo) {
  * Fit the probabilities to the photograph's colours.
  * @param {Plane} square probabilities of the whole photograph at any size
  * @param {Picture} copy
- * @returns {Plane[]} slopes of red, green and blue, and an offset, at the copy's size; see
- *   {@link probabilitiesAt}
+ * @returns {Plane[]} slopes of red, green and blue, and an offset, at the copy's size
  */
 export function fit(square, copy) {
   const { width, height } = copy;
@@ -63,11 +58,7 @@ function solve(a, b, c, d, e, f, x, y, z) {
     .map((sum) => sum / determinant);
 }
 
-/**
- * The mean over each pixel's window, `reach` pixels to each side, without what lies outside.
- * @param {Float64Array | Uint8Array} plane
- * @returns {Float64Array}
- */
+/** The mean over each pixel's window, `reach` pixels to each side, without what lies outside. */
 export function windowMeans(plane, width, height, reach) {
   const rows = meansAlong(plane, { lines: height, step: width, size: width, stride: 1 }, reach);
   return meansAlong(rows, { lines: width, step: 1, size: height, stride: width }, reach);
@@ -92,7 +83,7 @@ function meansAlong(data, { lines, step, size, stride }, reach) {
 
 /**
  * Probabilities, from 0 to 1, of the photograph at the size that `photo` has here.
- * @param {Plane[]} lines
+ * @param {Plane[]} lines of {@link fit}
  * @param {Picture} photo
  * @returns {Plane}
  */

@@ -18,17 +18,17 @@ const UNIT = 2 ** -22; // Pillow's weights of 8-bit pixels are multiples of it
  * with `antialias=True` (a Plane).
  * @template {Picture | Plane} Image
  * @param {Image} image
- * @param {number} width
- * @param {number} height
  * @param {"box" | "bilinear"} filter
- * @returns {Image}
+ * @returns {Image} of the size `width` x `height`
  */
 export function resize(image, width, height, filter = "bilinear") {
   const channels = image.data.length / (image.width * image.height);
+  const [columns, rows] = [lineWeights(image.width, width, filter),
+    lineWeights(image.height, height, filter)];
   const across = ({ width: w, height: h, data }) =>
-    ({ width, height: h, data: resizeAxis(data, h, w, channels, lineWeights(w, width, filter)) });
+    ({ width, height: h, data: resizeAxis(data, h, w, channels, columns) });
   const down = ({ width: w, height: h, data }) =>
-    ({ width: w, height, data: resizeAxis(data, 1, h, w * channels, lineWeights(h, height, filter)) });
+    ({ width: w, height, data: resizeAxis(data, 1, h, w * channels, rows) });
   const shorter = image.height - height;
   const columnsFirst = shorter > 0 && shorter > 2 * (image.width - width); // as Pillow 13 does
   return columnsFirst ? across(down(image)) : down(across(image));
@@ -39,10 +39,9 @@ export function resize(image, width, height, filter = "bilinear") {
  * becomes shorter, the filter becomes wider.
  * @param {number} from pixels of the line
  * @param {number} to pixels of the resized line
- * @param {"box" | "bilinear"} filter
  * @returns {{first: number, weights: Float64Array}[]} for each resized pixel; weights sum to 1
  */
-export function lineWeights(from, to, filter) {
+function lineWeights(from, to, filter) {
   const { reach, weight } = FILTERS[filter];
   const scale = from / to;
   const stretch = Math.max(1, scale);
@@ -57,15 +56,9 @@ export function lineWeights(from, to, filter) {
   });
 }
 
-/**
- * One channel of a picture, from 0 to 255.
- * @param {Picture} picture
- * @param {number} channel
- */
+/** One channel of a Picture, from 0 to 255. */
 export function channelOf({ width, height, data }, channel) {
-  const values = new Float64Array(width * height);
-  for (let i = 0; i < values.length; i++) values[i] = data[4 * i + channel];
-  return values;
+  return Float64Array.from({ length: width * height }, (_, i) => data[4 * i + channel]);
 }
 
 /** Resize one axis, of `size` pixels, of an array of shape (outer, size, inner). */

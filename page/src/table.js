@@ -1,12 +1,10 @@
 import { h } from "./dom.js";
 
 /** The number that a text begins with ("+0.12 (…)", "1.94 M", "3,669"), or NaN. */
-export function leading(text) {
-  return Number.parseFloat(text.replaceAll(",", "").replace("−", "-"));
-}
+const leading = (text) => Number.parseFloat(text.replaceAll(",", "").replace("−", "-"));
 
 /** Compare two cells: numbers by size, other text by name; what has no number comes last. */
-export function compareCells(first, second, numeric, direction) {
+function compare(first, second, numeric, direction) {
   if (!numeric) return direction * first.localeCompare(second, "en", { numeric: true });
   const [a, b] = [leading(first), leading(second)];
   if (Number.isNaN(a) || Number.isNaN(b)) return Number.isNaN(a) - Number.isNaN(b);
@@ -36,14 +34,13 @@ export function table({ caption, columns, rows }, before = () => []) {
 
   function sort(column) {
     const heading = headings[column];
-    // Numbers first from the largest on, names from A on.
-    const first = numeric[column] ? "descending" : "ascending";
-    const second = first === "ascending" ? "descending" : "ascending";
-    const order = heading.getAttribute("aria-sort") === first ? second : first;
+    const orders = ["ascending", "descending"];
+    if (numeric[column]) orders.reverse(); // first from the largest on
+    const order = orders[heading.getAttribute("aria-sort") === orders[0] ? 1 : 0];
     for (const other of headings) other.removeAttribute("aria-sort");
     heading.setAttribute("aria-sort", order);
     const direction = order === "ascending" ? 1 : -1;
-    show(rows.toSorted((a, b) => compareCells(a[column], b[column], numeric[column], direction)));
+    show(rows.toSorted((a, b) => compare(a[column], b[column], numeric[column], direction)));
   }
 
   show(rows);

@@ -90,10 +90,7 @@ function toBitmap(file) {
   });
 }
 
-/**
- * A photograph's pixels; what is transparent becomes white.
- * @returns {Promise<Picture>}
- */
+/** A photograph as a Picture; what is transparent becomes white. */
 async function decode(file) {
   const bitmap = await toBitmap(file);
   const { width, height } = bitmap;
@@ -105,17 +102,13 @@ async function decode(file) {
   return context.getImageData(0, 0, width, height);
 }
 
-/** @param {Picture} picture */
 function onCanvas({ width, height, data }) {
   const canvas = new OffscreenCanvas(width, height);
   canvas.getContext("2d").putImageData(new ImageData(data, width, height), 0, 0);
   return canvas;
 }
 
-/**
- * @param {Picture} drawn
- * @param {string} ground a colour, "picture", or "transparent"
- */
+/** A Picture on a ground: a colour, "picture", or "transparent". */
 function onGround(drawn, ground) {
   const canvas = new OffscreenCanvas(drawn.width, drawn.height);
   const context = canvas.getContext("2d");
@@ -153,7 +146,6 @@ async function probabilities({ full, squares }, model, sizes, flip) {
   return { width: side, height: side, data: Float32Array.from({ length: side * side }, mean) };
 }
 
-/** @param {Plane} plane */
 function mirrored({ width, height, data }) {
   return { width, height, data: data.map((_, i) => data[i + width - 1 - 2 * (i % width)]) };
 }
@@ -161,7 +153,6 @@ function mirrored({ width, height, data }) {
 /**
  * The network's answer to one square image, which is padded by repeating its border.
  * @param {Plane[]} channels red, green and blue, from 0 to 1
- * @returns {Promise<Plane>}
  */
 async function onePass({ key, multiple }, channels) {
   await new Promise((resolve) => setTimeout(resolve)); // lets other actions in: of the slider

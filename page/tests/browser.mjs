@@ -4,18 +4,13 @@ import { chromium } from "playwright-core";
 const QUIET = ["--no-sandbox", "--disable-gpu", "--disable-background-networking",
   "--disable-component-update", "--disable-sync", "--no-first-run"];
 
-/**
- * @param {string} file the page
- * @param {object} options of the window: viewport, colorScheme
- * @returns the page, and the list of errors in its console and of requests that it made
- */
-export async function openPage(file, options = {}) {
+/** The page of `file`, and the list of errors in its console and of requests that it made. */
+export async function openPage(file) {
   const browser = await chromium.launch({
     executablePath: process.env.CHROMIUM ?? "/usr/bin/chromium", args: QUIET,
   });
-  const context = await browser.newContext({
-    viewport: { width: 1280, height: 900 }, ...options, offline: true,
-  });
+  const viewport = { width: 1280, height: 900 };
+  const context = await browser.newContext({ viewport, offline: true });
   const problems = [];
   await context.route(/^(?!file:|data:|blob:)/, (route) => {
     problems.push(`request: ${route.request().url()}`);

@@ -6,7 +6,7 @@ const [file, folder] = process.argv.slice(2);
 const { page, problems, close } = await openPage(file);
 const record = await page.evaluate(() => JSON.parse(document.getElementById("data").textContent));
 
-// Every section that there is something to show for, each with a heading and a line in the contents.
+// Every section that there is something to show for, with a heading and a line in the contents.
 const sections = {
   photo: record.models.length, params: record.revisions, experiments: true, curves: true,
   effects: record.effects, cost: record.costs, pictures: record.pictures?.length,
@@ -24,17 +24,17 @@ for (const id of expected) {
 const table = page.locator("#experiments table").first();
 for (const column of [1, 0]) {
   const heading = table.locator("thead th").nth(column);
-  const shown = () => table.locator(`tbody tr > :nth-child(${column + 1})`).allInnerTexts();
+  const cells = table.locator(`tbody tr > :nth-child(${column + 1})`);
+  const shown = async () => (await cells.allInnerTexts()).map((text) => text.trim());
   await heading.locator("button").click();
   const order = await heading.getAttribute("aria-sort");
   assert.equal(order, column ? "descending" : "ascending");
   const first = await shown();
-  const values = first.map((text) => (column ? Number.parseFloat(text) : text.trim()));
+  const values = first.map((text) => (column ? Number.parseFloat(text) : text));
   assert.deepEqual(values, values.toSorted((a, b) => (column ? b - a : a < b ? -1 : 1)));
   await heading.locator("button").press("Enter");
   assert.notEqual(await heading.getAttribute("aria-sort"), order);
-  assert.deepEqual((await shown()).map((text) => text.trim()).toSorted(),
-    first.map((text) => text.trim()).toSorted());
+  assert.deepEqual((await shown()).toSorted(), first.toSorted());
 }
 assert.equal(await page.evaluate(() => window.harmed), undefined);
 
@@ -55,7 +55,8 @@ const read = async () => {
   return items.map((text) => text.replace(/\s+/g, " ").trim());
 };
 const epochs = ofName[0].epoch;
-const line = (i) => `${name}${record.revisions ? `, ${ofName[0].revision}` : ""} ${ofName[0].val_iou[i].toFixed(4)}`;
+const lineName = record.revisions ? `${name}, ${ofName[0].revision}` : name;
+const line = (i) => `${lineName} ${ofName[0].val_iou[i].toFixed(4)}`;
 await chart.locator("svg[role=slider]").focus();
 await page.keyboard.press("ArrowLeft");
 const before = epochs.length - 2;
@@ -65,13 +66,11 @@ await chart.locator("svg[role=slider]").hover({ position: { x: 55, y: 100 } });
 assert.ok((await read()).includes(line(0)));
 
 if (record.effects) {
-  for (const [i, { panels }] of record.effects.entries()) {
-    await page.locator("#effects select").selectOption(String(i));
-    assert.equal(await page.locator("#effects figure").count(), panels.length);
-    const rows = panels.flatMap((panel) => panel.rows);
-    for (const [side, is] of [["above", (r) => r.low > 0], ["below", (r) => r.high < 0]]) {
-      assert.equal(await page.locator(`#effects g.${side}`).count(), rows.filter(is).length);
-    }
+  const panels = record.effects.flatMap((group) => group.panels);
+  assert.equal(await page.locator("#effects figure").count(), panels.length);
+  const rows = panels.flatMap((panel) => panel.rows);
+  for (const [side, is] of [["above", (r) => r.low > 0], ["below", (r) => r.high < 0]]) {
+    assert.equal(await page.locator(`#effects g.${side}`).count(), rows.filter(is).length);
   }
   await page.locator("#cost select").first().selectOption("accuracy");
   const points = record.costs.reduce((sum, { points: all }) => sum + all.length, 0);
@@ -89,10 +88,10 @@ if (record.pictures?.length) {
 }
 
 // Whatever can be pressed or looked at has a name.
-const nameless = await page.$$eval("button, select, input, svg, canvas", (all) => all.filter((element) =>
-  !element.closest("[aria-hidden=true], [hidden]") && !element.textContent.trim()
-  && !element.ariaLabel && !element.labels?.length && !element.querySelector("img[alt]:not([alt=''])"))
-  .map((element) => element.outerHTML.slice(0, 80)));
+const nameless = await page.$$eval("button, select, input, svg, canvas", (all) => all
+  .filter((one) => !one.closest("[aria-hidden=true], [hidden]") && !one.textContent.trim()
+    && !one.ariaLabel && !one.labels?.length && !one.querySelector("img[alt]:not([alt=''])"))
+  .map((one) => one.outerHTML.slice(0, 80)));
 assert.deepEqual(nameless, []);
 
 // Text stands out from its ground by 4.5 to 1, and a phone needs no sideways scroll.
@@ -103,35 +102,23 @@ for (const colorScheme of ["light", "dark"]) {
     await page.setViewportSize({ width, height: 900 });
     await page.waitForTimeout(300); // charts are drawn anew
     assert.equal(await page.evaluate(() => document.documentElement.scrollWidth), width);
-    if (folder) await page.screenshot({ path: `${folder}/${width}-${colorScheme}.png`, fullPage: true });
+    const path = `${folder}/${width}-${colorScheme}.png`;
+    if (folder) await page.screenshot({ path, fullPage: true });
   }
 }
 assert.deepEqual(problems, []);
 await close();
 
-/** Texts whose contrast is below 4.5; runs in the page. */
+/** The palette's colours of text whose contrast to a ground is below 4.5; runs in the page. */
 function faint() {
-  const canvas = document.createElement("canvas").getContext("2d", { willReadFrequently: true });
-  const rgba = (color) => {
-    canvas.clearRect(0, 0, 1, 1);
-    canvas.fillStyle = color;
-    canvas.fillRect(0, 0, 1, 1);
-    return [...canvas.getImageData(0, 0, 1, 1).data];
+  const luminance = (name) => {
+    document.body.style.caretColor = `var(--${name})`;
+    const [red, green, blue] = getComputedStyle(document.body).caretColor.match(/\d+/g)
+      .map((value) => ((value / 255 + 0.055) / 1.055) ** 2.4);
+    return 0.2126 * red + 0.7152 * green + 0.0722 * blue;
   };
-  const luminance = (color) => rgba(color).slice(0, 3)
-    .map((v) => (v / 255 <= 0.04045 ? v / 255 / 12.92 : ((v / 255 + 0.055) / 1.055) ** 2.4))
-    .reduce((sum, v, i) => sum + v * [0.2126, 0.7152, 0.0722][i], 0);
-  const ground = (element) => {
-    const color = getComputedStyle(element).backgroundColor;
-    return rgba(color)[3] === 255 ? color : ground(element.parentElement ?? document.body);
-  };
-  const all = [...document.querySelectorAll("main *, header *, nav *, footer *")].filter((element) =>
-    [...element.childNodes].some((node) => node.nodeType === 3 && node.data.trim())
-    && element.checkVisibility() && !element.closest(".heat, option"));
-  return all.filter((element) => {
-    const style = getComputedStyle(element);
-    const text = element instanceof SVGElement ? style.fill : style.color;
-    const [low, high] = [luminance(text), luminance(ground(element))].toSorted((a, b) => a - b);
+  return ["ground", "panel"].flatMap((ground) => ["text", "quiet", "accent"].filter((text) => {
+    const [low, high] = [luminance(ground), luminance(text)].toSorted((a, b) => a - b);
     return (high + 0.05) / (low + 0.05) < 4.5;
-  }).map((element) => `${element.tagName} ${element.textContent.slice(0, 40)}`);
+  }));
 }

@@ -1,5 +1,5 @@
 /**
- * `node tests/photo.mjs FILE FOLDER PHOTO...`: the section for photographs of the page FILE. The masks
+ * `node tests/photo.mjs FILE FOLDER PHOTO...`: the section for photographs of the page FILE. Masks
  * of the PHOTOs go to FOLDER/0.png and so on, what is said of the last one's variants to stdout.
  */
 import assert from "node:assert/strict";
@@ -14,7 +14,8 @@ const text = (id) => page.textContent(`#photo-${id}`);
 const share = async () => Number(/([\d.]+) %/.exec(await text("share"))?.[1] ?? 0);
 const TRANSPARENT = [0, 0, 0, 0];
 const WHITE = [255, 255, 255, 255];
-const GIF = Buffer.from("R0lGODlhAQABAIAAAP///wAAACwAAAAAAQABAAACAkQBADs=", "base64"); // a white pixel
+// A white pixel.
+const GIF = Buffer.from("R0lGODlhAQABAIAAAP///wAAACwAAAAAAQABAAACAkQBADs=", "base64");
 /** Wait until the canvas's first pixel is this, or is not. */
 const corner = (colour, same = true) => page.waitForFunction(([colour, same]) => {
   const pixel = new OffscreenCanvas(1, 1).getContext("2d");
@@ -37,7 +38,8 @@ await page.waitForFunction(() => document.querySelectorAll("#photo-variants figu
 console.log((await page.locator("#photo-variants figcaption").allTextContents()).join("\n"));
 
 // A file that is no picture, in one line; the page goes on.
-await page.setInputFiles("#photo-file", { name: "note.jpg", mimeType: "image/jpeg", buffer: Buffer.from("no") });
+const note = { name: "note.jpg", mimeType: "image/jpeg", buffer: Buffer.from("no") };
+await page.setInputFiles("#photo-file", note);
 await state("failed");
 assert.match(await text("status"), /^note\.jpg: is no picture .*$/);
 assert.ok(await page.isEnabled("#photo-save-mask")); // of the photograph before
@@ -53,7 +55,8 @@ assert.ok(await share() < before && await share() > 0);
 await corner(TRANSPARENT);
 await save("mask", "slid.png");
 await save("cutout", "cutout.png");
-await page.setInputFiles("#photo-ground", { name: "white.gif", mimeType: "image/gif", buffer: GIF });
+const white = { name: "white.gif", mimeType: "image/gif", buffer: GIF };
+await page.setInputFiles("#photo-ground", white);
 await corner(WHITE);
 await page.check("[name=ground][value=transparent]");
 await corner(TRANSPARENT);

@@ -26,7 +26,6 @@ def fill_page(title: str, record: Json, packed: Mapping[str, bytes]) -> str:
         record: JSON values, which ``page/src/main.js`` shows; ``about`` stands below the title.
         packed: element's id -> the content of a file; if there are any, the runtime is added.
     """
-    data = json.dumps(record, allow_nan=False).replace("<", "\\u003c")
     files = {name: gzip.compress(content, mtime=0) for name, content in packed.items()}
     if files:
         files |= {name: (PAGE / "shell" / file).read_bytes() for name, file in RUNTIME.items()}
@@ -39,7 +38,7 @@ def fill_page(title: str, record: Json, packed: Mapping[str, bytes]) -> str:
         "about": html.escape(record["about"]),
         "style": (PAGE / "style.css").read_text(encoding="utf-8"),
         "licence": html.escape((PAGE / "licences/onnxruntime.txt").read_text(encoding="utf-8")),
-        "data": data,
+        "data": json.dumps(record, allow_nan=False).replace("<", "\\u003c"),
         "files": "".join(f"{block}</script>\n" for block in blocks),
         "script": (PAGE / "shell/page.js").read_text(encoding="utf-8"),
     }

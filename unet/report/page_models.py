@@ -11,19 +11,15 @@ from unet.runtime.files import file_sha256
 
 # What an experiment's params choose, in words; a choice that is not here is named as it is.
 WORDS = {
-    "mp": "max pooling",
-    "str_conv": "strided convolution",
-    "tr": "transposed convolution",
-    "ups": "nearest upsampling",
-    "bce": "weighted BCE",
-    "dice": "Dice",
-}
+    "mp": "max pooling", "str_conv": "strided convolution",
+    "tr": "transposed convolution", "ups": "nearest upsampling",
+    "bce": "weighted BCE", "dice": "Dice",
+}  # fmt: skip
 
 
 def page_models(root: Path, keys: Sequence[str]) -> dict[str, tuple[dict[str, Any], bytes]]:
     """Key -> what ``page/src/photo.js`` needs to know of the model, and its ONNX file with kernels
-    stored as float16, also those of models that were trained to be stored as float32: it halves the
-    page, and moves probabilities by about 1e-3.
+    always stored as float16, which halves the page and moves probabilities by about 1e-3.
 
     Args:
         root: the repository whose ``models/`` hold the experiments ``keys``; else their released
