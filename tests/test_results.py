@@ -36,7 +36,7 @@ def table_of(ious: list[float], objects: list[bool] | None = None) -> pd.DataFra
     return pd.DataFrame({"name": names, "tp": 0, "fp": 3, "fn": fn, "iou": ious})
 
 
-def curve_of(epochs: int = 4) -> pd.DataFrame:
+def curve_of(loss_name: str = "bce", epochs: int = 4) -> pd.DataFrame:
     rows = np.arange(1, epochs + 1)
     frame = pd.DataFrame(
         {
@@ -44,7 +44,7 @@ def curve_of(epochs: int = 4) -> pd.DataFrame:
             "val_iou": 1 - 0.5 / rows, "val_accuracy": 1 - 0.25 / rows,
         }
     )  # fmt: skip
-    frame.attrs["loss_name"] = "bce"
+    frame.attrs["loss_name"] = loss_name
     return frame
 
 
