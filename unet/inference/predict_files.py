@@ -89,7 +89,7 @@ def _predict_files(arguments: argparse.Namespace, given: Sequence[Path], out: Pa
                     own = {"cutout": cutout | {"background": ground}} if kind == "cutout" else {}
                     notes[path] = json.dumps(made | own | {"kind": kind}, sort_keys=True)
             except OSError as error:
-                fail(photo, f"{photo}: {error}")
+                fail(photo, f"{photo}: {error.strerror}")
                 continue
             if other := [path for path in there if _read_note(path) != notes[path]]:
                 how = "made with other settings or by something else (--overwrite replaces it)"
@@ -136,6 +136,8 @@ def _kinds(
     kinds = [only] if only else (asked or ["cutout"]) if one else ["mask", *asked]
     if "cutout" not in kinds and (arguments.background or arguments.crop):
         raise ValueError("--background and --crop are for cut-outs: add --cutout or --only cutout")
+    if not one and out.exists() and not out.is_dir():
+        raise ValueError(f"--out {out}: is a file: name a folder, or a .png or .jpg")
     if one:
         name, suffix = f"--out {arguments.out}", out.suffix.lower()
         if len(photos) > 1 or photos[0].is_dir() or len(kinds) > 1:
