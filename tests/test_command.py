@@ -188,7 +188,8 @@ def test_what_cannot_be_done_is_named_and_the_rest_done(call) -> None:
     *lines, last = result.err.splitlines()
     assert last == "predict: 7 of 9 not done: see above"
     for text in (
-        "photos/empty.jpg is no picture", "photos/cut.png cannot be read (", "photos/lost.jpg: No such file",
+        "photos/empty.jpg is no picture", "photos/cut.png cannot be read (",
+        "photos/lost.jpg: No such file",
         "too long: 'predicted/.xx", "too long: 'predicted/.yy", "photos/long.png: broken data",
         "Is a directory: ",
     ):  # fmt: skip

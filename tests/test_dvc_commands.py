@@ -3,13 +3,14 @@
 import json
 import re
 import shlex
+import shutil
 from pathlib import Path
 
 import pandas as pd
 import pytest
 import yaml
 
-from tests.repo import FINISHED, RUNNING, commit_all, copy_repository, readme_block, run
+from tests.repo import FINISHED, ROOT, RUNNING, commit_all, copy_repository, readme_block, run
 from tools.fresh import stale_stages
 
 FIRST = FINISHED[0]
@@ -116,10 +117,14 @@ def test_after_the_demo(repository: Path) -> None:
     """`make demo` on a clone of a record whose data are nowhere, then what DVC prints: apply."""
     makefile = repository / "Makefile"
     makefile.write_text(makefile.read_text().replace("num_synthetic=480", "num_synthetic=48"))
+    # What copies leave out, and the demo's page needs.
+    shutil.copy2(ROOT / "released/pets.safetensors", repository / "released")
+    shutil.copytree(ROOT / "page/shell", repository / "page/shell")
     clone = clone_of(repository)
     run(clone, "make", "demo")
     assert run(clone, "git", "status", "--short").stdout == ""
     assert (clone / "demo/plots/learning_curves.png").exists()
+    assert (clone / "demo/report.html").exists()
     all_work(clone, [["exp", "apply", "demo"], *WITH_DATA, *ANYWHERE])
     assert "demo" in run(clone, "python", "-m", "tools.compare").stdout
 
